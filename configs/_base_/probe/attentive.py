@@ -1,0 +1,68 @@
+# Attentive probes on a frozen encoder: arXiv 2512.21004, Tables 9 and 10. The data set's config
+# adds classes, segments, data and epochs.
+default_scope = 'nextvid_mm'
+custom_imports = dict(imports=['nextvid_mm'])
+
+model = dict(
+    type='ProbeRecognizer',
+    # The checkpoint whose encoder is probed; its configuration is read from there, unless
+    # `backbone` gives one, which then must agree.
+    encoder=None,
+    # 'reference' (EMA), 'encoder', or 'untrained' for the baseline.
+    encoder_weights='reference',
+    backbone=None,
+    last_layers=1,
+    clips_per_pass=32,
+    dtype='bfloat16',
+    data_preprocessor=dict(
+        type='mmaction.ActionDataPreprocessor',
+        mean=[127.5, 127.5, 127.5],
+        std=[127.5, 127.5, 127.5],
+        format_shape='NCTHW',
+    ),
+    cls_head=dict(
+        type='ProbeHead',
+        num_heads=16,
+        mlp_ratio=4.0,
+        # The paper gives no optimiser. As in V-JEPA 2, a grid is trained on the same features.
+        lrs=[5e-3, 3e-3, 1e-3, 3e-4, 1e-4],
+        weight_decays=[0.01, 0.1, 0.4, 0.8],
+        standardize=True,
+    ),
+)
+
+# Learning rates and weight decays are the head's.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='ProbeOptimWrapperConstructor',
+    optimizer=dict(type='GridAdamW', betas=(0.9, 0.999)),
+)
+
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+val_evaluator = dict(type='ProbeMetric', topk=(1, 5))
+test_evaluator = val_evaluator
+
+default_hooks = dict(
+    runtime_info=dict(type='RuntimeInfoHook'),
+    timer=dict(type='IterTimerHook'),
+    logger=dict(type='LoggerHook', interval=20),
+    param_scheduler=dict(type='ParamSchedulerHook'),
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    checkpoint=dict(
+        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='probe/top1', rule='greater'
+    ),
+    probe=dict(type='ProbeHook'),
+)
+env_cfg = dict(
+    cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='nccl')
+)
+visualizer = dict(
+    type='Visualizer',
+    vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
+)
+log_processor = dict(type='LogProcessor', by_epoch=True)
+log_level = 'INFO'
+load_from = None
+resume = False
+randomness = dict(seed=0)

@@ -1,0 +1,270 @@
+"""Every work-around for a third-party release, in one place.
+
+Each function states what goes wrong, the upstream issue and when it can go;
+``tests/test_compat.py`` holds a test for each that fails once the release in use no longer needs
+it. :func:`apply` runs them all, any number of times, and is called by ``import nextvid_mm``.
+Nothing here imports MMAction2 or MMPretrain: what concerns them takes effect when they are.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from functools import wraps
+from importlib import metadata
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine import dist
+from mmengine.config import config as mmengine_config
+from mmengine.logging import HistoryBuffer
+from mmengine.utils import digit_version, package_utils
+from torch import nn
+
+_APPLIED_MARK = '_nextvid_mm_compat'
+
+
+def apply() -> None:
+    """Apply every work-around; calling it again changes nothing."""
+    supply_mmaction_drn()
+    replace_mmaction_vindlu()
+    find_packages_without_pkg_resources()
+    allow_history_buffers_in_checkpoints()
+    allow_distributed_training_on_cpu()
+
+
+# --------------------------------------------------------------------------- MMAction2 import
+
+
+class _StubLoader(Loader):
+    """Fills a module with placeholder classes that explain themselves when constructed."""
+
+    def __init__(self, names: Sequence[str], reason: str) -> None:
+        self.names = names
+        self.reason = reason
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put one placeholder class per name into ``module``."""
+        for name in self.names:
+            setattr(module, name, _placeholder(name, self.reason))
+
+
+def _placeholder(name: str, reason: str) -> type:
+    """Make a class called ``name`` that raises ``ImportError(reason)`` when constructed."""
+
+    def refuse(self: object, *args: object, **kwargs: object) -> None:
+        raise ImportError(f'{name} cannot be used: {reason}')
+
+    return type(name, (), {'__init__': refuse, '__doc__': reason})
+
+
+class _StubFinder(MetaPathFinder):
+    """Serves stub modules by full name; each finder belongs to one work-around."""
+
+    def __init__(self, key: str, stubs: dict[str, Sequence[str]], reason: str) -> None:
+        self.key = key
+        self.stubs = stubs
+        self.reason = reason
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Return a stub's spec for the names this finder serves, else None."""
+        if fullname not in self.stubs:
+            return None
+        return ModuleSpec(fullname, _StubLoader(self.stubs[fullname], self.reason), is_package=True)
+
+
+def _has_finder(key: str) -> bool:
+    return any(isinstance(f, _StubFinder) and f.key == key for f in sys.meta_path)
+
+
+def supply_mmaction_drn() -> None:
+    """Supply ``mmaction.models.localizers.drn``, which the wheel of MMAction2 1.2.0 lacks.
+
+    The ``__init__`` of ``localizers`` imports it, so ``import mmaction.models`` fails. The finder
+    stands last in line and is asked only if the package is really missing.
+
+    Upstream: https://github.com/open-mmlab/mmaction2/issues/2714. Can go with the first release
+    whose wheel contains ``mmaction/models/localizers/drn``.
+    """
+    if _has_finder('drn'):
+        return
+    base = 'mmaction.models.localizers.drn'
+    reason = 'the MMAction2 1.2.0 wheel ships without it (open-mmlab/mmaction2#2714)'
+    sys.meta_path.append(_StubFinder('drn', {base: (), f'{base}.drn': ('DRN',)}, reason))
+
+
+def replace_mmaction_vindlu() -> None:
+    """Keep MMAction2's VindLU out of the import when ``transformers`` is too new for it.
+
+    VindLU imports helpers from ``transformers.modeling_utils`` that moved to
+    ``transformers.pytorch_utils``; 4.56 dropped the old names, and ``import mmaction.models`` fails
+    wherever ``transformers`` is installed.
+
+    Upstream: MMAction2 has had no release since; the same break in another project is
+    https://github.com/xinyu1205/recognize-anything/issues/219. Can go when an MMAction2 release
+    imports with the pinned ``transformers``.
+    """
+    if _has_finder('vindlu') or not _transformers_breaks_vindlu():
+        return
+    name = 'mmaction.models.multimodal.vindlu'
+    sys.meta_path.insert(0, _StubFinder('vindlu', {name: ()}, 'it needs transformers < 4.56'))
+
+
+def _transformers_breaks_vindlu() -> bool:
+    try:
+        version = metadata.version('transformers')
+    except metadata.PackageNotFoundError:
+        return False
+    return bool(digit_version(version) >= digit_version('4.56.0'))
+
+
+# --------------------------------------------------------------------------- package look-up
+
+
+def find_packages_without_pkg_resources() -> None:
+    """Let ``_base_ = 'mmaction::...'`` and ``'mmpretrain::...'`` work with any setuptools.
+
+    MMEngine looks packages up with ``pkg_resources``, which setuptools 82 removed; the standard
+    library's ``importlib.metadata`` knows the same.
+
+    Upstream: https://github.com/pypa/setuptools/pull/5007 (removal). Can go with the first MMEngine
+    release that does not import ``pkg_resources``.
+    """
+    modules = [package_utils, sys.modules['mmengine.utils'], mmengine_config]
+    modules += [sys.modules[name] for name in ('mmengine.hub.hub',) if name in sys.modules]
+    for module in modules:
+        for function in (is_installed, get_installed_path):
+            if hasattr(module, function.__name__):
+                setattr(module, function.__name__, function)
+
+
+def is_installed(package: str) -> bool:
+    """Say whether ``package`` (distribution or module name) can be found."""
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return _module_path(package) is not None
+    return True
+
+
+def get_installed_path(package: str) -> str:
+    """Return the directory of the top-level module of ``package``.
+
+    Args:
+        package: Name of a distribution (``mmaction2``) or of a module (``mmaction``).
+
+    Raises:
+        ModuleNotFoundError: If neither a distribution nor a module has that name.
+    """
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        path = _module_path(package)
+    else:
+        top_level = (distribution.read_text('top_level.txt') or package).split()
+        path = _module_path(package) or _module_path(top_level[0])
+    if path is None:
+        raise ModuleNotFoundError(
+            f'{package!r} is not installed; install it with `pip install {package}`'
+        )
+    return path
+
+
+def _module_path(name: str) -> str | None:
+    """Directory of the regular package ``name``, or None if there is none."""
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or spec.origin is None:
+        return None
+    return str(Path(spec.origin).parent)
+
+
+# --------------------------------------------------------------------------- checkpoints
+
+
+def allow_history_buffers_in_checkpoints() -> None:
+    """Let ``torch.load(weights_only=True)`` read back the log history in a Runner's checkpoint.
+
+    MMEngine saves ``HistoryBuffer`` objects, and since torch 2.6 loading refuses every class it was
+    not told about. A buffer is two numpy arrays, but it also pickles its methods by way of
+    ``getattr``, which must stay forbidden: given ``getattr``, a file can run anything. So the
+    methods, which ``__setstate__`` restores anyway, are left out when saving, and only the arrays
+    are allowed when loading. Checkpoints written without this work-around stay refused.
+
+    Upstream: https://github.com/open-mmlab/mmengine/issues/1655. Can go when an MMEngine release
+    saves plain types.
+    """
+    HistoryBuffer.__getstate__ = _history_without_methods
+    rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    dtypes = [type(np.dtype(code)) for code in ('float64', 'float32', 'int64', 'int32', 'bool')]
+    torch.serialization.add_safe_globals(
+        [HistoryBuffer, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *dtypes]
+    )
+
+
+def _history_without_methods(buffer: HistoryBuffer) -> dict[str, Any]:
+    return {key: value for key, value in vars(buffer).items() if key != 'statistics_methods'}
+
+
+# --------------------------------------------------------------------------- distributed on CPU
+
+
+def allow_distributed_training_on_cpu() -> None:
+    """Let ``launcher='pytorch'`` run on machines without an accelerator.
+
+    MMEngine selects a CUDA device unconditionally, asks for NCCL by default and hands
+    ``device_ids`` to DDP, which refuses them for a module on the CPU. With no CUDA device the group
+    uses gloo instead, and the ids are dropped. With CUDA, or another accelerator MMEngine knows,
+    nothing changes.
+
+    Upstream: not reported to our knowledge; seen with MMEngine 0.10.7. Can go when
+    ``init_dist('pytorch')`` and ``Runner.wrap_model`` work on a CPU.
+    """
+    module = dist.utils
+    original = module._init_dist_pytorch
+    if getattr(original, _APPLIED_MARK, False):
+        return
+
+    @wraps(original)
+    def init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
+        if _has_accelerator():
+            original(backend, init_backend=init_backend, **kwargs)
+            return
+        _drop_device_ids_on_cpu()
+        torch.distributed.init_process_group('gloo' if backend == 'nccl' else backend, **kwargs)
+
+    setattr(init_dist_pytorch, _APPLIED_MARK, True)
+    module._init_dist_pytorch = init_dist_pytorch
+
+
+def _has_accelerator() -> bool:
+    from mmengine import device
+
+    others = (device.is_mlu_available, device.is_npu_available, device.is_musa_available)
+    return torch.cuda.is_available() or any(available() for available in others)
+
+
+def _drop_device_ids_on_cpu() -> None:
+    """Wrap ``MMDistributedDataParallel.__init__``; imported here because it costs a second."""
+    from mmengine.model import MMDistributedDataParallel
+
+    original = MMDistributedDataParallel.__init__
+    if getattr(original, _APPLIED_MARK, False):
+        return
+
+    @wraps(original)
+    def init(self: nn.Module, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        if all(p.device.type == 'cpu' for p in module.parameters()):
+            kwargs['device_ids'] = None
+        original(self, module, *args, **kwargs)
+
+    setattr(init, _APPLIED_MARK, True)
+    MMDistributedDataParallel.__init__ = init

@@ -1,0 +1,95 @@
+"""Looks for data before a run starts, and says what is missing where."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+HELP_PAGE = 'docs/data.md'
+
+
+def require_paths(owner: str, **paths: str) -> None:
+    """Make sure that files or folders exist.
+
+    Args:
+        owner: Who needs them, for the message.
+        paths: Path by config key; empty and remote ones (``s3://...``) are not looked for.
+
+    Raises:
+        FileNotFoundError: For the first path that is missing. Names the outermost missing folder,
+            the key and the page that says how to get the data.
+    """
+    for key, path in paths.items():
+        if not path or _is_remote(path) or os.path.exists(path):
+            continue
+        missing = os.path.abspath(path)
+        while not os.path.exists(os.path.dirname(missing)):
+            missing = os.path.dirname(missing)
+        kind = 'file' if missing == os.path.abspath(path) and key == 'ann_file' else 'folder'
+        raise FileNotFoundError(
+            f'{owner}: {key}={path!r} does not exist; the missing {kind} is {missing}. '
+            f'{HELP_PAGE} says how to get the data and where to put it.'
+        )
+
+
+def require_data_of(owner: str, config: Mapping[str, Any]) -> None:
+    """Make sure that the paths in the config of an MMEngine data set exist.
+
+    MMAction2 and MMPretrain would fail later, with a bare path or, where a folder of videos is
+    missing, not until the first sample.
+
+    Args:
+        owner: Name of the source, for the message.
+        config: The data set's config; ``data_root``, ``ann_file`` and ``data_prefix`` are looked
+            at.
+    """
+    root = config.get('data_root') or ''
+    prefix = config.get('data_prefix') or {}
+    folders = dict(data_prefix=prefix) if isinstance(prefix, str) else dict(prefix)
+    require_paths(owner, data_root=root)
+    require_paths(owner, ann_file=_below(root, config.get('ann_file') or ''))
+    for key, folder in folders.items():
+        require_paths(owner, **{key: _below(root, folder or '')})
+
+
+def check_files(entries: Iterable[Mapping[str, Any]], ann_file: str) -> None:
+    """Make sure that every entry's file exists.
+
+    Args:
+        entries: Data infos with ``filename`` or ``img_path``, and optionally the ``line`` of the
+            list.
+        ann_file: List file the entries come from, for the message; may be empty.
+
+    Raises:
+        FileNotFoundError: If files are missing. Names list, line, first missing file and how many
+            there are.
+    """
+    missing = []
+    for number, entry in enumerate(entries, start=1):
+        path = path_of(entry)
+        if path and not _is_remote(path) and not os.path.exists(path):
+            missing.append((entry.get('line', number), path))
+    if missing:
+        line, path = missing[0]
+        where = f'{ann_file}, line {line}' if ann_file else f'entry {line}'
+        more = f' ({len(missing)} files are missing in all)' if len(missing) > 1 else ''
+        raise FileNotFoundError(
+            f'{where}: the file {path} does not exist{more}. Correct the list '
+            '(tools/scan_dataset.py writes a clean one), or set check_files=False to replace '
+            'missing files while training.'
+        )
+
+
+def path_of(info: Mapping[str, Any]) -> str:
+    """Return the file of a data info of MMAction2 or MMPretrain; empty if it has none."""
+    for key in ('filename', 'img_path', 'frame_dir'):
+        if info.get(key):
+            return str(info[key])
+    return ''
+
+
+def _below(root: str, path: str) -> str:
+    return path if not path or _is_remote(path) else os.path.join(root, path)
+
+
+def _is_remote(path: str) -> bool:
+    return '://' in path or path.startswith('s3:')

@@ -1,0 +1,199 @@
+"""Samplers that turn a stage table's plan into requests for clips."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmengine.dist import get_rank, get_world_size
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from nextvid_mm.datasets.mixture_schedule import MixtureSchedule
+from nextvid_mm.datasets.request import ClipRequest, derive_seed
+from nextvid_mm.registry import DATA_SAMPLERS
+
+
+class StagePlan(NamedTuple):
+    """What a sampler has to know of one stage."""
+
+    steps: int
+    """Optimiser steps."""
+    batch_size: int
+    """Clips per optimiser step, over all processes."""
+    micro_batch_size: int
+    """Clips per process and forward pass. In a config, None: the process's whole share."""
+    num_frames: int
+    """Video frames per clip."""
+
+
+@DATA_SAMPLERS.register_module()
+class ClipSampler:
+    """Order of the clips of a run: holds the schedule of a mixture.
+
+    Args:
+        dataset: A :class:`~nextvid_mm.datasets.mixture.MixtureDataset`.
+        seed: Seed of the run, the same on every process. The Runner supplies it.
+
+    Raises:
+        TypeError: If the data set is not a mixture.
+        ValueError: If there is no common seed, or nothing can be drawn from the mixture.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int | None) -> None:
+        if seed is None:
+            raise ValueError(
+                'ClipSampler needs the seed that all processes share, found None: set '
+                'randomness.seed and leave randomness.diff_rank_seed at False (no sample depends '
+                'on its rank)'
+            )
+        missing = [key for key in ('names', 'weights', 'lengths') if not hasattr(dataset, key)]
+        if missing:
+            raise TypeError(
+                'ClipSampler needs train_dataloader.dataset.type=MixtureDataset '
+                f'(one source is enough), found {type(dataset).__name__} without {missing}'
+            )
+        self.seed = int(seed)
+        self.schedule = MixtureSchedule(dataset.names, dataset.weights, dataset.lengths, self.seed)
+
+    def requests(self, positions: NDArray[np.int64], num_frames: int) -> list[ClipRequest]:
+        """Ask for the clips at ``positions`` of the run.
+
+        Args:
+            positions: Positions ``(n,)``.
+            num_frames: Video frames per clip.
+        """
+        draws = self.schedule.draw(positions)
+        return [
+            ClipRequest(position, source, index, num_frames, derive_seed(self.seed, position))
+            for position, source, index in zip(
+                positions.tolist(), draws.source.tolist(), draws.item.tolist(), strict=True
+            )
+        ]
+
+
+@DATA_SAMPLERS.register_module()
+class StageBatchSampler:
+    """Yields the micro-batches of one process, stage after stage.
+
+    Step n of the run takes the positions that follow those of the steps before, one global batch
+    of them. Micro-batch m of all processes together is a contiguous piece, of which rank r has the
+    r-th part: the clips of a step do not depend on the number of processes. One DataLoader lives
+    through all stages, because the number of frames travels with each request.
+
+    Args:
+        sampler: Supplies the order of the clips.
+        plan: Per stage (steps, batch_size, micro_batch_size, num_frames), as a sequence or a
+            mapping; see :class:`StagePlan`.
+        batch_size: Always handed over by MMEngine's builder; must be 1, since the plan decides.
+        rank: This process. None: ask MMEngine.
+        world_size: Number of processes. None: ask MMEngine.
+        start_step: First step, see :meth:`set_start`.
+
+    Raises:
+        ValueError: If the plan is empty, has a wrong value, or a batch cannot be split over the
+            processes.
+    """
+
+    def __init__(
+        self,
+        sampler: ClipSampler,
+        plan: Sequence[Sequence[Any] | Mapping[str, Any]],
+        batch_size: int = 1,
+        rank: int | None = None,
+        world_size: int | None = None,
+        start_step: int = 0,
+    ) -> None:
+        if batch_size != 1:
+            raise ValueError(
+                f'train_dataloader.batch_size={batch_size} would be ignored: leave it out, and '
+                'set batch_size and micro_batch_size in train_cfg.stages'
+            )
+        self.sampler = sampler
+        self.rank = get_rank() if rank is None else rank
+        self.world_size = get_world_size() if world_size is None else world_size
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f'rank={self.rank} is outside [0, world_size={self.world_size})')
+        if not plan:
+            raise ValueError('the plan of StageBatchSampler is empty: it needs at least one stage')
+        self.plan = tuple(_resolve(stage, n, self.world_size) for n, stage in enumerate(plan))
+        self.set_start(start_step)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the plan."""
+        return sum(stage.steps for stage in self.plan)
+
+    def set_start(self, step: int) -> None:
+        """Let the next iteration begin at ``step``; the way there costs nothing.
+
+        Args:
+            step: Optimiser step in ``[0, total_steps]``.
+        """
+        if not 0 <= step <= self.total_steps:
+            raise ValueError(f'start step {step} is outside the plan of {self.total_steps} steps')
+        self.start_step = step
+
+    def __len__(self) -> int:
+        """Micro-batches of this process from the start step on."""
+        return sum(steps * self._accumulation(stage) for stage, steps, _ in self._remaining())
+
+    def __iter__(self) -> Iterator[list[ClipRequest]]:
+        for stage, steps, first in self._remaining():
+            micro = stage.micro_batch_size
+            stride = micro * self.world_size
+            own = first + micro * self.rank
+            # Micro-batches of consecutive steps lie side by side: batch_size is a multiple of the
+            # stride.
+            for begin in range(own, own + steps * stage.batch_size, stride):
+                yield self.sampler.requests(np.arange(begin, begin + micro), stage.num_frames)
+
+    def _accumulation(self, stage: StagePlan) -> int:
+        return stage.batch_size // (stage.micro_batch_size * self.world_size)
+
+    def _remaining(self) -> Iterator[tuple[StagePlan, int, int]]:
+        """Yield (stage, steps left in it, position of its first sample that is left)."""
+        skip, position = self.start_step, 0
+        for stage in self.plan:
+            done = min(skip, stage.steps)
+            skip -= done
+            if done < stage.steps:
+                yield stage, stage.steps - done, position + done * stage.batch_size
+            position += stage.steps * stage.batch_size
+
+
+def _resolve(stage: Sequence[Any] | Mapping[str, Any], number: int, world_size: int) -> StagePlan:
+    """Check one stage of a plan and fill in its micro-batch."""
+    where = f'stage {number} of the plan'
+    if not isinstance(stage, Mapping):
+        stage = dict(zip(StagePlan._fields, stage, strict=True))
+    values = dict(stage)
+    if unknown := set(values) ^ set(StagePlan._fields):
+        raise ValueError(
+            f'{where}: it has exactly the keys {StagePlan._fields}, look at {sorted(unknown)}'
+        )
+    if values['micro_batch_size'] is None:
+        values['micro_batch_size'] = max(1, values['batch_size'] // world_size)
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f'{where}: {key}={value!r} must be a whole number of at least 1')
+    plan = StagePlan(**values)
+    if plan.batch_size % (plan.micro_batch_size * world_size):
+        raise ValueError(_unsplittable(where, plan.batch_size, plan.micro_batch_size, world_size))
+    return plan
+
+
+def _unsplittable(where: str, batch_size: int, micro: int, world_size: int) -> str:
+    """Say what is wrong with a batch and which values would do."""
+    unit = micro * world_size
+    below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
+    batches = [str(value) for value in (below, above) if value]
+    fits = [n for n in range(1, batch_size // world_size + 1) if batch_size % (n * world_size) == 0]
+    nearest = sorted(sorted(fits, key=lambda n: abs(n - micro))[:2])
+    advice = f'batch_size={" or ".join(batches)}'
+    if nearest:
+        advice += f', or micro_batch_size={" or ".join(map(str, nearest))}'
+    return (
+        f'{where}: batch_size={batch_size} cannot be reached by {world_size} processes with '
+        f'micro_batch_size={micro}, which take {unit} clips at a time. '
+        f'Nearest values that work: {advice}'
+    )

@@ -1,0 +1,16 @@
+"""Transforms that MMAction2's pipelines lack; importing this package registers them."""
+
+from .block_masks import BlockStrategy
+from .decode import CachedDecordInit
+from .image_to_clip import ImageToClip, RepeatFrames
+from .masking import FrameIsolatedMasking
+from .sampling import SampleClipByTime
+
+__all__ = [
+    'BlockStrategy',
+    'CachedDecordInit',
+    'FrameIsolatedMasking',
+    'ImageToClip',
+    'RepeatFrames',
+    'SampleClipByTime',
+]

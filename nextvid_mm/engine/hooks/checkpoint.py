@@ -1,0 +1,190 @@
+"""Checkpoints that survive kills, full disks and changed configs."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from nextvid_mm.engine.checkpoint_files import (
+    TEMPORARY_SUFFIX,
+    AtomicLocalBackend,
+    damage,
+    list_checkpoints,
+    newest_good,
+)
+from nextvid_mm.engine.resume import check_model, compare_data, compare_tables, describe_data
+from nextvid_mm.engine.signals import SignalFlag
+from nextvid_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """MMEngine's ``CheckpointHook`` for runs that get killed.
+
+    - A file appears under its name only when it is complete on the disk, and older ones are deleted
+      only after that. If writing fails (a full disk), training goes on with the previous
+      checkpoint.
+    - ``--resume`` takes the newest undamaged checkpoint, and refuses one of another model or with
+      another past in its stage table, saying what differs.
+    - SIGTERM and SIGUSR1 (preemption) save after the current step and end the run.
+
+    Args:
+        interval: Steps (or epochs) between checkpoints; -1 saves at the end only.
+        by_epoch: Count ``interval`` in epochs.
+        max_keep_ckpts: Number of checkpoints to keep; -1 keeps all.
+        signals: Names of the signals that save and end the run.
+        **kwargs: Further arguments of ``mmengine.hooks.CheckpointHook``.
+    """
+
+    def __init__(
+        self,
+        interval: int = 1000,
+        by_epoch: bool = False,
+        max_keep_ckpts: int = 2,
+        signals: Sequence[str] = ('SIGTERM', 'SIGUSR1'),
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault('backend_args', dict(backend='atomic'))
+        # The base class would delete old checkpoints before it writes the new one.
+        super().__init__(interval=interval, by_epoch=by_epoch, max_keep_ckpts=-1, **kwargs)
+        self.keep = max_keep_ckpts
+        self.flag = SignalFlag(signals)
+
+    def _directory(self, runner: Runner) -> Path:
+        """Where checkpoints lie; before training the base class has not resolved it yet."""
+        if self.out_dir is None or str(self.out_dir) == runner.work_dir:
+            return Path(runner.work_dir)
+        return Path(self.out_dir) / Path(runner.work_dir).name
+
+    def before_run(self, runner: Runner) -> None:
+        """Choose the checkpoint to resume from, before the Runner looks for one."""
+        if not runner._resume:
+            return
+        if runner._load_from is not None:
+            if Path(runner._load_from).is_file() and (fault := damage(runner._load_from)):
+                raise ValueError(
+                    f'cannot resume from {runner._load_from}: {fault}. Use --resume without a path '
+                    'to take the newest undamaged checkpoint of the work directory.'
+                )
+            return
+        choice: list[Any] = [None, []]
+        if is_main_process():
+            choice = list(newest_good(self._directory(runner), self.filename_tmpl))
+        broadcast_object_list(choice)
+        path, damaged = choice
+        for line in damaged:
+            runner.logger.warning(f'damaged checkpoint is not used: {line}')
+        if path is None:
+            runner.logger.info(f'No checkpoint in {self._directory(runner)}: starting afresh.')
+            runner._resume = False
+        else:
+            runner._load_from = str(path)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Refuse to resume what does not belong to this run."""
+        if not runner._resume:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        check_model(checkpoint['state_dict'], model.state_dict())
+        meta = checkpoint['meta']
+        if 'stages' in meta and hasattr(runner.train_loop, 'table'):
+            step = meta['iter']
+            for line in compare_tables(meta['stages'], runner.train_loop.table, step):
+                runner.logger.warning(f'changed from step {step + 1} on: {line}')
+        data = describe_data(runner.train_dataloader.dataset)
+        for line in compare_data(meta.get('data'), data):
+            runner.logger.warning(f'the data has changed, clips may come twice or never: {line}')
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Store what :meth:`after_load_checkpoint` compares."""
+        if hasattr(runner.train_loop, 'table'):
+            checkpoint['meta']['stages'] = runner.train_loop.table.to_dicts()
+        checkpoint['meta']['data'] = describe_data(runner.train_dataloader.dataset)
+
+    def before_train(self, runner: Runner) -> None:
+        """Clear away half-written files of a killed run and start noting signals."""
+        super().before_train(runner)
+        if is_main_process():
+            for path in self._directory(runner).glob(f'*.pth{TEMPORARY_SUFFIX}'):
+                path.unlink()
+        self.flag.install()
+
+    def after_train(self, runner: Runner) -> None:
+        """Give the signals back; publish, if asked to."""
+        self.flag.remove()
+        super().after_train(runner)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save where the interval says so, or save and stop where a signal does."""
+        if not self.by_epoch and self.flag.raised():
+            self._stop(runner)
+            return
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """The same at the end of an epoch."""
+        if self.by_epoch and self.flag.raised():
+            self._stop(runner)
+            return
+        super().after_train_epoch(runner)
+
+    def _stop(self, runner: Runner) -> None:
+        runner.logger.warning(
+            f'{self.flag.seen or "a signal to another process"}: saving and ending the run. '
+            'Continue it with --resume.'
+        )
+        runner.train_loop.stop_training = True
+        self._save_checkpoint(runner)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
+        """Write, then note the file's name, then delete what is too old."""
+        name = self.filename_tmpl.format(step)
+        path = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', path)
+        start = time.perf_counter()
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                name,
+                self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta=meta,
+                by_epoch=self.by_epoch,
+                backend_args=self.backend_args,
+                **self.args,
+            )
+        except OSError as error:
+            self._report_failure(runner, path, error)
+            return
+        self.last_ckpt = path
+        if is_main_process():
+            runner.logger.info(f'Saved {path} in {time.perf_counter() - start:.1f} s')
+            AtomicLocalBackend().put_text(path, Path(runner.work_dir) / 'last_checkpoint')
+            self._delete_old(Path(path))
+
+    def _report_failure(self, runner: Runner, path: str, error: OSError) -> None:
+        """Go on after a failed save, unless it was the last chance."""
+        last = runner.train_loop.stop_training or runner.iter + 1 >= runner.max_iters
+        kept = self.last_ckpt or 'none in this process'
+        message = (
+            f'cannot write {path}: {error}. Newest checkpoint before it: {kept}. Free some space, '
+            'lower default_hooks.checkpoint.max_keep_ckpts or set out_dir to another disk.'
+        )
+        if last:
+            raise OSError(message) from error
+        runner.logger.error(f'{message} Training goes on; the next attempt comes as scheduled.')
+
+    def _delete_old(self, newest: Path) -> None:
+        if self.keep <= 0:
+            return
+        others = [p for p in list_checkpoints(newest.parent, self.filename_tmpl) if p != newest]
+        for path in others[self.keep - 1 :]:
+            path.unlink()

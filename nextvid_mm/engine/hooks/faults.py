@@ -1,0 +1,109 @@
+"""Keeps a record of samples that could not be read and steps that were skipped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from nextvid_mm.registry import HOOKS
+
+REPLACED = 'replaced_samples'
+SKIPPED = 'nonfinite_steps'
+_SHOWN = 20
+_CLIP_KEYS = ('position', 'source', 'path', 'sample_seed')
+
+
+@HOOKS.register_module()
+class FaultHook(Hook):
+    """Lists unreadable samples and the clips of skipped steps in the work directory.
+
+    - ``replaced_samples.txt``: one line ``path<TAB>reason`` for each file that was replaced by
+    another, complete
+      at the end of the run. Each process appends to ``replaced_samples.rankN.txt`` as it goes, so a
+      killed run loses nothing.
+    - ``nonfinite_steps.rankN.jsonl``: for each optimiser step skipped because its loss or gradient
+    was not
+      finite, the losses and the clips of this process.
+
+    It reads the metainfo that ``MixtureDataset`` attaches to every data sample.
+    """
+
+    # Before the logger: its counts belong into the line of their own step.
+    priority = 'NORMAL'
+
+    def __init__(self) -> None:
+        self.replaced: dict[str, str] = {}
+        self.count = 0
+        self._clips: list[dict[str, Any]] = []
+
+    def _file(self, runner: Runner, name: str, kind: str) -> Path:
+        return Path(runner.work_dir) / f'{name}.rank{runner.rank}.{kind}'
+
+    def before_train(self, runner: Runner) -> None:
+        """Forget the files of an earlier run in this directory, unless this one continues it."""
+        if runner.iter == 0:
+            for name, kind in ((REPLACED, 'txt'), (SKIPPED, 'jsonl')):
+                self._file(runner, name, kind).unlink(missing_ok=True)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Start a new list of clips."""
+        self._clips = []
+
+    def after_micro_batch(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Look at the samples of one micro-batch; called by ``StageTrainLoop``."""
+        samples = data_batch.get('data_samples', []) if isinstance(data_batch, dict) else []
+        for sample in samples:
+            info = sample.metainfo
+            self._clips.append({key: info[key] for key in _CLIP_KEYS if key in info})
+            for path, reason in info.get('replaced', ()):
+                self._note(runner, path, reason)
+
+    def _note(self, runner: Runner, path: str, reason: str) -> None:
+        self.count += 1
+        if path in self.replaced:
+            return
+        self.replaced[path] = reason
+        runner.logger.warning(f'replaced an unreadable sample: {path}: {reason}')
+        with open(self._file(runner, REPLACED, 'txt'), 'a', encoding='utf-8') as file:
+            file.write(f'{path}\t{reason}\n')
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Log the count of replaced samples, and record a skipped step."""
+        if self.count:
+            runner.message_hub.update_scalar('train/replaced_samples', self.count)
+        if not getattr(runner.optim_wrapper, 'step_skipped', False):
+            return
+        losses = {key: float(value) for key, value in (outputs or {}).items()}
+        record = dict(step=runner.iter + 1, outputs=losses, clips=self._clips)
+        with open(self._file(runner, SKIPPED, 'jsonl'), 'a', encoding='utf-8') as file:
+            file.write(json.dumps(record) + '\n')
+
+    def after_train(self, runner: Runner) -> None:
+        """Merge the processes' lists and say what was replaced."""
+        barrier()
+        if not is_main_process():
+            return
+        directory = Path(runner.work_dir)
+        merged = sorted(
+            {
+                line
+                for path in directory.glob(f'{REPLACED}.rank*.txt')
+                for line in path.read_text(encoding='utf-8').splitlines()
+            }
+        )
+        if not merged:
+            return
+        target = directory / f'{REPLACED}.txt'
+        target.write_text('\n'.join(merged) + '\n', encoding='utf-8')
+        more = f'\n  and {len(merged) - _SHOWN} more' if len(merged) > _SHOWN else ''
+        runner.logger.warning(
+            f'{len(merged)} files could not be read and were replaced by others of their source; '
+            f'they are listed in {target}:\n  ' + '\n  '.join(merged[:_SHOWN]) + more
+        )

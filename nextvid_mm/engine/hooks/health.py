@@ -1,0 +1,128 @@
+"""Numbers that tell a healthy run from a sick one."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+from nextvid_mm.evaluation.representation import effective_rank, feature_std
+from nextvid_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class HealthHook(Hook):
+    """Adds to the log (text and TensorBoard) what the model and optimiser do not report themselves.
+
+    - ``clips_per_s``: global throughput.
+    - ``data_share``: part of the step spent waiting for the loader; near 0 is good.
+    - ``ema_distance``: how far the reference encoder trails the encoder, relative to the latter's
+      norm. It should settle; falling towards 0 means the encoder has stopped, growing without end
+      that the momentum is too high for the run's length.
+    - ``feature_std``, ``feature_rank``: spread and effective rank of the encoder's tokens of whole
+      clips. Near 0 and near 1, the features have collapsed.
+    - ``reference_std``, ``reference_rank``: the same of the reference encoder, which follows later.
+    - ``skipped_steps``: steps without a finite gradient, once there is one.
+
+    Losses are outputs of the model, the gradient norm comes from ``AutocastOptimWrapper``, learning
+    rates from ``RuntimeInfoHook``, the time left from ``IterTimerHook``.
+
+    Measuring draws no random numbers and leaves the model as it was: training goes on bit for bit
+    as without this hook. The features are those of process 0, in the precision of training.
+
+    Args:
+        interval: Steps between measurements of the EMA distance, which reads all weights, and of
+            the features, which encodes clips. Best the logger's interval.
+        clips: Clips to encode, the first of the step's first micro-batch (all, if it has fewer).
+            0 measures no features.
+
+    Raises:
+        ValueError: If ``interval`` is below 1 or ``clips`` below 0.
+    """
+
+    # After IterTimerHook (50) has taken the step's time, before LoggerHook (60).
+    priority = 55
+
+    def __init__(self, interval: int = 10, clips: int = 8) -> None:
+        if interval < 1:
+            raise ValueError(f'HealthHook.interval={interval} must be at least 1')
+        if clips < 0:
+            raise ValueError(f'HealthHook.clips={clips} must be at least 0 (0: no features)')
+        self.interval, self.clips = interval, clips
+        self._inputs: Any = None
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Keep the clips to encode: ``after_train_iter`` gets the last micro-batch, not the first.
+
+        They are encoded after the step, so that all numbers of a log line are of the same weights.
+        """
+        if self.clips and self.every_n_train_iters(runner, self.interval):
+            self._inputs = data_batch['inputs'][: self.clips]
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Record the step's numbers."""
+        loop, hub = runner.train_loop, runner.message_hub
+        seconds = hub.get_scalar('train/time').current()
+        hub.update_scalar('train/clips_per_s', loop.stage_batch.batch_size / seconds)
+        hub.update_scalar('train/data_share', min(loop.data_seconds / seconds, 1.0))
+        if skipped := getattr(runner.optim_wrapper, 'skipped_steps', 0):
+            hub.update_scalar('train/skipped_steps', skipped)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        encoders = {'feature': model.backbone}
+        if getattr(model, 'reference', None) is not None:
+            encoders['reference'] = model.reference.encoder
+            distance = relative_distance(model.reference.encoder, model.backbone)
+            hub.update_scalar('train/ema_distance', distance)
+        if self._inputs is not None:
+            self._measure_features(runner, model, encoders)
+
+    @torch.no_grad()
+    def _measure_features(
+        self, runner: Runner, model: nn.Module, encoders: dict[str, nn.Module]
+    ) -> None:
+        """Encode the kept clips with each encoder and record what the tokens look like."""
+        batch = model.data_preprocessor(
+            dict(inputs=self._inputs, data_samples=None), training=False
+        )
+        self._inputs = None  # the loader's memory
+        clip = batch['inputs'].flatten(0, 1)
+        dtype = getattr(runner.optim_wrapper, 'dtype', None)
+        autocast = torch.autocast(clip.device.type, dtype, enabled=dtype is not None)
+        # Blocks compiled for the static shapes of training would be compiled again for these.
+        with autocast, torch.compiler.set_stance('force_eager'), _whole_weights(runner.model):
+            for name, encoder in encoders.items():
+                tokens = _encode(encoder, clip)
+                runner.message_hub.update_scalar(f'train/{name}_std', feature_std(tokens))
+                runner.message_hub.update_scalar(f'train/{name}_rank', effective_rank(tokens))
+
+
+def _encode(encoder: nn.Module, clip: Tensor) -> Tensor:
+    """Tokens ``(B, T, N, C)`` of ``clip`` in evaluation mode; training mode is set back."""
+    training = encoder.training
+    try:
+        return encoder.eval().encode(clip)
+    finally:
+        encoder.train(training)
+
+
+def _whole_weights(model: nn.Module) -> AbstractContextManager[None]:
+    """Gather sharded weights, which ``encode``, unlike ``forward``, does not do by itself."""
+    if isinstance(model, FullyShardedDataParallel):
+        return FullyShardedDataParallel.summon_full_params(model, writeback=False)
+    return nullcontext()
+
+
+@torch.no_grad()
+def relative_distance(module: nn.Module, other: nn.Module) -> float:
+    """Norm of the difference of two modules' parameters over the norm of the second's."""
+    mine, theirs = list(module.parameters()), list(other.parameters())
+    difference = nn.utils.get_total_norm(torch._foreach_sub(mine, theirs))
+    return float(difference / nn.utils.get_total_norm(theirs))

@@ -1,0 +1,59 @@
+"""Applies what changes at a stage's first step."""
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from nextvid_mm.engine.schedulers import StageParamScheduler
+from nextvid_mm.engine.stages import Stage
+from nextvid_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class StageHook(Hook):
+    """Sets the flow head's ``tau_samples`` and reports the switch from stage to stage.
+
+    Frames and batch size switch in the sampler, learning rate and weight decay in
+    ``StageParamScheduler``, EMA momentum in ``EMAHook``: all from the same table. Needs
+    ``StageTrainLoop``.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._current: int | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Bring the schedulers to the runner's step, also where a checkpoint held none."""
+        self._current = None
+        for scheduler in runner.param_schedulers or []:
+            if isinstance(scheduler, StageParamScheduler):
+                scheduler.seek(runner.iter)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Enter a stage at its first step, or wherever a run is resumed."""
+        index, stage, within = runner.train_loop.table.at(runner.iter)
+        if index == self._current:
+            return
+        self._current = index
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if model.head is not None:  # there is none when only alignment is trained
+            model.head.tau_samples = stage.tau_samples
+        runner.logger.info(_describe(runner, index, stage, within))
+
+
+def _describe(runner: Runner, index: int, stage: Stage, within: int) -> str:
+    """One line that says what a stage trains with."""
+    batch = runner.train_loop.stage_batch
+    rates = ', '.join(
+        f'{name} {stage.lr_at(0, group):.2e} to {stage.lr_at(stage.steps - 1, group):.2e}'
+        for name, group in (('lr', 'base'), ('flow_lr', 'flow'))
+    )
+    return (
+        f'Stage {index + 1}/{len(runner.train_loop.table)} "{stage.name}", '
+        f'step {within + 1} of {stage.steps}: {rates}, tau_samples {stage.tau_samples}, '
+        f'{stage.num_frames} frames, EMA {stage.ema_momentum}, batch {stage.batch_size} = '
+        f'{runner.world_size} process(es) x {batch.micro_batch_size} clips x {batch.accumulation}'
+    )

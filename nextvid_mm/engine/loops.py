@@ -1,0 +1,230 @@
+"""The training loop driven by the stage table."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce_dict
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+from torch import Tensor, nn
+
+from nextvid_mm.datasets.request import derive_seed
+from nextvid_mm.engine.loader import stop_workers, worker_deaths_explained
+from nextvid_mm.engine.signals import init_worker
+from nextvid_mm.engine.stages import Stage, StageBatch, StageTable
+from nextvid_mm.registry import LOOPS
+
+
+@LOOPS.register_module()
+class StageTrainLoop(BaseLoop):
+    """Trains through a stage table; one iteration of the Runner is one optimiser step.
+
+    In a config: ``train_cfg = dict(type='StageTrainLoop', stages=[dict(name=..., steps=..., ...),
+    ...])``. The table drives everything else: the number of iterations, the batch sampler of
+    ``train_dataloader`` (one loader lives through all stages), gradient accumulation and
+    ``StageParamScheduler``.
+
+    Everything random in a micro-batch follows from (seed, step, micro-batch, rank), and the sampler
+    starts at the runner's iteration. A resumed run therefore continues bit for bit, without
+    stored random states and without decoding a past clip again.
+
+    Args:
+        runner: The MMEngine Runner.
+        dataloader: The config's ``train_dataloader``, without batch size and batch sampler.
+        stages: The stage table, see :class:`~nextvid_mm.engine.stages.Stage`.
+        val_interval: Steps between validations; one follows the last step in any case.
+        val_begin: First step after which validation may run.
+
+    Raises:
+        ValueError: If the config says in a second place what the table says.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Mapping[str, Any],
+        stages: Sequence[Stage | Mapping[str, Any]],
+        val_interval: int = 1000,
+        val_begin: int = 1,
+    ) -> None:
+        self.table = StageTable(stages)
+        self.batches = self.table.batches(runner.world_size)
+        super().__init__(runner, self._with_sampler(runner, dataloader))
+        self.val_interval, self.val_begin = val_interval, val_begin
+        self.stop_training = False
+        self.data_seconds = 0.0
+        self._iter = 0
+        self._epoch = 0
+        self._give_table_to_scheduler()
+        runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
+
+    @property
+    def iter(self) -> int:
+        """Optimiser steps done."""
+        return self._iter
+
+    @property
+    def max_iters(self) -> int:
+        """Optimiser steps of the whole table."""
+        return self.table.total_steps
+
+    @property
+    def epoch(self) -> int:
+        """Always 0: a stage table has no epochs."""
+        return self._epoch
+
+    @property
+    def max_epochs(self) -> int:
+        """Always 1: MMEngine's hooks see the run as one long epoch."""
+        return 1
+
+    @property
+    def stage(self) -> Stage:
+        """Stage of the current step; after the last step, the last stage."""
+        return self.table.at(min(self._iter, self.max_iters - 1))[1]
+
+    @property
+    def stage_batch(self) -> StageBatch:
+        """How the current step's global batch is met."""
+        return self.batches[self.table.at(min(self._iter, self.max_iters - 1))[0]]
+
+    def _with_sampler(self, runner: Runner, dataloader: Mapping[str, Any]) -> dict[str, Any]:
+        """Add the samplers that follow the table to the loader's config."""
+        for key in ('batch_size', 'batch_sampler'):
+            if key in dataloader:
+                raise ValueError(
+                    f'train_dataloader.{key} contradicts the stage table: remove it, and set '
+                    'batch_size and micro_batch_size in train_cfg.stages'
+                )
+        config = dict(dataloader)
+        config['sampler'] = dict(type='ClipSampler', seed=_run_seed(runner)) | dict(
+            dataloader.get('sampler', {})
+        )
+        config['batch_sampler'] = dict(
+            type='StageBatchSampler',
+            plan=self.table.plan(runner.world_size),
+            rank=runner.rank,
+            world_size=runner.world_size,
+        )
+        config.setdefault('worker_init_fn', dict(type=init_worker))
+        config['batch_size'] = 1  # MMEngine's builder wants the key; the table decides
+        return config
+
+    def _give_table_to_scheduler(self) -> None:
+        """Put the table into the config of the scheduler, which is built after this loop."""
+        configs = self.runner.param_schedulers
+        configs = [configs] if isinstance(configs, Mapping) else configs or []
+        ours = [c for c in configs if str(c.get('type')).endswith('StageParamScheduler')]
+        if len(ours) != 1:
+            raise ValueError(
+                "StageTrainLoop needs param_scheduler=dict(type='StageParamScheduler'), found "
+                f'{self.runner.param_schedulers}'
+            )
+        if extra := set(ours[0]) - {'type'}:
+            raise ValueError(
+                f'remove {sorted(extra)} from param_scheduler: the table lives in train_cfg.stages'
+            )
+        scale = self._auto_lr_scale()
+        # Without `end` the Runner would fill in a number of epochs.
+        ours[0].update(stages=self.table.to_dicts(), lr_scale=scale, end=self.max_iters)
+
+    def _auto_lr_scale(self) -> float:
+        """The factor of ``--auto-scale-lr``: first stage's batch over ``base_batch_size``.
+
+        One factor serves all stages, so that the proportions between them stay as the table has
+        them.
+        """
+        settings = self.runner.auto_scale_lr or {}
+        # MMEngine's own scaling asks the loader for a batch size and the table overrules its
+        # result.
+        self.runner.auto_scale_lr = None
+        if not settings.get('enable', False):
+            return 1.0
+        batch, base = self.table.stages[0].batch_size, settings['base_batch_size']
+        self.runner.logger.info(
+            f'LR is set based on batch size of {base} and the current batch size is {batch}. '
+            f'Scaling the original LR by {batch / base}.'
+        )
+        return batch / base
+
+    def run(self) -> nn.Module:
+        """Train from the runner's iteration to the end of the table, or until a hook stops it."""
+        if not hasattr(self.runner.optim_wrapper, 'begin_step'):
+            raise TypeError(
+                "StageTrainLoop needs optim_wrapper.type='AutocastOptimWrapper', found "
+                f'{type(self.runner.optim_wrapper).__name__}'
+            )
+        self.runner.call_hook('before_train')
+        self.runner.call_hook('before_train_epoch')
+        batches = self._start_loader()
+        try:
+            with worker_deaths_explained(batches, self.dataloader.dataset):
+                self._run_steps(batches)
+        finally:
+            stop_workers(batches)
+        self.runner.call_hook('after_train_epoch')
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def _run_steps(self, batches: Iterator[Any]) -> None:
+        self.runner.model.train()
+        while self._iter < self.max_iters and not self.stop_training:
+            self.run_iter(batches)
+            if self._should_validate():
+                self.runner.val_loop.run()
+                self.runner.model.train()
+
+    def _start_loader(self) -> Iterator[Any]:
+        """Iterate over the loader from the runner's step on."""
+        if self._iter >= self.max_iters:
+            return iter(())
+        batch_sampler = self.dataloader.batch_sampler
+        if batch_sampler.sampler.seed != _run_seed(self.runner):
+            # The seed was drawn at random, and resuming has brought back the one drawn then.
+            kind = type(batch_sampler.sampler)
+            batch_sampler.sampler = kind(self.dataloader.dataset, _run_seed(self.runner))
+        batch_sampler.set_start(self._iter)
+        return iter(self.dataloader)
+
+    def run_iter(self, batches: Iterator[Any]) -> None:
+        """Run one optimiser step over as many micro-batches as the stage asks for."""
+        step, count = self._iter, self.stage_batch.accumulation
+        self.runner.optim_wrapper.begin_step(count)
+        self.data_seconds = 0.0
+        sums: dict[str, Tensor] = {}
+        for micro in range(count):
+            data = self._next(batches)
+            if micro == 0:
+                self.runner.call_hook('before_train_iter', batch_idx=step, data_batch=data)
+            torch.manual_seed(derive_seed(_run_seed(self.runner), step, micro, self.runner.rank))
+            outputs = self.runner.model.train_step(data, optim_wrapper=self.runner.optim_wrapper)
+            outputs = {key: torch.as_tensor(value).detach() for key, value in outputs.items()}
+            self.runner.call_hook(
+                'after_micro_batch', batch_idx=step, data_batch=data, outputs=outputs
+            )
+            for key, value in outputs.items():
+                sums[key] = sums[key] + value if key in sums else value
+        means = {key: value.float() / count for key, value in sums.items()}
+        all_reduce_dict(means, op='mean')
+        self.runner.call_hook('after_train_iter', batch_idx=step, data_batch=data, outputs=means)
+        self._iter += 1
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        """Fetch a micro-batch and account for the time spent waiting."""
+        start = time.perf_counter()
+        data = next(batches)
+        self.data_seconds += time.perf_counter() - start
+        return data
+
+    def _should_validate(self) -> bool:
+        if self.runner.val_loop is None or self._iter < self.val_begin:
+            return False
+        return self._iter % self.val_interval == 0 or self._iter == self.max_iters
+
+
+def _run_seed(runner: Runner) -> int:
+    """The run's seed, the same on every process also with ``diff_rank_seed``."""
+    different = runner._randomness_cfg.get('diff_rank_seed', False)
+    return runner.seed - (runner.rank if different else 0)

@@ -1,0 +1,184 @@
+"""One optimiser step: autocast, accumulation, clipping, and refusing non-finite gradients."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+from nextvid_mm.registry import OPTIM_WRAPPERS
+
+DTYPES = {None: None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+ADVICE = (
+    'What to try: look at the loss curve before this step; lower the learning rate of this stage '
+    'in train_cfg.stages; train without autocast (optim_wrapper.dtype=None) or, instead of '
+    "'float16', in 'bfloat16'; check the clips listed in the work directory's "
+    'nonfinite_steps.*.jsonl; resume from an earlier checkpoint with --resume PATH.'
+)
+
+
+@OPTIM_WRAPPERS.register_module()
+class AutocastOptimWrapper(OptimWrapper):
+    """An ``OptimWrapper`` with autocast on any device that never applies a non-finite gradient.
+
+    A step whose gradient norm or loss is not finite is skipped, on all processes alike, and
+    reported; after ``max_nonfinite`` in a row training stops. The norm is measured over all
+    parameter groups together, before clipping.
+
+    Args:
+        optimizer: The optimiser.
+        dtype: Autocast type of the forward pass: None, 'bfloat16', or 'float16' (which adds dynamic
+            loss scaling).
+        accumulative_counts: Backward passes per step in loops other than ``StageTrainLoop``, which
+            sets its own number by :meth:`begin_step`.
+        clip_grad: ``dict(max_norm=..., norm_type=2)``; None measures the norm and does not clip.
+        max_nonfinite: Skipped steps in a row that end training.
+
+    Attributes:
+        grad_norm: Gradient norm of the last step (float, before clipping); None before the first.
+        step_skipped: Whether the last step was skipped.
+        skipped_steps: Number of skipped steps since the start of the process.
+
+    Raises:
+        ValueError: If ``dtype`` or a key of ``clip_grad`` is unknown.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        dtype: str | None = None,
+        accumulative_counts: int = 1,
+        clip_grad: Mapping[str, float] | None = None,
+        max_nonfinite: int = 10,
+    ) -> None:
+        super().__init__(optimizer, accumulative_counts)
+        if dtype not in DTYPES:
+            raise ValueError(f'optim_wrapper.dtype={dtype!r}; allowed: {list(DTYPES)}')
+        unknown = set(clip_grad or {}) - {'max_norm', 'norm_type'}
+        if unknown or (clip_grad is not None and 'max_norm' not in clip_grad):
+            raise ValueError(
+                f'optim_wrapper.clip_grad={clip_grad}; give dict(max_norm=..., norm_type=2)'
+            )
+        # MMEngine's stand-in group exists only for logging one 'base_lr'; get_lr() names groups.
+        self.base_param_settings = None
+        self.dtype = DTYPES[dtype]
+        self.clip_grad = dict(clip_grad or {})
+        self.max_nonfinite = max_nonfinite
+        device = optimizer.param_groups[0]['params'][0].device.type
+        self.scaler = torch.amp.GradScaler(device, enabled=self.dtype is torch.float16)
+        self.grad_norm: float | None = None
+        self.step_skipped = False
+        self.skipped_steps = 0
+        self._skipped_in_a_row = 0
+
+    def begin_step(self, accumulation: int) -> None:
+        """Make the next ``accumulation`` calls of :meth:`update_params` one optimiser step."""
+        self._accumulative_counts = accumulation
+        self._inner_count = 0
+        self._max_counts = -1
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast the forward pass, and hold back gradient synchronisation while accumulating.
+
+        Raises:
+            FloatingPointError: After ``max_nonfinite`` skipped steps in a row; not at once, so that
+                hooks can record the last of them.
+        """
+        device = next(model.parameters()).device.type
+        enabled = self.dtype is not None
+        self._stop_if_hopeless()
+        with super().optim_context(model), torch.autocast(device, self.dtype, enabled):
+            yield
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """Divide by the accumulation count; a non-finite loss makes every gradient NaN.
+
+        The gradients carry the news to all processes through their reduction, so that all skip the
+        step.
+        """
+        poison = torch.where(loss.detach().isfinite(), 1.0, torch.nan).to(loss.dtype)
+        return super().scale_loss(loss) * poison
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Accumulate the gradients of ``loss``."""
+        super().backward(self.scaler.scale(loss), **kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip and apply the accumulated gradients, or skip them if they are not finite."""
+        self.scaler.unscale_(self.optimizer)
+        norm = self._clip()
+        self.grad_norm = float(norm)
+        self.step_skipped = not norm.isfinite()
+        if self.step_skipped:
+            self._count_skipped()
+        else:
+            self._skipped_in_a_row = 0
+            self.message_hub.update_scalar('train/grad_norm', self.grad_norm)
+            self.scaler.step(self.optimizer, **kwargs)
+        self.scaler.update()
+
+    def _clip(self) -> Tensor:
+        """Clip in place if asked to; return the norm before that."""
+        groups = self.optimizer.param_groups
+        params = [p for group in groups for p in group['params'] if p.grad is not None]
+        norm_type = self.clip_grad.get('norm_type', 2.0)
+        norm = nn.utils.get_total_norm([p.grad for p in params], norm_type)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
+        if self.clip_grad:
+            nn.utils.clip_grads_with_norm_(params, self.clip_grad['max_norm'], norm)
+        return norm
+
+    def _count_skipped(self) -> None:
+        self.skipped_steps += 1
+        if self.scaler.is_enabled() and self.scaler.get_scale() > 1:
+            print_log(
+                f'gradient overflow at loss scale {self.scaler.get_scale():g}: step skipped',
+                'current',
+            )
+            return
+        self._skipped_in_a_row += 1
+        count = f'{self._skipped_in_a_row} of at most {self.max_nonfinite} in a row'
+        print_log(
+            f'non-finite loss or gradient: optimiser step skipped ({count})',
+            'current',
+            logging.WARNING,
+        )
+
+    def _stop_if_hopeless(self) -> None:
+        if self._skipped_in_a_row >= self.max_nonfinite:
+            raise FloatingPointError(
+                f'the loss or gradient was not finite in {self._skipped_in_a_row} steps in a row '
+                f'(optim_wrapper.max_nonfinite). {ADVICE}'
+            )
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """Learning rates by group, as the log names them: ``lr`` and ``flow_lr``."""
+        rates: dict[str, list[float]] = {}
+        for group in self.optimizer.param_groups:
+            tag = group.get('group', 'base')
+            rates.setdefault('lr' if tag == 'base' else f'{tag}_lr', []).append(group['lr'])
+        return rates
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimiser's state, and the loss scaler's if there is one."""
+        state = super().state_dict()
+        if self.scaler.is_enabled():
+            state['loss_scaler'] = self.scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned."""
+        state_dict = dict(state_dict)
+        scaler = state_dict.pop('loss_scaler', None)
+        if scaler is not None and self.scaler.is_enabled():
+            self.scaler.load_state_dict(scaler)
+        super().load_state_dict(state_dict)

@@ -1,0 +1,179 @@
+"""Probing on cached features: the encoder sees every video once, the probes train on the tokens.
+
+No random augmentation takes place in this mode, so that its numbers are not those of the online
+protocol; results say which mode they come from.
+
+Shape legend: n samples, B batch, V views, N tokens, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from nextvid_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
+
+from .probe_metric import ProbeMetric
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Tokens of a data set.
+
+    Attributes:
+        tokens: ``(n, V, N, C)``.
+        samples: n data samples with ``gt_label``.
+    """
+
+    tokens: Tensor
+    samples: list[BaseDataElement]
+
+    @property
+    def labels(self) -> Tensor:
+        """``(n,)``."""
+        return torch.cat([sample.gt_label for sample in self.samples])
+
+
+@dataclass(frozen=True)
+class ProbeSchedule:
+    """How long and in which batches probes train on cached features.
+
+    Attributes:
+        epochs: passes over the training features.
+        batch_size: videos per optimiser step.
+        seed: of the probes' first weights and the order of the samples.
+    """
+
+    epochs: int = 20
+    batch_size: int = 48
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(
+                f'epochs={self.epochs} and batch_size={self.batch_size} must be at least 1'
+            )
+
+
+@torch.no_grad()
+def extract_features(model: nn.Module, batches: Iterable[dict]) -> FeatureSet:
+    """Run the frozen encoder of a ``ProbeRecognizer`` over all batches once.
+
+    Args:
+        model: the recognizer; its data preprocessor is applied.
+        batches: a data loader, or a list of its batches. Batches are not changed.
+
+    Returns:
+        The features on the model's device.
+    """
+    tokens, samples = [], []
+    for batch in batches:
+        data = model.data_preprocessor(dict(batch), training=False)
+        tokens.append(torch.stack(list(model.views(data['inputs'])), dim=1))
+        samples.extend(data['data_samples'])
+    return FeatureSet(torch.cat(tokens), samples)
+
+
+def train_probes(model: nn.Module, features: FeatureSet, schedule: ProbeSchedule) -> None:
+    """Train the probes of ``model.cls_head`` from new weights, learning rates on a cosine to 0.
+
+    Args:
+        model: a ``ProbeRecognizer``.
+        features: with one view per sample.
+        schedule: epochs, batch size, seed.
+    """
+    if features.tokens.shape[1] != 1:
+        raise ValueError(
+            f'probes train on one view per video, found {features.tokens.shape[1]} in the features'
+        )
+    torch.manual_seed(schedule.seed)
+    head, tokens, labels = model.cls_head, features.tokens[:, 0], features.labels
+    labels = labels.to(tokens.device)
+    head.reset_parameters()
+    if head.standardizer is not None:
+        head.standardizer.fit(tokens)
+    build = OPTIM_WRAPPER_CONSTRUCTORS.build(
+        dict(type='ProbeOptimWrapperConstructor', optim_wrapper_cfg=dict(type='OptimWrapper'))
+    )
+    optimizer = build(model).optimizer
+    peaks = [group['lr'] for group in optimizer.param_groups]
+    per_epoch = math.ceil(len(labels) / schedule.batch_size)
+    total = schedule.epochs * per_epoch
+    order = torch.Generator().manual_seed(schedule.seed)
+    head.train()
+    for step in range(total):
+        if step % per_epoch == 0:
+            shuffled = torch.randperm(len(labels), generator=order).split(schedule.batch_size)
+        rows = shuffled[step % per_epoch].to(tokens.device)
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group['lr'] = peak * 0.5 * (1 + math.cos(math.pi * step / total))
+        optimizer.zero_grad()
+        head.loss_by_feat(head(tokens[rows]), labels[rows])['loss_cls'].backward()
+        optimizer.step()
+
+
+@torch.no_grad()
+def evaluate_probes(model: nn.Module, features: FeatureSet, batch_size: int = 64) -> dict[str, Any]:
+    """Details of ``ProbeMetric`` for the trained probes on cached features.
+
+    Args:
+        model: a ``ProbeRecognizer``.
+        features: of the validation set, any number of views.
+        batch_size: videos per pass; changes nothing but memory.
+    """
+    head, metric = model.cls_head, ProbeMetric()
+    head.eval()
+    for rows in torch.arange(len(features.samples)).split(batch_size):
+        samples = [features.samples[row].clone() for row in rows]
+        views = features.tokens[rows.to(features.tokens.device)].unbind(1)
+        metric.process(None, [sample.to_dict() for sample in head.predict(views, samples)])
+    metric.evaluate(len(features.samples))
+    details: Any = metric.details  # never None in a single process
+    return details
+
+
+def run_probe(
+    model: nn.Module,
+    train_batches: Iterable[dict],
+    val_batches: Iterable[dict],
+    schedule: ProbeSchedule | None = None,
+) -> dict[str, Any]:
+    """The whole protocol on cached features: encode, train the grid, evaluate.
+
+    Args:
+        model: a ``ProbeRecognizer`` whose encoder is in place (``init_weights`` has run).
+        train_batches: labelled videos, one view each.
+        val_batches: videos to evaluate on.
+        schedule: epochs, batch size, seed.
+
+    Returns:
+        ``ProbeMetric.details`` with, besides, ``top1`` (best of the grid on validation, %),
+        ``fixed_top1`` (of the fixed member, %), ``mode``, ``encoder`` (its origin) and ``seconds``
+        per phase.
+    """
+    marks = [time.perf_counter()]
+    train = extract_features(model, train_batches)
+    val = extract_features(model, val_batches)
+    marks.append(time.perf_counter())
+    train_probes(model, train, schedule or ProbeSchedule())
+    marks.append(time.perf_counter())
+    details = evaluate_probes(model, val)
+    marks.append(time.perf_counter())
+    phases = ('encode', 'train', 'evaluate')
+    members = details['members']
+    return details | dict(
+        top1=members[details['best_member']]['merged']['top1'],
+        fixed_top1=members[details['fixed_member']]['merged']['top1'],
+        mode='cached features',
+        encoder=model.origin.as_dict() if model.origin is not None else None,
+        seconds={
+            name: end - start for name, start, end in zip(phases, marks, marks[1:], strict=False)
+        },
+    )

@@ -1,0 +1,88 @@
+"""What features look like without training anything on them.
+
+Shape legend: n samples, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def effective_rank(features: Tensor) -> float:
+    """Exponential of the entropy of the normalised singular values (Roy and Vetterli, 2007).
+
+    1 if all samples lie on a line through their mean, C if they spread evenly over all directions;
+    NaN if a feature is not finite.
+
+    Args:
+        features: ``(n, C)``, or ``(..., C)`` with every leading dimension counted as samples.
+    """
+    rows = features.detach().flatten(0, -2).float()
+    rows = rows - rows.mean(0)
+    if not rows.isfinite().all():
+        return math.nan  # the solver would raise, and end a run that a bad step need not end
+    # The eigenvalues of the smaller Gram matrix are the squared singular values.
+    gram = rows.T @ rows if rows.shape[0] >= rows.shape[1] else rows @ rows.T
+    singular = torch.linalg.eigvalsh(gram.double()).clamp(min=0).sqrt()
+    total = singular.sum()
+    if total == 0:
+        return 1.0
+    share = singular / total
+    return float(torch.exp(-torch.xlogy(share, share).sum()))
+
+
+def feature_std(features: Tensor) -> float:
+    """Standard deviation over samples, averaged over channels; 0 after a collapse.
+
+    Args:
+        features: ``(..., C)``.
+    """
+    return float(features.detach().flatten(0, -2).float().std(dim=0, correction=0).mean())
+
+
+def knn_accuracy(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> float:
+    """Accuracy (%) of a weighted k-nearest-neighbour classifier under cosine similarity.
+
+    Neighbours vote with ``exp(similarity / temperature)`` (Wu et al., arXiv 1805.01978). Features
+    are centred by the training mean first, as those of video encoders share a large constant part.
+
+    Args:
+        train: ``(n_train, C)``, one row per labelled sample.
+        train_labels: ``(n_train,)``.
+        test: ``(n_test, C)``.
+        test_labels: ``(n_test,)``.
+        k: neighbours; no more than there are training samples are used.
+        temperature: of the votes.
+
+    Raises:
+        ValueError: if the shapes do not fit or a set is empty.
+    """
+    _check_rows(train, train_labels, 'train')
+    _check_rows(test, test_labels, 'test')
+    mean = train.float().mean(0)
+    similarity = (
+        F.normalize(test.float() - mean, dim=1) @ F.normalize(train.float() - mean, dim=1).T
+    )
+    values, neighbours = similarity.topk(min(k, len(train)), dim=1)
+    votes = torch.zeros(len(test), int(train_labels.max()) + 1, device=test.device)
+    votes.scatter_add_(1, train_labels[neighbours], (values / temperature).exp())
+    return float((votes.argmax(1) == test_labels).float().mean() * 100)
+
+
+def _check_rows(features: Tensor, labels: Tensor, name: str) -> None:
+    if features.dim() != 2 or labels.shape != features.shape[:1] or not len(labels):
+        raise ValueError(
+            f'k-NN needs {name} features (n, C), n > 0 labels, found {tuple(features.shape)} and '
+            f'{tuple(labels.shape)}'
+        )

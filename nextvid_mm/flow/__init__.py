@@ -1,0 +1,14 @@
+"""Flow matching: the probability path, seeded draws, and sampling loops."""
+
+from .noise import FlowDraw, draw_flow
+from .path import PathSample, linear_path, velocity_from_clean
+from .sampling import integrate
+
+__all__ = [
+    'FlowDraw',
+    'PathSample',
+    'draw_flow',
+    'integrate',
+    'linear_path',
+    'velocity_from_clean',
+]

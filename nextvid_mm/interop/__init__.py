@@ -1,0 +1,1 @@
+"""Checkpoint converters in and out."""

@@ -1,0 +1,31 @@
+"""Pure PyTorch building blocks on the regular ``(B, T, N, C)`` token layout."""
+
+from .adaln import AdaLN, TimestepEmbed, modulate
+from .attention import ContextAttention, FrameAttention, prefix_attention, sdpa
+from .blocks import CausalBlock, ContextBlock, DiTBlock
+from .grid import TokenGrid, gather_patches
+from .init import init_transformer
+from .patch_embed import TubeletEmbed, patchify, unpatchify
+from .rope import Rope3D, RopeTable, apply_rope
+
+__all__ = [
+    'AdaLN',
+    'CausalBlock',
+    'ContextAttention',
+    'ContextBlock',
+    'DiTBlock',
+    'FrameAttention',
+    'Rope3D',
+    'RopeTable',
+    'TimestepEmbed',
+    'TokenGrid',
+    'TubeletEmbed',
+    'apply_rope',
+    'gather_patches',
+    'init_transformer',
+    'modulate',
+    'patchify',
+    'prefix_attention',
+    'sdpa',
+    'unpatchify',
+]

@@ -1,0 +1,153 @@
+"""The attention patterns of NExT-Vid as structure, not boolean matrices (arXiv 2512.21004, §3).
+
+Tokens are sorted by frame, so "what frame t may see" is a *prefix* of the keys, and a slice does
+the work of a mask:
+
+* frame-wise causal (encoder): query block t against key blocks 0..t of the same tokens;
+* autoregressive (predictor): the same call, with queries of frames 1..T-1 against the context of
+  frames 0..T-2, so that query block t (frame t + 1) sees frames 0..t;
+* frame-isolated (decoder): frames folded into the batch, plain full attention.
+
+Shape legend: B batch, h heads, T blocks (frames), Nq and Nk tokens per block, D head dimension.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from .rope import RopeTable, apply_rope
+
+# Frames with fewer tokens than this are attended to in groups (see `prefix_attention`): below it,
+# the fixed cost of one call is more than the arithmetic that the grouping wastes.
+MIN_GROUP_TOKENS = 128
+
+
+def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention in the precision that is fast for the device.
+
+    On a CPU, attention stays in float32 under bfloat16 autocast: the backward pass of the bfloat16
+    kernel is several times slower there.
+    """
+    if q.device.type != 'cpu' or not torch.is_autocast_enabled('cpu'):
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast('cpu', enabled=False):
+        return scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+
+
+def prefix_attention(
+    q: Tensor, k: Tensor, v: Tensor, num_blocks: int, group: int | None = None
+) -> Tensor:
+    """Query block t attends to key blocks 0..t, and to nothing else.
+
+    Blocks are taken in groups of ``group``: a group attends to the keys up to its own end, with a
+    mask only over its own staircase. ``group=1`` computes no hidden pair at all; larger groups make
+    fewer calls, which is faster while a frame has few tokens.
+
+    Args:
+        q: ``(B, h, T * Nq, D)``.
+        k: ``(B, h, T * Nk, D)``.
+        v: as ``k``.
+        num_blocks: T.
+        group: blocks per call; None chooses by tokens per block.
+
+    Returns:
+        ``(B, h, T * Nq, D)``.
+    """
+    nq, nk = q.shape[2] // num_blocks, k.shape[2] // num_blocks
+    if group is None:
+        group = max(1, MIN_GROUP_TOKENS // max(nq, nk))
+    outputs = []
+    for start in range(0, num_blocks, group):
+        stop = min(start + group, num_blocks)
+        mask = _staircase(start, stop, nq, nk, q.device) if stop - start > 1 else None
+        outputs.append(
+            sdpa(q[:, :, start * nq : stop * nq], k[:, :, : stop * nk], v[:, :, : stop * nk], mask)
+        )
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+
+
+def _staircase(start: int, stop: int, nq: int, nk: int, device: torch.device) -> Tensor:
+    """Boolean mask of blocks ``start..stop-1`` against the keys of blocks ``0..stop-1``."""
+    query_block = torch.arange(start, stop, device=device).repeat_interleave(nq)
+    key_block = torch.arange(stop, device=device).repeat_interleave(nk)
+    return query_block[:, None] >= key_block[None, :]
+
+
+class FrameAttention(nn.Module):
+    """Multi-head self-attention of tokens on a grid: frame-wise causal or frame-isolated.
+
+    Args:
+        dim: channels.
+        num_heads: heads; must divide ``dim``.
+        causal: True attends to own and earlier frames, False to the own frame only.
+    """
+
+    def __init__(self, dim: int, num_heads: int, causal: bool):
+        super().__init__()
+        check_heads(dim, num_heads)
+        self.num_heads = num_heads
+        self.causal = causal
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, rope: RopeTable) -> Tensor:
+        """``(B, T, N, C) -> (B, T, N, C)``.
+
+        ``rope`` holds ``T * N`` tokens if causal; if isolated, the N tokens of one frame, because
+        a turn by the frame's time is the same for all that meet and cancels out.
+        """
+        B, T, N, _ = x.shape
+        blocks, rows = (T, B) if self.causal else (1, B * T)
+        q, k, v = (
+            self.qkv(x).reshape(rows, blocks * N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        )
+        q, k = apply_rope(q, rope), apply_rope(k, rope)
+        out = prefix_attention(q, k, v, T) if self.causal else sdpa(q, k, v)
+        return self.proj(out.transpose(1, 2).reshape(B, T, N, -1))
+
+
+class ContextAttention(nn.Module):
+    """Multi-head cross-attention of queries to the context of strictly earlier frames (§3.2).
+
+    Args:
+        dim: channels of queries and context.
+        num_heads: heads; must divide ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        check_heads(dim, num_heads)
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(
+        self, x: Tensor, context: Tensor, query_rope: RopeTable, context_rope: RopeTable
+    ) -> Tensor:
+        """Queries of frames 1..T against the context of frames 0..T-1.
+
+        Args:
+            x: ``(B, T, Nq, C)``, queries of frames 1..T.
+            context: ``(B, T, Nk, C)``, encoder tokens of frames 0..T-1.
+            query_rope: positions of the queries.
+            context_rope: positions of the context.
+
+        Returns:
+            ``(B, T, Nq, C)``.
+        """
+        B, T, nq, _ = x.shape
+        q = self.q(x).reshape(B, T * nq, self.num_heads, -1).transpose(1, 2)
+        kv = self.kv(context).reshape(B, T * context.shape[2], 2, self.num_heads, -1)
+        k, v = kv.permute(2, 0, 3, 1, 4)
+        q, k = apply_rope(q, query_rope), apply_rope(k, context_rope)
+        out = prefix_attention(q, k, v, T)
+        return self.proj(out.transpose(1, 2).reshape(B, T, nq, -1))
+
+
+def check_heads(dim: int, num_heads: int) -> None:
+    """Raise a clear error unless the heads divide the width."""
+    if dim % num_heads:
+        raise ValueError(f'num_heads={num_heads} does not divide the width embed_dims={dim}')

@@ -1,0 +1,150 @@
+"""Attentive probes, a whole grid of them at the price of little more than one.
+
+A probe pools tokens with one learnable query (cross-attention, then an MLP) and classifies the
+result. Because the query does not depend on the input, neither keys nor values need to be computed
+per token: with one query ``q`` per head, ``q · (W_k x) = (W_kᵀ q) · x``, and as attention weights
+sum to one, ``Σ a (W_v x + b) = W_v (Σ a x) + b``. All members then share the two products that
+touch every token, which are ``heads`` channels wide per member instead of ``2 * C``.
+
+Shape legend: B clips, N tokens, C channels, G members, H heads, D channels per head, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .attention import check_heads
+
+EPS = 1e-6
+
+
+class AttentiveProbes(nn.Module):
+    """``num_members`` independent attentive probes over the same tokens.
+
+    Every parameter is stacked along a first dimension of ``num_members``. All members start equal,
+    and no operation mixes them, so that each learns what it would learn alone.
+
+    Args:
+        in_channels: channels of the tokens.
+        num_classes: outputs of the linear layer.
+        num_heads: attention heads; must divide ``in_channels``.
+        mlp_ratio: hidden width of the MLP over ``in_channels``; 0 for no MLP.
+        num_members: probes trained side by side.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        num_heads: int = 16,
+        mlp_ratio: float = 4.0,
+        num_members: int = 1,
+    ):
+        super().__init__()
+        check_heads(in_channels, num_heads)
+        if num_members < 1:
+            raise ValueError(f'num_members={num_members} of AttentiveProbes must be at least 1')
+        self.in_channels, self.num_heads, self.num_members = in_channels, num_heads, num_members
+        G, C = num_members, in_channels
+        self.query = nn.Parameter(torch.empty(G, C))
+        self.norm_tokens = StackedNorm(G, C)
+        self.to_query = StackedLinear(G, C, C)
+        # A bias on the keys would shift all scores of a head alike and cancel in the softmax.
+        self.to_key = StackedLinear(G, C, C, bias=False)
+        self.to_value = StackedLinear(G, C, C)
+        self.proj = StackedLinear(G, C, C)
+        hidden = round(C * mlp_ratio)
+        self.norm_pooled: Any = StackedNorm(G, C) if hidden else None
+        self.fc1: Any = StackedLinear(G, C, hidden) if hidden else None
+        self.fc2: Any = StackedLinear(G, hidden, C) if hidden else None
+        self.classifier = StackedLinear(G, C, num_classes)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw one probe's weights and give them to every member."""
+        for module in self.modules():
+            if isinstance(module, StackedLinear):
+                module.reset_parameters()
+        for parameter, std in ((self.query, 0.02), (self.classifier.weight, 0.01)):
+            parameter.copy_(nn.init.trunc_normal_(torch.empty_like(parameter[0]), std=std))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(B, N, C) -> (B, G, K)`` logits."""
+        pooled = self.query[:, None] + self.proj(self._attend(tokens))
+        if self.fc1 is not None:
+            hidden = F.gelu(self.fc1(self.norm_pooled(pooled)))
+            pooled = pooled + self.fc2(hidden)
+        return self.classifier(pooled).transpose(0, 1)
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        """What each member's query reads from the tokens, ``(G, B, C)``."""
+        B, _, C = tokens.shape
+        G, H = self.num_members, self.num_heads
+        normed = F.layer_norm(tokens, (C,), eps=EPS)
+        query = self.to_query(self.query[:, None]).view(G, H, 1, -1)
+        key_weight = self.to_key.weight.view(G, H, -1, C)
+        # The norm's weight is folded into the query; its bias cancels in the softmax.
+        folded = (
+            query * query.shape[-1] ** -0.5 @ key_weight * self.norm_tokens.weight[:, None, None]
+        )
+        scores = folded.view(G * H, C).to(normed.dtype) @ normed.transpose(1, 2)
+        precise = torch.promote_types(scores.dtype, torch.float32)
+        attention = scores.softmax(dim=-1, dtype=precise).to(normed.dtype)
+        read = (attention @ normed).view(B, G, H, C).permute(1, 2, 0, 3)
+        weight, bias = self.norm_tokens.weight, self.norm_tokens.bias
+        read = read * weight[:, None, None] + bias[:, None, None]
+        value_weight = self.to_value.weight.view(G, H, -1, C)
+        values = (read @ value_weight.transpose(-1, -2)).transpose(1, 2).reshape(G, B, C)
+        return values + self.to_value.bias[:, None]
+
+
+class StackedLinear(nn.Module):
+    """One linear layer per member.
+
+    Args:
+        num_members: layers.
+        in_features: input channels.
+        out_features: output channels.
+        bias: add a bias.
+    """
+
+    def __init__(self, num_members: int, in_features: int, out_features: int, bias: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_members, out_features, in_features))
+        self.bias: Any = nn.Parameter(torch.empty(num_members, out_features)) if bias else None
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw one layer's weights (Xavier uniform, bias 0) and give them to every member."""
+        self.weight.copy_(nn.init.xavier_uniform_(torch.empty_like(self.weight[0])))
+        if self.bias is not None:
+            self.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(G, B, C_in) -> (G, B, C_out)``."""
+        weight = self.weight.transpose(1, 2)
+        return x @ weight if self.bias is None else torch.baddbmm(self.bias[:, None], x, weight)
+
+
+class StackedNorm(nn.Module):
+    """LayerNorm over channels with one affine map per member.
+
+    Args:
+        num_members: layers.
+        channels: normalised channels.
+    """
+
+    def __init__(self, num_members: int, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_members, channels))
+        self.bias = nn.Parameter(torch.zeros(num_members, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(G, B, C) -> (G, B, C)``."""
+        normed = F.layer_norm(x, x.shape[-1:], eps=EPS)
+        return torch.addcmul(self.bias[:, None], normed, self.weight[:, None])

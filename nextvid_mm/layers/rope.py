@@ -1,0 +1,106 @@
+"""Rotary position embedding over time, height and width.
+
+Rotation: RoFormer (arXiv 2104.09864); split into three axes: V-JEPA 2 (arXiv 2506.09985).
+
+The head dimension is split into a time, a height and a width part of equal, even size; what is left
+over is not rotated. Channel pairs are laid out in halves: channel ``i`` of the first half of a head
+rotates with channel ``i`` of the second half, so that a rotation is four multiplications on
+contiguous memory.
+
+Shape legend: B batch, T frames, N tokens per frame, D head dimension.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .grid import TokenGrid
+
+
+class RopeTable(NamedTuple):
+    """Cosines and sines of a set of tokens, shared by all layers of a network.
+
+    Both are ``(B or 1, 1, T * N, D)``: the dimension of one broadcasts over heads.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+
+class Rope3D(nn.Module):
+    """Makes the rotation table of any set of tokens on a grid.
+
+    Args:
+        head_dim: channels per attention head; even, at least 6.
+        base: the longest wavelength is ``2 * pi * base`` positions.
+        tiled_frequencies: reproduce the rotation of the released V-JEPA 2 weights, whose code
+            repeats the frequencies over the wrong axis, so that the two channels of a pair turn by
+            different angles. Only for loading those weights.
+    """
+
+    def __init__(self, head_dim: int, base: float = 10000.0, tiled_frequencies: bool = False):
+        super().__init__()
+        if head_dim % 2 or head_dim < 6:
+            raise ValueError(
+                f'3D RoPE needs an even head dimension of at least 6 (embed_dims / num_heads), '
+                f'found {head_dim}'
+            )
+        self.head_dim = head_dim
+        self.pairs_per_axis = (head_dim // 3) // 2
+        exponent = torch.arange(self.pairs_per_axis, dtype=torch.float64) / self.pairs_per_axis
+        frequency = base**-exponent
+        first, second = frequency, frequency
+        if tiled_frequencies:
+            tiled = frequency.repeat(2)
+            first, second = tiled[0::2], tiled[1::2]
+        self.register_buffer('frequency', torch.stack([first, second]), persistent=False)
+
+    def forward(
+        self, grid: TokenGrid, patches: Tensor | None = None, first_frame: int = 0
+    ) -> RopeTable:
+        """Rotation table of the tokens ``patches`` of every frame of ``grid``.
+
+        Args:
+            grid: frames and spatial size.
+            patches: ``(B, N)`` patch numbers inside a frame; None means all patches.
+            first_frame: time position of the first frame of ``grid``.
+        """
+        device = self.frequency.device
+        if patches is None:
+            patches = torch.arange(grid.patches, device=device)[None]
+        times = torch.arange(first_frame, first_frame + grid.frames, device=device)
+        B, N = patches.shape
+        shape = (B, grid.frames, N)
+        positions = (
+            times[None, :, None].expand(shape),
+            (patches // grid.width)[:, None].expand(shape),
+            (patches % grid.width)[:, None].expand(shape),
+        )
+        position = torch.stack(positions, dim=-1).reshape(B, 1, grid.frames * N, 3, 1)
+        return RopeTable(*self._rotate_by(position))
+
+    def _rotate_by(self, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine ``(B, 1, L, D)`` of integer positions ``(B, 1, L, 3, 1)``."""
+        idle = self.head_dim // 2 - 3 * self.pairs_per_axis
+        angles = []
+        for half in self.frequency:
+            angle = (position * half).flatten(-2)
+            angles.append(nn.functional.pad(angle, (0, idle)))
+        angle = torch.cat(angles, dim=-1)
+        return angle.cos().float(), angle.sin().float()
+
+
+def apply_rope(x: Tensor, table: RopeTable) -> Tensor:
+    """Rotate queries or keys ``(B, heads, T * N, D)`` by the table of their tokens."""
+    cos, sin = table
+    if x.dtype != torch.float64:
+        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    half = x.shape[-1] // 2
+    x1, x2 = x[..., :half], x[..., half:]
+    return torch.cat(
+        (x1 * cos[..., :half] - x2 * sin[..., :half], x2 * cos[..., half:] + x1 * sin[..., half:]),
+        dim=-1,
+    )

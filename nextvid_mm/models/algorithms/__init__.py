@@ -1,0 +1,6 @@
+"""Algorithms: what is wired to what, and the losses that follow."""
+
+from .masks import BatchMask, collate_masks
+from .nextvid import NextVid
+
+__all__ = ['BatchMask', 'NextVid', 'collate_masks']

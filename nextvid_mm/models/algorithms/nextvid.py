@@ -1,0 +1,201 @@
+"""NExT-Vid: masked next-frame prediction (arXiv 2512.21004, §3).
+
+Shape legend: B batch, T frames (tubelets), N patches per frame, K visible and M queried ones,
+C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from nextvid_mm.layers import TokenGrid, gather_patches
+from nextvid_mm.registry import MODELS
+
+from .masks import BatchMask, collate_masks
+
+QUERIES = ('hidden', 'all')
+# Odd 64-bit constant: keeps the draws of the masking strategies of one clip apart.
+STRATEGY_SEED = 0x9E3779B97F4A7C15
+
+
+@MODELS.register_module()
+class NextVid(BaseModel):
+    """Wires encoder, predictor, decoder, targets and reference encoder into named losses.
+
+    Args:
+        backbone: the encoder, a ``CausalViT``.
+        neck: the predictor, a ``QFormerPredictor``.
+        head: the decoder with its loss, a ``FlowMatchingHead``; None for alignment only.
+        target_generator: what is generated, e.g. a ``PixelTarget``; needed by ``head``.
+        align_head: alignment with the reference encoder; None for generation only.
+        reference: the reference encoder; needed by ``align_head``.
+        queries: predict the ``hidden`` patches or ``all``.
+        compile: compile every block with ``torch.compile`` (shapes are static).
+        data_preprocessor: batches and normalises clips; MMAction2's by default.
+        init_cfg: mmengine initialisation config.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict | None,
+        target_generator: dict | None = None,
+        align_head: dict | None = None,
+        reference: dict | None = None,
+        queries: str = 'hidden',
+        compile: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor, init_cfg)
+        if queries not in QUERIES:
+            raise ValueError(f'queries={queries!r} of NextVid is not one of {", ".join(QUERIES)}')
+        _check_parts(head, target_generator, align_head, reference)
+        self.queries = queries
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.head: Any = head and MODELS.build(head)
+        self.target_generator: Any = target_generator and MODELS.build(target_generator)
+        self.align_head: Any = align_head and MODELS.build(align_head)
+        self.reference: Any = reference and MODELS.build(
+            reference, default_args=dict(backbone=backbone)
+        )
+        if compile:
+            self._compile_blocks()
+
+    def init_weights(self) -> None:
+        """Initialise all parts; the reference encoder starts as a copy of the encoder."""
+        super().init_weights()
+        if self.reference is not None:
+            self.reference.copy_from(self.backbone)
+
+    def _dump_init_info(self) -> None:
+        """No report of several lines per parameter in the log."""
+
+    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
+        """mmengine's entry point.
+
+        Args:
+            inputs: normalised clips ``(B, 1, 3, T_video, height, width)``.
+            data_samples: one per clip, with ``masks`` and ``sample_seed``.
+            mode: ``loss`` for training, ``tensor`` for the encoder's tokens ``(B, T, N, C)``.
+        """
+        clip = inputs.flatten(0, 1)
+        if mode == 'loss':
+            return self.loss(clip, data_samples)
+        if mode == 'tensor':
+            return self.backbone.encode(clip)
+        raise ValueError(f"mode={mode!r} of NextVid.forward is not 'loss' or 'tensor'")
+
+    def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Losses averaged over masking strategies.
+
+        Args:
+            clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
+            data_samples: one per clip, with ``masks`` and ``sample_seed``.
+        """
+        grid = self.backbone.grid_of(clip)
+        if grid.frames < 2:
+            raise ValueError(
+                f'next-frame prediction needs at least 2 tubelets, found {grid.frames}: raise '
+                'num_frames of the stage'
+            )
+        patches = self.backbone.patchify(clip)
+        target = self.target_generator(clip) if self.head is not None else None
+        features = self.reference(patches, grid)[:, 1:] if self.align_head is not None else None
+        masks = collate_masks([sample.masks for sample in data_samples], clip.device)
+        seeds = [int(sample.metainfo['sample_seed']) for sample in data_samples]
+        totals: dict[str, Tensor] = {}
+        for number, mask in enumerate(masks):
+            z, positions = self.predict_tokens(patches, grid, mask)
+            losses: dict[str, Tensor] = {}
+            if self.head is not None:
+                strategy_seeds = [seed ^ (STRATEGY_SEED * number) for seed in seeds]
+                losses |= self.head.loss(
+                    z, gather_patches(target, positions), grid, positions, strategy_seeds
+                )
+            if self.align_head is not None:
+                losses |= self.align_head.loss(z, gather_patches(features, positions))
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + value / len(masks)
+        return totals
+
+    def predict_tokens(
+        self, patches: Tensor, grid: TokenGrid, mask: BatchMask
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode what is visible and predict frames 1..T-1.
+
+        Returns:
+            Predictions ``(B, T-1, M, C_predictor)`` and their patches ``(B, M)`` (None: all).
+        """
+        context = self.backbone.encode_patches(patches, grid, mask.visible)[-1]
+        positions = mask.queried if self.queries == 'hidden' else None
+        return self.neck(context, grid, mask.visible, positions), positions
+
+    @torch.no_grad()
+    def generate(
+        self,
+        clip: Tensor,
+        mask: BatchMask,
+        noise: Tensor,
+        num_steps: int = 20,
+        solver: str = 'euler',
+    ) -> Tensor:
+        """Generate the queried patches of frames 1..T-1 from what is visible before each.
+
+        Args:
+            clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
+            mask: visible and queried patches.
+            noise: standard normal ``(B, T-1, M, C_target)``.
+            num_steps: solver steps.
+            solver: ``euler`` or ``heun``.
+
+        Returns:
+            Pixels ``(B, 3, T_video - tubelet, height, width)`` with the generated patches pasted
+            into the original.
+        """
+        grid = self.backbone.grid_of(clip)
+        z, positions = self.predict_tokens(self.backbone.patchify(clip), grid, mask)
+        generated = self.head.sample(z, noise, grid, positions, num_steps, solver)
+        target = self.target_generator(clip)
+        if positions is not None:
+            index = positions[:, None, :, None].expand_as(generated)
+            generated = target.scatter(2, index, generated.to(target.dtype))
+        return self.target_generator.to_pixels(generated, grid.with_frames(grid.frames - 1))
+
+    def _compile_blocks(self) -> None:
+        parts = [self.backbone, self.neck, self.head and self.head.decoder]
+        parts.append(self.reference and self.reference.encoder)
+        for part in filter(None, parts):
+            for block in part.blocks:
+                block.compile(dynamic=False)
+
+
+def _check_parts(
+    head: dict | None,
+    target_generator: dict | None,
+    align_head: dict | None,
+    reference: dict | None,
+) -> None:
+    """Raise unless every loss has what it needs and nothing is configured without use."""
+    if head is None and align_head is None:
+        raise ValueError(
+            'NextVid needs a head, an align_head, or both: without them it has no loss'
+        )
+    for loss, part, names in (
+        (head, target_generator, ('head', 'target_generator')),
+        (align_head, reference, ('align_head', 'reference')),
+    ):
+        if (loss is None) != (part is None):
+            given, absent = names if part is None else names[::-1]
+            raise ValueError(f'NextVid has a {given} but no {absent}: give both or neither')
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)

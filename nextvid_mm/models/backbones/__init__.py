@@ -1,0 +1,5 @@
+"""Encoders."""
+
+from .causal_vit import CausalViT
+
+__all__ = ['CausalViT']

@@ -1,0 +1,105 @@
+"""The frame-isolated DiT decoder (arXiv 2512.21004, §3.3).
+
+Shape legend: B batch, T predicted frames, k tau samples, F = B * T * k rows (one frame each),
+M tokens per frame, C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from nextvid_mm.layers import (
+    AdaLN,
+    DiTBlock,
+    Rope3D,
+    RopeTable,
+    TimestepEmbed,
+    TokenGrid,
+    init_transformer,
+    modulate,
+)
+
+
+class FrameDiT(nn.Module):
+    """DiT over one frame at a time, conditioned token by token on the aligned ``z``.
+
+    ``[z ; h]`` concatenated on channels then projected is the sum of two projections: z is
+    projected once and broadcast over tau samples.
+
+    Args:
+        target_channels: channels of a target token.
+        condition_channels: channels of ``z``.
+        embed_dims: width.
+        depth: DiT blocks.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of the MLPs over ``embed_dims``.
+        timestep_scale: factor on tau before its sinusoids.
+        with_cp: recompute blocks in the backward pass.
+    """
+
+    def __init__(
+        self,
+        target_channels: int,
+        condition_channels: int,
+        embed_dims: int = 384,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        timestep_scale: float = 1000.0,
+        with_cp: bool = False,
+    ):
+        super().__init__()
+        self.with_cp = with_cp
+        self.condition_proj = nn.Linear(condition_channels, embed_dims)
+        self.target_proj = nn.Linear(target_channels, embed_dims, bias=False)
+        self.time_embed = TimestepEmbed(embed_dims, scale=timestep_scale)
+        self.rope = Rope3D(embed_dims // num_heads)
+        self.blocks = nn.ModuleList(
+            DiTBlock(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-6, elementwise_affine=False)
+        self.modulation = AdaLN(embed_dims, 2)
+        self.proj = nn.Linear(embed_dims, target_channels)
+
+    def init_weights(self) -> None:
+        """Initialise; modulations and output start at zero, so every block starts as identity."""
+        init_transformer(self, self.blocks)
+        zeroed = [m.linear for m in self.modules() if isinstance(m, AdaLN)] + [self.proj]
+        for linear in zeroed:
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def spatial_rope(self, grid: TokenGrid, positions: Tensor | None, copies: int) -> RopeTable:
+        """Table of the tokens of one frame, repeated for the ``copies`` frames of each clip.
+
+        Time does not matter here: it turns all tokens that meet in a frame by the same angle.
+        """
+        table = self.rope(grid.with_frames(1), positions)
+        if positions is None:
+            return table
+        return RopeTable(*(part.repeat_interleave(copies, dim=0) for part in table))
+
+    def forward(self, h: Tensor, tau: Tensor, z: Tensor, rope: RopeTable) -> Tensor:
+        """Output at noisy targets.
+
+        Args:
+            h: ``(B, T, k, M, C_target)``.
+            tau: ``(B, T, k)``.
+            z: condition ``(B, T, M, C_condition)``.
+            rope: from ``spatial_rope`` with ``copies = T * k``.
+
+        Returns:
+            As ``h``.
+        """
+        x = self.target_proj(h) + self.condition_proj(z)[:, :, None]
+        x = x.flatten(0, 2)
+        condition = self.time_embed(tau.flatten())
+        for block in self.blocks:
+            if self.with_cp and torch.is_grad_enabled():
+                x = checkpoint(block, x, condition, rope, use_reentrant=False)
+            else:
+                x = block(x, condition, rope)
+        x = self.proj(modulate(self.norm(x), *self.modulation(condition)))
+        return x.reshape(h.shape)

@@ -1,0 +1,5 @@
+"""Predictors."""
+
+from .qformer import QFormerPredictor
+
+__all__ = ['QFormerPredictor']

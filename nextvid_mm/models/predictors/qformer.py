@@ -1,0 +1,83 @@
+"""The context-isolated autoregressive predictor (arXiv 2512.21004, §3.2).
+
+Shape legend: B batch, T frames (tubelets), K visible and M queried tokens per frame, C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from nextvid_mm.layers import ContextBlock, Rope3D, TokenGrid, init_transformer
+from nextvid_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class QFormerPredictor(BaseModule):
+    """One learnable query, placed by rotary position, reads what came before each frame.
+
+    The context is projected to the predictor's width once and then only serves as key and value.
+
+    Args:
+        in_channels: channels of the encoder.
+        embed_dims: width.
+        depth: cross-attention blocks.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of the MLPs over ``embed_dims``.
+        with_cp: recompute blocks in the backward pass.
+        init_cfg: mmengine initialisation config.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int = 384,
+        depth: int = 12,
+        num_heads: int = 12,
+        mlp_ratio: float = 4.0,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(init_cfg)
+        self.embed_dims, self.depth, self.with_cp = embed_dims, depth, with_cp
+        self.context_proj = nn.Linear(in_channels, embed_dims)
+        self.query = nn.Parameter(torch.zeros(embed_dims))
+        self.rope = Rope3D(embed_dims // num_heads)
+        self.blocks = nn.ModuleList(
+            ContextBlock(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
+
+    def init_weights(self) -> None:
+        """Initialise; the query stays zero."""
+        init_transformer(self, self.blocks)
+        super().init_weights()
+
+    def forward(
+        self, context: Tensor, grid: TokenGrid, visible: Tensor | None, queried: Tensor | None
+    ) -> Tensor:
+        """Predict the tokens ``queried`` of frames 1..T-1.
+
+        Args:
+            context: encoder output ``(B, T, K, C_encoder)`` of frames 0..T-1.
+            grid: the clip's full token grid, T frames.
+            visible: ``(B, K)`` patches the context covers, or None for all.
+            queried: ``(B, M)`` patches to predict, or None for all.
+
+        Returns:
+            ``(B, T-1, M, C)``.
+        """
+        past = grid.with_frames(grid.frames - 1)
+        M = grid.patches if queried is None else queried.shape[1]
+        context = self.context_proj(context[:, :-1])
+        context_rope = self.rope(past, visible)
+        query_rope = self.rope(past, queried, first_frame=1)
+        x = self.query.expand(context.shape[0], past.frames, M, -1)
+        for block in self.blocks:
+            if self.with_cp and torch.is_grad_enabled():
+                x = checkpoint(block, x, context, query_rope, context_rope, use_reentrant=False)
+            else:
+                x = block(x, context, query_rope, context_rope)
+        return self.norm(x)

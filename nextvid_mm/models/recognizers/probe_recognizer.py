@@ -1,0 +1,233 @@
+"""A frozen encoder under a grid of attentive probes (arXiv 2512.21004, Tables 9 and 10).
+
+Shape legend: B clips, M inputs per clip (spatial views × segments), V views, S segments, T video
+frames, N tokens, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from mmaction.models.recognizers.base import BaseRecognizer
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from nextvid_mm.registry import MODELS
+
+from .encoder_checkpoint import (
+    PREFIXES,
+    EncoderOrigin,
+    check_same_backbone,
+    hash_weights,
+    load_encoder,
+    plain_config,
+    read_checkpoint,
+    stored_backbone,
+)
+
+DTYPES = {None: None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+
+
+@MODELS.register_module()
+class ProbeRecognizer(BaseRecognizer):
+    """Encodes every segment on its own and pools the tokens of all segments of one view at once.
+
+    The encoder runs in evaluation mode without a graph, ``clips_per_pass`` segments at a time and
+    one spatial view after the other, so that memory does not grow with the number of views.
+
+    Args:
+        cls_head: the probes, a ``ProbeHead``; its ``in_channels`` may be left out.
+        backbone: the encoder, e.g. a ``CausalViT``; None takes the one recorded in ``encoder``.
+        encoder: checkpoint to take the encoder from; None leaves it untrained.
+        encoder_weights: ``reference`` for the EMA encoder, ``encoder`` for the trained one,
+            ``untrained`` for new weights: the baseline with the checkpoint's configuration.
+        last_layers: encoder layers whose tokens are fed to the probe, counted from the last.
+        num_segments: segments of a video that are pooled together.
+        single_frame: repeat the middle frame of every segment instead of showing it in motion.
+        static_frames: video frames an image is repeated to; None if inputs are clips.
+        clips_per_pass: segments per forward pass of the encoder.
+        dtype: autocast type of the encoder: None, ``bfloat16`` or ``float16``.
+        data_preprocessor: batches and normalises clips; MMAction2's by default.
+    """
+
+    def __init__(
+        self,
+        cls_head: dict,
+        backbone: dict | None = None,
+        encoder: str | None = None,
+        encoder_weights: str = 'reference',
+        last_layers: int = 1,
+        num_segments: int = 1,
+        single_frame: bool = False,
+        static_frames: int | None = None,
+        clips_per_pass: int = 32,
+        dtype: str | None = None,
+        data_preprocessor: dict | None = None,
+    ):
+        if dtype not in DTYPES:
+            raise ValueError(f'model.dtype={dtype!r} is not one of {list(DTYPES)}')
+        if encoder_weights not in (*PREFIXES, 'untrained'):
+            raise ValueError(
+                f'model.encoder_weights={encoder_weights!r} is not one of '
+                f'{[*PREFIXES, "untrained"]}'
+            )
+        config = resolve_backbone(backbone, encoder)
+        super().__init__(
+            backbone=config | dict(type=MODELS.get(config['type'])),
+            data_preprocessor=data_preprocessor or dict(type='mmaction.ActionDataPreprocessor'),
+        )
+        if not hasattr(self.backbone, 'encode_layers'):
+            raise TypeError(
+                f'model.backbone of type {config["type"]!r} has no encode_layers(clip, last) that '
+                'gives the tokens to probe; CausalViT has'
+            )
+        self.cls_head = MODELS.build(dict(in_channels=self.backbone.embed_dims) | cls_head)
+        self.encoder, self.encoder_weights = encoder, encoder_weights
+        self.last_layers, self.num_segments = last_layers, num_segments
+        self.single_frame, self.static_frames = single_frame, static_frames
+        self.clips_per_pass, self.dtype = clips_per_pass, DTYPES[dtype]
+        self.backbone_config = config
+        self.origin: EncoderOrigin | None = None
+        self.backbone.requires_grad_(False)
+        self.train(self.training)
+
+    def init_weights(self) -> None:
+        """Initialise, then load the encoder, unless it is to stay untrained."""
+        super().init_weights()
+        if self.encoder is not None and self.encoder_weights != 'untrained':
+            self.origin = load_encoder(
+                self.backbone, self.backbone_config, self.encoder, self.encoder_weights
+            )
+        else:
+            self.origin = EncoderOrigin(
+                None, None, hash_weights(self.backbone), None, self.backbone_config
+            )
+
+    def train(self, mode: bool = True) -> ProbeRecognizer:
+        """The probes follow ``mode``; the encoder stays in evaluation mode."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What a checkpoint says of the encoder besides its weights."""
+        if self.origin is None:
+            return dict(backbone=self.backbone_config)
+        return self.origin.as_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over the record of a checkpoint.
+
+        Raises:
+            ValueError: if it is of an encoder with another configuration.
+        """
+        check_same_backbone(self.backbone_config, state['backbone'], 'the probe checkpoint')
+        if 'sha256' in state:
+            self.origin = EncoderOrigin(**state)
+
+    @torch.no_grad()
+    def encode(self, clips: Tensor) -> Tensor:
+        """Frozen tokens of segments.
+
+        Args:
+            clips: ``(R, 3, T, height, width)``.
+
+        Returns:
+            ``(R, N, C)``, N over frames, patches and ``last_layers``.
+        """
+        if self.single_frame:
+            clips = clips[:, :, [clips.shape[2] // 2]].expand_as(clips)
+        enabled = self.dtype is not None
+        with torch.autocast(clips.device.type, self.dtype, enabled):
+            parts = [
+                torch.cat(
+                    [
+                        y.flatten(1, 2)
+                        for y in self.backbone.encode_layers(x, last=self.last_layers)
+                    ],
+                    dim=1,
+                )
+                for x in clips.split(self.clips_per_pass)
+            ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def views(self, inputs: Tensor) -> Iterator[Tensor]:
+        """Tokens of one spatial view after the other, all its segments together.
+
+        Args:
+            inputs: clips ``(B, M, 3, T, height, width)`` with the segment as the faster part of M
+                (as MMAction2's crops leave them), or images ``(B, 3, height, width)``.
+
+        Yields:
+            V tensors ``(B, S * N, C)``.
+
+        Raises:
+            ValueError: if M is no multiple of ``num_segments``.
+        """
+        if self.static_frames is not None:
+            inputs = inputs[:, None, :, None].expand(-1, 1, -1, self.static_frames, -1, -1)
+        B, M, S = inputs.shape[0], inputs.shape[1], self.num_segments
+        if M % S:
+            raise ValueError(
+                f'{M} clips per video are no multiple of model.num_segments={S}; the pipeline must '
+                'give num_clips=num_segments times the number of spatial crops'
+            )
+        for view in inputs.split(S, dim=1):
+            yield self.encode(view.flatten(0, 1)).unflatten(0, (B, S)).flatten(1, 2)
+
+    def extract_feat(
+        self,
+        inputs: Tensor,
+        stage: str = 'backbone',
+        data_samples: Any = None,
+        test_mode: bool = False,
+    ) -> tuple[Any, dict]:
+        """Features, and no keyword arguments for the head.
+
+        Args:
+            inputs: see ``views``.
+            stage: ``backbone`` for tokens, ``head`` for logits.
+            data_samples: unused.
+            test_mode: give an iterator over all views instead of the only view.
+        """
+        if stage not in ('backbone', 'head'):
+            raise ValueError(f"stage={stage!r} of ProbeRecognizer is not 'backbone' or 'head'")
+        views = self.views(inputs)
+        if test_mode:
+            return views, {}
+        feats = next(views)
+        if next(views, None) is not None:
+            raise ValueError(
+                'training takes one spatial view: num_clips of the training pipeline must equal '
+                f'model.num_segments={self.num_segments}'
+            )
+        return (self.cls_head(feats) if stage == 'head' else feats), {}
+
+    def predict(
+        self, inputs: Tensor, data_samples: list[BaseDataElement], **kwargs: Any
+    ) -> list[BaseDataElement]:
+        """Probabilities averaged over views, see ``ProbeHead.predict``."""
+        return self.cls_head.predict(self.views(inputs), data_samples, **kwargs)
+
+
+def resolve_backbone(backbone: dict | None, encoder: str | None) -> dict:
+    """The encoder's config: as given, or as recorded in the checkpoint.
+
+    Raises:
+        ValueError: if neither says what the encoder is.
+    """
+    if backbone is not None:
+        return plain_config(backbone)
+    if encoder is None:
+        raise ValueError(
+            'model.backbone and model.encoder are both None: give the checkpoint to probe, or the '
+            'configuration of an untrained encoder'
+        )
+    stored = stored_backbone(read_checkpoint(encoder))
+    if stored is None:
+        raise ValueError(
+            f'{encoder} records no configuration of its encoder: give it as model.backbone'
+        )
+    return plain_config(stored)

@@ -1,0 +1,55 @@
+"""The reference encoder (arXiv 2512.21004, §3.2)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from nextvid_mm.layers import TokenGrid
+from nextvid_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class EMAReference(BaseModule):
+    """An exponential moving average of the encoder that sees the whole clip, without gradient.
+
+    It starts as a copy of the encoder and follows it through ``update``, which ``EMAHook`` calls
+    after every optimiser step. With momentum 0 it *is* the encoder (the "no EMA" ablation).
+
+    Args:
+        backbone: config of the encoder; stochastic depth and checkpointing are switched off.
+    """
+
+    def __init__(self, backbone: dict):
+        super().__init__()
+        settings = copy.deepcopy(backbone)
+        settings.update(drop_path_rate=0.0, with_cp=False, init_cfg=None)
+        self.encoder = MODELS.build(settings)
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> EMAReference:
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def init_weights(self) -> None:
+        """Nothing to draw: the algorithm copies the initialised encoder."""
+
+    @torch.no_grad()
+    def copy_from(self, backbone: nn.Module) -> None:
+        """Take over the encoder's weights."""
+        self.update(backbone, momentum=0.0)
+
+    @torch.no_grad()
+    def update(self, backbone: nn.Module, momentum: float) -> None:
+        """``reference = momentum * reference + (1 - momentum) * encoder``, all tensors at once."""
+        reference = list(self.encoder.parameters())
+        torch._foreach_lerp_(reference, list(backbone.parameters()), 1.0 - momentum)
+
+    @torch.no_grad()
+    def forward(self, patches: Tensor, grid: TokenGrid) -> Tensor:
+        """Features ``(B, T, N, C)`` of the full clip's patches ``(B, T, N, P)``."""
+        return self.encoder.encode_patches(patches, grid)[-1]

@@ -1,0 +1,85 @@
+"""Pixels as generation targets."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import avg_pool3d, interpolate
+
+from nextvid_mm.layers import TokenGrid, patchify, unpatchify
+from nextvid_mm.registry import MODELS
+
+from .base import TargetGenerator
+
+
+@MODELS.register_module()
+class PixelTarget(TargetGenerator):
+    """The pixels of the cube a token covers, optionally pooled.
+
+    A flow decoder cannot learn targets with more channels than it is wide: their noise does not
+    pass through it. Pooling brings a 16x16x2 patch from 1,536 values down to a size that fits.
+
+    Args:
+        patch_size: pixels per side of an encoder patch.
+        tubelet_size: video frames per encoder token.
+        pool: side of the squares of pixels that are averaged; divides ``patch_size``.
+        norm_pix: normalise every patch by its own mean and standard deviation (MAE, arXiv
+            2111.06377); such targets cannot be turned back into pixels.
+        mean: subtracted from pixels in [-1, 1].
+        std: divides them.
+        init_cfg: mmengine initialisation config.
+    """
+
+    def __init__(
+        self,
+        patch_size: int = 16,
+        tubelet_size: int = 2,
+        pool: int = 1,
+        norm_pix: bool = False,
+        mean: float = 0.0,
+        std: float = 0.5,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(patch_size, tubelet_size, mean, std, init_cfg)
+        if patch_size % pool:
+            raise ValueError(f'pool={pool} of PixelTarget does not divide patch_size={patch_size}')
+        self.pool, self.norm_pix = pool, norm_pix
+
+    @property
+    def channels(self) -> int:
+        """3 colours x frames x pooled pixels of a patch."""
+        return 3 * self.tubelet_size * (self.patch_size // self.pool) ** 2
+
+    def encode(self, clip: Tensor) -> Tensor:
+        """Pooled pixels ``(B, T, N, C)``."""
+        if self.pool > 1:
+            clip = avg_pool3d(clip, (1, self.pool, self.pool))
+        return patchify(clip, self.patch_size // self.pool, self.tubelet_size)
+
+    def normalize(self, raw: Tensor) -> Tensor:
+        """By the patch's own statistics, or by the fixed ones."""
+        if not self.norm_pix:
+            return super().normalize(raw)
+        centred = raw - raw.mean(-1, keepdim=True)
+        return centred / (raw.var(-1, keepdim=True) + 1e-6).sqrt()
+
+    def denormalize(self, target: Tensor) -> Tensor:
+        """Inverse of ``normalize``.
+
+        Raises:
+            ValueError: with ``norm_pix``, as the statistics of a patch are not kept.
+        """
+        if self.norm_pix:
+            raise ValueError(
+                'targets normalised per patch (norm_pix=True of PixelTarget) cannot be turned '
+                'back into pixels; train with norm_pix=False to generate pictures'
+            )
+        return super().denormalize(target)
+
+    def decode(self, raw: Tensor, grid: TokenGrid) -> Tensor:
+        """Clip at full size; pooled pixels are interpolated."""
+        clip = unpatchify(raw, grid, self.patch_size // self.pool, self.tubelet_size)
+        if self.pool == 1:
+            return clip
+        return interpolate(
+            clip, scale_factor=(1, self.pool, self.pool), mode='trilinear', align_corners=False
+        )

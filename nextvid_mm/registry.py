@@ -1,0 +1,83 @@
+"""Registries of the scope ``nextvid_mm``: one child for every root registry of MMEngine.
+
+A child is needed even where this project registers nothing: a config with
+``default_scope='nextvid_mm'`` looks up ``DefaultSampler`` or ``IterTimerHook`` in the child first
+and then climbs to MMEngine's root. ``locations`` name the packages that are imported on the first
+look-up, so that importing :mod:`nextvid_mm` stays cheap and a config needs no list of modules.
+
+Components of the sibling libraries are reached by their prefix (``mmaction.VideoDataset``,
+``mmpretrain.MAEViT``), in the same config and the same process.
+"""
+
+from mmengine import registry as _root
+from mmengine.registry import Registry
+
+SCOPE = 'nextvid_mm'
+
+_MODELS = ('nextvid_mm.models',)
+_DATASETS = ('nextvid_mm.datasets',)
+_EVALUATION = ('nextvid_mm.evaluation',)
+_ENGINE = ('nextvid_mm.engine',)
+_VISUALIZATION = ('nextvid_mm.visualization',)
+
+
+def _child(parent: Registry, locations: tuple[str, ...]) -> Registry:
+    """Create the child of ``parent`` in this project's scope."""
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
+
+
+RUNNERS = _child(_root.RUNNERS, _ENGINE)
+RUNNER_CONSTRUCTORS = _child(_root.RUNNER_CONSTRUCTORS, _ENGINE)
+LOOPS = _child(_root.LOOPS, _ENGINE)
+HOOKS = _child(_root.HOOKS, _ENGINE)
+STRATEGIES = _child(_root.STRATEGIES, _ENGINE)
+LOG_PROCESSORS = _child(_root.LOG_PROCESSORS, _ENGINE)
+OPTIMIZERS = _child(_root.OPTIMIZERS, _ENGINE)
+OPTIM_WRAPPERS = _child(_root.OPTIM_WRAPPERS, _ENGINE)
+OPTIM_WRAPPER_CONSTRUCTORS = _child(_root.OPTIM_WRAPPER_CONSTRUCTORS, _ENGINE)
+PARAM_SCHEDULERS = _child(_root.PARAM_SCHEDULERS, _ENGINE)
+
+DATASETS = _child(_root.DATASETS, _DATASETS)
+DATA_SAMPLERS = _child(_root.DATA_SAMPLERS, _DATASETS)
+TRANSFORMS = _child(_root.TRANSFORMS, _DATASETS)
+
+MODELS = _child(_root.MODELS, _MODELS)
+MODEL_WRAPPERS = _child(_root.MODEL_WRAPPERS, _MODELS)
+WEIGHT_INITIALIZERS = _child(_root.WEIGHT_INITIALIZERS, _MODELS)
+TASK_UTILS = _child(_root.TASK_UTILS, _MODELS)
+
+METRICS = _child(_root.METRICS, _EVALUATION)
+EVALUATOR = _child(_root.EVALUATOR, _EVALUATION)
+
+VISUALIZERS = _child(_root.VISUALIZERS, _VISUALIZATION)
+VISBACKENDS = _child(_root.VISBACKENDS, _VISUALIZATION)
+
+INFERENCERS = _child(_root.INFERENCERS, ())
+FUNCTIONS = _child(_root.FUNCTIONS, _DATASETS)
+
+__all__ = [
+    'DATASETS',
+    'DATA_SAMPLERS',
+    'EVALUATOR',
+    'FUNCTIONS',
+    'HOOKS',
+    'INFERENCERS',
+    'LOG_PROCESSORS',
+    'LOOPS',
+    'METRICS',
+    'MODELS',
+    'MODEL_WRAPPERS',
+    'OPTIMIZERS',
+    'OPTIM_WRAPPERS',
+    'OPTIM_WRAPPER_CONSTRUCTORS',
+    'PARAM_SCHEDULERS',
+    'RUNNERS',
+    'RUNNER_CONSTRUCTORS',
+    'SCOPE',
+    'STRATEGIES',
+    'TASK_UTILS',
+    'TRANSFORMS',
+    'VISBACKENDS',
+    'VISUALIZERS',
+    'WEIGHT_INITIALIZERS',
+]

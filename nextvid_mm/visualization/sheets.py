@@ -1,0 +1,97 @@
+"""Picture sheets: what went in, what was hidden, what the model made of it.
+
+Shape legend: B clips, T frames, M hidden patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from nextvid_mm.models.algorithms import collate_masks
+
+HIDDEN_GREY = 0.0  # of pixels in [-1, 1]
+_CAPTION_HEIGHT = 14
+
+
+def hide_patches(clip: Tensor, hidden: Tensor, patch_size: int) -> Tensor:
+    """Paint the hidden patches of every frame grey.
+
+    Args:
+        clip: ``(B, 3, T, height, width)`` in [-1, 1].
+        hidden: ``(B, M)`` patch numbers inside a frame, row by row.
+        patch_size: pixels per side.
+    """
+    height, width = clip.shape[-2] // patch_size, clip.shape[-1] // patch_size
+    shown = torch.ones(clip.shape[0], height * width, device=clip.device)
+    shown = shown.scatter(1, hidden, 0.0).view(-1, 1, 1, height, width)
+    shown = shown.repeat_interleave(patch_size, -2).repeat_interleave(patch_size, -1)
+    return torch.where(shown > 0, clip, torch.full_like(clip, HIDDEN_GREY))
+
+
+def tile_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2) -> Image.Image:
+    """One captioned film strip under the other.
+
+    Args:
+        rows: caption and clip ``(3, T, height, width)`` in [-1, 1].
+        zoom: enlargement.
+    """
+    strips = []
+    for caption, clip in rows:
+        pixels = ((clip.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
+        strip = pixels.permute(2, 1, 3, 0).flatten(1, 2).numpy()
+        strip = strip.repeat(zoom, axis=0).repeat(zoom, axis=1)
+        band = Image.new('RGB', (strip.shape[1], _CAPTION_HEIGHT), 'white')
+        ImageDraw.Draw(band).text((2, 1), caption, fill='black')
+        strips += [np.asarray(band), strip]
+    width = max(strip.shape[1] for strip in strips)
+    padded = [
+        np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips
+    ]
+    return Image.fromarray(np.concatenate(padded))
+
+
+@torch.no_grad()
+def generation_sheet(
+    model: nn.Module,
+    clip: Tensor,
+    data_samples: list,
+    path: str | Path,
+    num_steps: int = 20,
+    seed: int = 0,
+) -> Path:
+    """Write a sheet of original, masked and generated frames.
+
+    The generated patches of every frame come from the visible patches of *earlier* frames only;
+    visible patches are shown as they are. The first tubelet is never generated.
+
+    Args:
+        model: a ``NextVid`` with a flow head and targets that decode to pixels.
+        clip: ``(B, 3, T, height, width)`` in [-1, 1].
+        data_samples: one per clip, with ``masks``; the first strategy is used.
+        path: where the PNG goes.
+        num_steps: solver steps.
+        seed: of the noise.
+    """
+    mask = collate_masks([sample.masks for sample in data_samples], clip.device)[0]
+    backbone, tubelet = model.backbone, model.backbone.tubelet_size
+    frames = backbone.grid_of(clip).frames - 1
+    hidden = backbone.grid_of(clip).patches if mask.queried is None else mask.queried.shape[1]
+    shape = (len(clip), frames, hidden, model.target_generator.channels)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(clip)
+    generated = model.generate(clip, mask, noise, num_steps)
+    masked = clip
+    if mask.queried is not None:
+        masked = hide_patches(clip, mask.queried, backbone.patch_size)
+    rows = []
+    for number in range(len(clip)):
+        for name, video in (('original', clip), ('masked', masked)):
+            rows.append((f'{number}: {name}', video[number, :, tubelet::tubelet]))
+        rows.append((f'{number}: generated', generated[number, :, ::tubelet]))
+    tile_rows(rows).save(path)
+    return Path(path)

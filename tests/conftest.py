@@ -1,0 +1,35 @@
+"""Shared by all tests: one thread per process, fixed seeds, and no state left between tests."""
+
+import os
+import random
+
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+
+import nextvid_mm  # noqa: F401  (applies the work-arounds before any test imports a component)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Seed Python, numpy and torch, so that a test does not depend on those before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def global_state():
+    """Take back what a Runner leaves behind: default scope, message hub, logger, visualizer."""
+    managers = (DefaultScope, MessageHub, MMLogger, Visualizer)
+    before = [manager._instance_dict.copy() for manager in managers]
+    yield
+    for manager, instances in zip(managers, before, strict=True):
+        manager._instance_dict = instances

@@ -1,0 +1,187 @@
+"""Tiny videos and images, written once per session, and pipelines that read them."""
+
+import copy
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DefaultScope
+
+SIZE = 32
+
+
+def _write_clip(path, num_frames=24, rate=Fraction(8), times=None):
+    """Write a clip whose frame k is grey level 4·k; ``times`` (in ms) make its rate variable."""
+    with av.open(str(path), 'w', options={'movflags': 'faststart'}) as container:
+        stream = container.add_stream('libx264', rate=rate)
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = 'yuv420p'
+        stream.options = {'g': '12', 'bf': '2', 'preset': 'ultrafast', 'crf': '10'}
+        if times is not None:
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for k in range(num_frames):
+            pixels = np.full((SIZE, SIZE, 3), 4 * (k % 60), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
+            if times is not None:
+                frame.pts, frame.time_base = int(times[k]), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return str(path)
+
+
+def _write_without_frames(path):
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('libx264', rate=8)
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = 'yuv420p'
+        container.start_encoding()
+
+
+def _write_audio_only(path):
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('aac', rate=16000)
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 16000), np.float32), format='fltp', layout='mono'
+        )
+        frame.rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope='session')
+def write_clip():
+    """The function that writes a clip."""
+    return _write_clip
+
+
+@pytest.fixture(scope='session')
+def clip_folder(tmp_path_factory):
+    """Ten readable clips, clip 0 to 9, and their list file."""
+    folder = tmp_path_factory.mktemp('clips')
+    for number in range(10):
+        _write_clip(folder / f'{number}.mp4')
+    (folder / 'list.txt').write_text(''.join(f'{n}.mp4 {n % 3}\n' for n in range(10)))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def image_folder(tmp_path_factory):
+    """Four images in two class folders; the first channel in RGB order is the strongest."""
+    folder = tmp_path_factory.mktemp('images')
+    for number in range(4):
+        path = folder / f'class{number % 2}' / f'{number}.png'
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.full((40, 48, 3), (10, 20, 30 + number), dtype=np.uint8))
+    return folder
+
+
+@pytest.fixture(scope='session')
+def corrupt_folder(tmp_path_factory, clip_folder):
+    """One unreadable file of every kind, by the kind's name."""
+    folder = tmp_path_factory.mktemp('corrupt')
+    good = Path(clip_folder, '0.mp4').read_bytes()
+    third, moov = len(good) // 3, good.index(b'moov') - 4
+    after_moov = moov + int.from_bytes(good[moov : moov + 4], 'big')
+    files = {
+        'empty': b'',
+        'text': b'this is not a video\n' * 50,
+        'head_cut': good[third:],
+        'tail_cut': good[: 2 * third],
+        'middle_cut': good[:third] + good[2 * third :],
+        'no_moov': good[:moov] + good[after_moov:],
+    }
+    for kind, content in files.items():
+        (folder / f'{kind}.mp4').write_bytes(content)
+    _write_audio_only(folder / 'audio_only.mp4')
+    _write_without_frames(folder / 'zero_frames.mp4')
+    (folder / 'folder.mp4').mkdir()
+    if os.geteuid() != 0:
+        (folder / 'forbidden.mp4').write_bytes(good)
+        (folder / 'forbidden.mp4').chmod(0)
+    (folder / 'missing.mp4').unlink(missing_ok=True)
+    kinds = sorted({path.name for path in folder.iterdir()} | {'missing.mp4'})
+    (folder / 'list.txt').write_text('\n'.join(kinds))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def default_scope(global_state):
+    """What a config's ``default_scope`` does."""
+    DefaultScope.get_instance('tests', scope_name='nextvid_mm')
+
+
+def _video_pipeline(**sampling):
+    """Read, crop and pack; the crop makes every sample random."""
+    return [
+        dict(type='CachedDecordInit'),
+        dict(type='SampleClipByTime', **(sampling or dict(frame_interval=1))),
+        dict(type='mmaction.DecordDecode'),
+        dict(type='mmaction.RandomResizedCrop', area_range=(0.3, 1.0)),
+        dict(type='mmaction.Resize', scale=(SIZE, SIZE), keep_ratio=False),
+        dict(type='mmaction.Flip', flip_ratio=0.5),
+    ]
+
+
+IMAGE_PIPELINE = [
+    dict(type='LoadImageFromFile'),
+    dict(type='ImageToClip'),
+    dict(type='mmaction.RandomResizedCrop', area_range=(0.3, 1.0)),
+    dict(type='mmaction.Resize', scale=(SIZE, SIZE), keep_ratio=False),
+    dict(type='RepeatFrames'),
+]
+
+COMMON_PIPELINE = [
+    dict(type='mmaction.FormatShape', input_format='NCTHW'),
+    dict(type='FrameIsolatedMasking', img_size=SIZE, patch_size=8),
+    dict(
+        type='mmaction.PackActionInputs',
+        algorithm_keys=('masks',),
+        meta_keys=('img_shape', 'static'),
+    ),
+]
+
+
+@pytest.fixture
+def clips_config(clip_folder):
+    """Config of the ten clips as an MMAction2 data set."""
+    return dict(
+        type='mmaction.VideoDataset',
+        ann_file='list.txt',
+        data_root=str(clip_folder),
+        data_prefix=dict(video=''),
+        pipeline=_video_pipeline(),
+    )
+
+
+@pytest.fixture
+def corrupt_config(corrupt_folder):
+    """Config of the unreadable files as a data set."""
+    return dict(
+        type='ClipListDataset',
+        ann_file='list.txt',
+        data_root=str(corrupt_folder),
+        check_files=False,
+        pipeline=_video_pipeline(),
+    )
+
+
+@pytest.fixture
+def mixture_config(clips_config, image_folder):
+    """Config of a mixture of clips (3/4) and images (1/4)."""
+    images = dict(
+        type='mmpretrain.CustomDataset',
+        data_prefix=str(image_folder),
+        pipeline=IMAGE_PIPELINE,
+    )
+    return dict(
+        type='MixtureDataset',
+        sources=[
+            dict(name='clips', weight=0.75, dataset=clips_config),
+            dict(name='images', weight=0.25, dataset=images),
+        ],
+        pipeline=copy.deepcopy(COMMON_PIPELINE),
+    )

@@ -1,0 +1,60 @@
+import pytest
+
+from nextvid_mm.datasets.checks import check_files, path_of, require_data_of, require_paths
+
+
+def test_names_the_outermost_missing_folder_and_the_page(tmp_path):
+    path = tmp_path / 'data' / 'kinetics400' / 'list.txt'
+    with pytest.raises(FileNotFoundError) as error:
+        require_paths("source 'k400'", ann_file=str(path))
+    message = str(error.value)
+    assert f'missing folder is {tmp_path / "data"}.' in message
+    assert "source 'k400'" in message
+    assert 'ann_file' in message
+    assert 'docs/data.md' in message
+
+
+def test_a_missing_list_in_an_existing_folder_is_called_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'missing file is .*list\.txt'):
+        require_paths('x', ann_file=str(tmp_path / 'list.txt'))
+
+
+def test_remote_and_empty_paths_are_not_looked_for():
+    require_paths('x', a='s3://bucket/list.txt', b='s3:bucket/list.txt', c='')
+
+
+def test_looks_at_every_path_of_a_dataset_config(tmp_path):
+    (tmp_path / 'list.txt').touch()
+    (tmp_path / 'videos').mkdir()
+    config = dict(data_root=str(tmp_path), ann_file='list.txt', data_prefix=dict(video='videos'))
+    require_data_of('x', config)
+    require_data_of('x', {**config, 'data_prefix': 'videos'})
+    require_data_of('x', {})
+    with pytest.raises(FileNotFoundError, match='video='):
+        require_data_of('x', {**config, 'data_prefix': dict(video='elsewhere')})
+    with pytest.raises(FileNotFoundError, match='data_prefix='):
+        require_data_of('x', {**config, 'data_prefix': 'elsewhere'})
+    with pytest.raises(FileNotFoundError, match='data_root='):
+        require_data_of('x', {**config, 'data_root': str(tmp_path / 'none')})
+
+
+def test_missing_videos_are_reported_with_list_and_line(tmp_path):
+    (tmp_path / 'a.mp4').touch()
+    names = ['a.mp4', 'b.mp4', 'c.mp4']
+    entries = [dict(filename=str(tmp_path / name)) for name in names]
+    check_files(entries[:1], 'list.txt')
+    with pytest.raises(FileNotFoundError) as error:
+        check_files(entries, 'list.txt')
+    message = str(error.value)
+    assert 'list.txt, line 2' in message
+    assert 'b.mp4' in message
+    assert '2 files are missing' in message
+    assert 'check_files=False' in message
+    with pytest.raises(FileNotFoundError, match='line 17'):
+        check_files([dict(filename='/none.mp4', line=17)], 'list.txt')
+
+
+def test_path_of_knows_both_libraries():
+    assert path_of(dict(filename='a')) == 'a'
+    assert path_of(dict(img_path='b', gt_label=1)) == 'b'
+    assert path_of(dict(keypoint=1)) == ''

@@ -1,0 +1,139 @@
+import math
+import time
+
+import numpy as np
+import pytest
+
+from nextvid_mm.datasets.mixture_schedule import MixtureSchedule
+
+# Weights of the paper (arXiv 2512.21004, Table 6) and rough sizes of the data sets.
+NAMES = ['in1k', 'ssv2', 'k400', 'internvid', 'own']
+WEIGHTS = [0.25, 0.05, 0.18, 0.20, 0.32]
+LENGTHS = [1_281_167, 168_913, 240_000, 10_000_000, 20_000_000]
+
+
+@pytest.fixture(scope='module')
+def paper():
+    return MixtureSchedule(NAMES, WEIGHTS, LENGTHS, seed=0)
+
+
+@pytest.fixture(scope='module')
+def million(paper):
+    return paper.draw(np.arange(1_000_000))
+
+
+def test_proportions_over_a_million_draws(million):
+    shares = np.bincount(million.source) / 1e6
+    assert np.abs(shares / WEIGHTS - 1).max() < 0.002
+    assert np.abs(shares - WEIGHTS).max() < 1e-5
+
+
+def test_counts_are_exact_at_every_block_boundary(paper, million):
+    cumulative = np.cumsum(million.source[:, None] == np.arange(5), axis=0)
+    for blocks in (1, 2, 3, 100, 3906):
+        expected = np.array(WEIGHTS) * blocks * paper.block
+        assert np.abs(cumulative[blocks * paper.block - 1] - expected).max() <= 1
+
+
+def test_every_rank_sees_the_proportions(million):
+    # 96 processes, micro-batches of 32: rank r has every 96th piece of 32 positions.
+    pieces = million.source[: 96 * 32 * 325].reshape(325, 96, 32)
+    for rank in range(96):
+        shares = np.bincount(pieces[:, rank].ravel(), minlength=5) / (325 * 32)
+        assert np.abs(shares - WEIGHTS).max() < 0.02
+
+
+def test_seek_to_sample_ten_million_is_fast():
+    start = time.perf_counter()
+    schedule = MixtureSchedule(NAMES, WEIGHTS, LENGTHS, seed=1)
+    draws = schedule.draw(10_000_000)
+    seconds = time.perf_counter() - start
+    assert 0 <= draws.item[0] < LENGTHS[draws.source[0]]
+    # A first call may lose its core for a moment on a busy machine; the best of a few counts.
+    for _ in range(5):
+        start = time.perf_counter()
+        schedule.draw(10_000_000)
+        seconds = min(seconds, time.perf_counter() - start)
+    assert seconds < 0.01
+
+
+def test_any_order_and_grouping_gives_the_same_draws(paper, million):
+    positions = np.array([999_999, 5, 1000, 255, 256, 5])
+    draws = paper.draw(positions)
+    for field in ('source', 'item', 'epoch'):
+        assert (getattr(draws, field) == getattr(million, field)[positions]).all()
+
+
+def test_an_epoch_of_a_source_holds_each_item_once():
+    schedule = MixtureSchedule(['a', 'b'], [1, 2], [10, 37], seed=3)
+    draws = schedule.draw(np.arange(3000))
+    for source, length in enumerate([10, 37]):
+        items = draws.item[draws.source == source]
+        epochs = draws.epoch[draws.source == source]
+        for epoch in range(3):
+            assert sorted(items[epochs == epoch].tolist()) == list(range(length))
+        orders = [tuple(items[epochs == epoch].tolist()) for epoch in range(20)]
+        assert len(set(orders)) == 20, 'epochs must be shuffled anew'
+
+
+def test_epochs_follow_one_another_in_draw_order():
+    schedule = MixtureSchedule(['a'], [1], [300], seed=0)
+    epochs = schedule.draw(np.arange(schedule.block * 10)).epoch
+    # Inside a block the order is shuffled, between blocks it is not.
+    firsts = epochs.reshape(10, -1).min(axis=1)
+    assert (np.diff(firsts) >= 0).all()
+    assert epochs.max() == (schedule.block * 10 - 1) // 300
+
+
+def test_seed_changes_the_order_only():
+    first, second = (
+        MixtureSchedule(NAMES, WEIGHTS, LENGTHS, seed).draw(np.arange(512)) for seed in (0, 1)
+    )
+    assert (first.source != second.source).any()
+    assert np.bincount(first.source).tolist() == np.bincount(second.source).tolist()
+
+
+def test_weights_need_not_be_normalised_and_may_be_tiny():
+    schedule = MixtureSchedule(['a', 'b'], [1e-4, 3], [5, 5], seed=0)
+    draws = schedule.draw(np.arange(schedule.block * 4))
+    count = (draws.source == 0).sum()
+    assert abs(count - 4 * schedule.block * 1e-4 / 3.0001) <= 1
+    assert count >= 1
+
+
+def test_a_source_without_weight_is_never_drawn_and_may_be_empty():
+    schedule = MixtureSchedule(['a', 'off', 'b'], [1, 0, 1], [5, 0, 5], seed=0)
+    assert set(schedule.draw(np.arange(2000)).source.tolist()) == {0, 2}
+
+
+@pytest.mark.parametrize('weights', [[0.1] * 10, [1 / 3, 1 / 3, 1 / 3], [0.7, 0.2, 0.1]])
+def test_cumulative_weights_end_at_exactly_one(weights):
+    names = [str(n) for n in range(len(weights))]
+    schedule = MixtureSchedule(names, weights, [5] * len(weights), seed=0)
+    assert schedule.cumulative[-1] == 1
+    far = schedule.draw(10**15 + np.arange(schedule.block))
+    assert set(np.unique(far.source)) == set(range(len(weights)))
+
+
+@pytest.mark.parametrize(
+    ('weights', 'message'),
+    [
+        ([0.5, -0.1], "source 'b' of the mixture: weight=-0.1"),
+        ([math.nan, 1], "source 'a' of the mixture: weight=nan"),
+        ([1, math.inf], "source 'b' of the mixture: weight=inf"),
+        ([1, '2'], "source 'b' of the mixture: weight='2'"),
+        ([0, 0.0], 'sum to 0'),
+    ],
+)
+def test_refuses_bad_weights(weights, message):
+    with pytest.raises(ValueError, match=message):
+        MixtureSchedule(['a', 'b'], weights, [5, 5], seed=0)
+
+
+def test_refuses_empty_sources_and_no_sources():
+    with pytest.raises(ValueError, match="source 'b' of the mixture is empty"):
+        MixtureSchedule(['a', 'b'], [1, 1], [5, 0], seed=0)
+    with pytest.raises(ValueError, match='no source'):
+        MixtureSchedule([], [], [], seed=0)
+    with pytest.raises(ValueError, match='must differ'):
+        MixtureSchedule(['a', 'a'], [1, 1], [5, 5], seed=0)

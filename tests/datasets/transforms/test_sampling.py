@@ -1,0 +1,163 @@
+from fractions import Fraction
+
+import decord
+import numpy as np
+import pytest
+
+from nextvid_mm.datasets.transforms.sampling import SampleClipByTime
+
+NTSC = Fraction(30000, 1001)
+
+
+class Reader:
+    """Frames at given times."""
+
+    def __init__(self, times):
+        self.times = np.stack([times, times], axis=1).astype(np.float32)
+
+    def get_frame_timestamp(self, indices):
+        return self.times[indices]
+
+
+def video(total=300, rate=30.0, times=None, **extra):
+    results = dict(total_frames=total, avg_fps=float(rate), filename='a.mp4', **extra)
+    if times is not None:
+        results.update(total_frames=len(times), video_reader=Reader(np.asarray(times)))
+    return results
+
+
+def sample(results, seed=0, **arguments):
+    np.random.seed(seed)
+    return SampleClipByTime(**arguments)(results)['frame_inds']
+
+
+@pytest.mark.parametrize('rate', [NTSC, Fraction(24), Fraction(25), Fraction(30), Fraction(60)])
+@pytest.mark.parametrize('num_frames', [16, 64])
+def test_spacing_is_exact_at_any_frame_rate(rate, num_frames):
+    times = np.arange(1200) / float(rate)
+    for seed in range(20):
+        frames = sample(video(times=times), seed, fps=4, num_frames=num_frames)
+        off = times[frames] - times[frames[0]] - np.arange(num_frames) / 4
+        assert np.abs(off).max() <= 0.5 / float(rate) + 1e-3
+        gaps = np.diff(frames)
+        assert gaps.max() - gaps.min() <= 1
+
+
+def test_gaps_at_24_and_30_fps():
+    assert set(np.diff(sample(video(times=np.arange(400) / 24), fps=4, num_frames=16))) == {6}
+    gaps = np.diff(sample(video(times=np.arange(400) / 30), fps=4, num_frames=16))
+    # 7.5 frames: the two gaps alternate, and rounding noise must not break the pattern.
+    assert set(gaps) == {7, 8}
+    assert (gaps[:-1] != gaps[1:]).all()
+
+
+def test_variable_frame_rate_follows_the_timestamps():
+    rng = np.random.default_rng(0)
+    times = 5.0 + np.cumsum(rng.uniform(0.005, 0.09, size=600))
+    for seed in range(20):
+        frames = sample(video(times=times), seed, fps=4, num_frames=16)
+        targets = times[frames[0]] + np.arange(16) / 4
+        nearest = np.abs(times[None] - targets[:, None]).min(axis=1)
+        assert np.abs(times[frames] - targets) == pytest.approx(nearest, abs=1e-3)
+
+
+def test_average_rate_serves_readers_without_timestamps():
+    frames = sample(video(total=300, rate=float(NTSC)), fps=4, num_frames=16)
+    assert frames[-1] - frames[0] == round(15 * float(NTSC) / 4)
+
+
+@pytest.mark.parametrize(
+    ('rate', 'variable'), [(NTSC, False), (Fraction(24), False), (Fraction(30), True)]
+)
+def test_on_real_files(tmp_path, write_clip, rate, variable):
+    gaps = np.random.default_rng(1).integers(10, 60, 150) if variable else None
+    times = np.cumsum(gaps) if variable else None
+    path = write_clip(tmp_path / 'a.mp4', num_frames=150, rate=rate, times=times)
+    reader = decord.VideoReader(path, num_threads=1)
+    results = dict(
+        total_frames=len(reader), avg_fps=reader.get_avg_fps(), video_reader=reader, num_frames=12
+    )
+    seconds = times / 1000 if variable else np.arange(150) / float(rate)
+    frames = sample(results, fps=4)
+    off = seconds[frames] - seconds[frames[0]] - np.arange(12) / 4
+    assert np.abs(off).max() <= (0.03 if variable else 0.5 / float(rate) + 1e-3)
+    # Frame k of these files is grey level 4·(k mod 60).
+    levels = reader.get_batch(frames).asnumpy().mean(axis=(1, 2, 3))
+    assert levels == pytest.approx(4 * (frames % 60), abs=3)
+
+
+def test_short_clips_repeat_the_last_frame():
+    frames = sample(video(times=np.arange(20) / 8), fps=4, num_frames=16)
+    assert frames.tolist() == [0, 2, 4, 6, 8, 10, 12, 14, 16, 18] + [19] * 6
+    assert sample(video(times=[0.0]), fps=4, num_frames=4).tolist() == [0] * 4
+    assert sample(video(total=3), frame_interval=2, num_frames=4).tolist() == [0, 2, 2, 2]
+
+
+def test_files_slower_than_the_clip_repeat_frames():
+    assert sample(video(times=np.arange(8) / 2), fps=4, num_frames=8, test_mode=True).tolist() == [
+        *(1, 2, 2, 3, 3, 4, 4, 5)
+    ]
+
+
+def test_training_starts_are_spread_over_all_that_leave_room():
+    starts = [
+        sample(video(total=24), seed, frame_interval=1, num_frames=16)[0] for seed in range(300)
+    ]
+    assert set(starts) == set(range(9))
+    starts = [
+        sample(video(times=np.arange(24) / 8), seed, fps=4, num_frames=8)[0] for seed in range(300)
+    ]
+    assert set(starts) == set(range(10))
+
+
+def test_training_segments_come_from_their_own_parts():
+    for seed in range(50):
+        frames = sample(video(total=100), seed, frame_interval=1, num_frames=10, num_clips=3)
+        starts = frames.reshape(3, 10)[:, 0]
+        assert 0 <= starts[0] < 30 <= starts[1] < 60 <= starts[2] <= 90
+
+
+def test_test_segments_are_fixed_and_reach_both_ends():
+    arguments = dict(frame_interval=4, num_frames=16, test_mode=True)
+    frames = sample(video(total=300), seed=1, num_clips=8, **arguments).reshape(8, 16)
+    assert (
+        frames == sample(video(total=300), seed=2, num_clips=8, **arguments).reshape(8, 16)
+    ).all()
+    assert frames[0, 0] == 0
+    assert frames[-1, -1] == 299
+    assert np.ptp(np.diff(frames[:, 0])) <= 1
+    centre = sample(video(total=301), **arguments)
+    assert centre[0] == 300 - centre[-1]
+
+
+def test_results_are_what_the_decoders_expect():
+    results = SampleClipByTime(fps=4, num_clips=2)(video(times=np.arange(300) / 30, num_frames=16))
+    assert results['frame_inds'].shape == (32,)
+    assert results['frame_inds'].dtype.kind == 'i'
+    assert (results['clip_len'], results['num_clips'], results['frame_interval']) == (16, 2, 8)
+
+
+def test_start_index_of_frame_folders_is_added():
+    frames = sample(video(total=8, start_index=1), frame_interval=1, num_frames=8)
+    assert frames.tolist() == list(range(1, 9))
+
+
+def test_own_number_of_frames_wins():
+    assert sample(video(num_frames=64), frame_interval=1, num_frames=4).shape == (4,)
+
+
+@pytest.mark.parametrize(
+    'arguments', [{}, dict(fps=4, frame_interval=2), dict(fps=0), dict(fps=4, num_clips=0)]
+)
+def test_refuses_bad_configs(arguments):
+    with pytest.raises(ValueError, match='SampleClipByTime'):
+        SampleClipByTime(**arguments)
+
+
+def test_refuses_videos_it_cannot_time():
+    with pytest.raises(ValueError, match=r'a\.mp4 tells neither timestamps nor a frame rate'):
+        sample(video(rate=0), fps=4, num_frames=4)
+    with pytest.raises(ValueError, match='has no frames'):
+        sample(video(total=0), fps=4, num_frames=4)
+    with pytest.raises(ValueError, match='set num_frames'):
+        sample(video(), fps=4)

@@ -1,0 +1,166 @@
+"""SafeCheckpointHook: keeping, choosing, refusing, surviving full disks and signals."""
+
+import errno
+import os
+import signal
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from toy_training import STAGES, make_runner, read_records, train
+
+from nextvid_mm.engine import checkpoint_files
+
+EVERY_3 = {'default_hooks.checkpoint.interval': 3, 'default_hooks.checkpoint.save_last': True}
+
+
+def files(path):
+    return sorted(p.name for p in path.glob('*.pth*'))
+
+
+class Signal(Hook):
+    def __init__(self, step, name):
+        self.step, self.name = step, name
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.step:
+            os.kill(os.getpid(), getattr(signal, self.name))
+
+
+@pytest.mark.parametrize(
+    ('keep', 'left'),
+    [(1, ['iter_16.pth']), (2, ['iter_15.pth', 'iter_16.pth']), (-1, 6)],
+)
+def test_max_keep_ckpts(tmp_path, keep, left):
+    train(tmp_path, **EVERY_3, **{'default_hooks.checkpoint.max_keep_ckpts': keep})
+    found = files(tmp_path)
+    assert found == left if isinstance(left, list) else len(found) == left
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'iter_16.pth')
+
+
+def test_the_content_is_loadable_without_running_code(tmp_path):
+    train(tmp_path, **EVERY_3)
+    checkpoint = torch.load(tmp_path / 'iter_16.pth', weights_only=True)
+    assert checkpoint['meta']['iter'] == 16
+    assert [stage['name'] for stage in checkpoint['meta']['stages']] == [s['name'] for s in STAGES]
+    assert checkpoint['meta']['data'] == dict(names=['toy'], weights=[1.0], lengths=[97])
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
+def test_a_signal_saves_and_ends_the_run(tmp_path, name):
+    before = signal.getsignal(signal.SIGTERM)
+    runner = train(tmp_path / 'a', Signal(4, name), **EVERY_3)
+    assert runner.iter == 5
+    assert files(tmp_path / 'a') == ['iter_3.pth', 'iter_5.pth']
+    assert signal.getsignal(signal.SIGTERM) is before
+    train(tmp_path / 'a', resume=True, **EVERY_3)
+    whole = train(tmp_path / 'b')
+    resumed = torch.load(tmp_path / 'a/iter_16.pth', weights_only=True)['state_dict']
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed[name], value), name
+    assert read_records(tmp_path / 'a/records.jsonl') == read_records(tmp_path / 'b/records.jsonl')
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Writing fails while ``state['full']`` is set."""
+    state = dict(full=False)
+    sync = os.fsync
+
+    def fsync(descriptor):
+        if state['full']:
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        sync(descriptor)
+
+    monkeypatch.setattr(checkpoint_files.os, 'fsync', fsync)
+    return state
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint_and_training_goes_on(tmp_path, full_disk):
+    class Fill(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            full_disk['full'] = 4 <= runner.iter < 11
+
+    runner = train(tmp_path, Fill(), **EVERY_3, **{'default_hooks.checkpoint.max_keep_ckpts': 1})
+    assert runner.iter == 16
+    text = next(tmp_path.rglob('*.log')).read_text()
+    assert text.count('cannot write') == 2  # at 6 and 9
+    assert f'Newest checkpoint before it: {tmp_path}/iter_3.pth' in text
+    assert files(tmp_path) == ['iter_16.pth']
+
+
+def test_a_full_disk_at_the_last_chance_is_an_error(tmp_path, full_disk):
+    class Fill(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            full_disk['full'] = runner.iter >= 13
+
+    with pytest.raises(OSError, match=r'cannot write .*iter_16\.pth.*No space'):
+        train(tmp_path, Fill(), **EVERY_3)
+    assert files(tmp_path) == ['iter_12.pth', 'iter_9.pth']
+
+
+def test_a_damaged_last_checkpoint_is_passed_over(tmp_path):
+    train(tmp_path, **EVERY_3)
+    last = tmp_path / 'iter_16.pth'
+    last.write_bytes(last.read_bytes()[:-100])
+    (tmp_path / 'iter_99.pth.tmp').write_bytes(b'half')
+    runner = train(tmp_path, resume=True, **EVERY_3)
+    assert runner._load_from == str(tmp_path / 'iter_15.pth')
+    assert len(read_records(tmp_path / 'records.jsonl')) == 16
+    assert files(tmp_path) == ['iter_15.pth', 'iter_16.pth']
+
+
+def test_resuming_from_nothing_starts_afresh(tmp_path):
+    assert train(tmp_path, resume=True).iter == 16
+
+
+def test_a_damaged_file_asked_for_by_name_is_refused(tmp_path):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(b'PK' + 99 * b'0')
+    with pytest.raises(ValueError, match=r'cannot resume from .*a\.pth.*truncated'):
+        train(tmp_path, resume=True, load_from=str(path))
+
+
+def test_another_model_is_refused(tmp_path):
+    train(tmp_path, **EVERY_3)
+    runner = make_runner(tmp_path, resume=True, **EVERY_3)
+    runner.model.neck = torch.nn.Linear(8, 9)
+    with pytest.raises(ValueError, match=r'neck\.weight: \(8, 8\) in the checkpoint, \(9, 8\)'):
+        runner.train()
+
+
+def test_another_past_is_refused_and_another_future_followed(tmp_path):
+    train(tmp_path, Signal(5, 'SIGTERM'), **EVERY_3)
+    past = [STAGES[0] | dict(lr=(1e-3, 2e-3)), *STAGES[1:]]
+    with pytest.raises(ValueError, match=r'stage 1 \(warm-up\): lr='):
+        train(tmp_path, stages=past, resume=True, **EVERY_3)
+    fifth = dict(name='extra', steps=2, lr=1e-6, tau_samples=1, num_frames=2, batch_size=4)
+    runner = train(tmp_path, stages=[*STAGES, fifth], resume=True, **EVERY_3)
+    records = read_records(tmp_path / 'records.jsonl')
+    assert runner.iter == 18
+    assert records[17]['lr'] == [1e-6] * 4
+    assert "changed from step 7 on: stage 5: absent in the checkpoint, 'extra'" in ''.join(
+        path.read_text() for path in tmp_path.rglob('*.log')
+    )
+
+
+def test_changed_data_is_reported(tmp_path):
+    train(tmp_path, Signal(5, 'SIGTERM'))
+    train(tmp_path, resume=True, **{'train_dataloader.dataset.size': 50})
+    text = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
+    assert 'lengths: [97] in the checkpoint, [50] in the config' in text
+
+
+def test_load_from_without_resume_is_not_checked(tmp_path):
+    train(tmp_path / 'a', **EVERY_3)
+    other = [stage | dict(steps=1) for stage in STAGES[:1]]
+    path = str(tmp_path / 'a/iter_16.pth')
+    assert train(tmp_path / 'b', stages=other, load_from=path).iter == 1
+
+
+def test_out_dir(tmp_path):
+    out = {'default_hooks.checkpoint.out_dir': str(tmp_path / 'disk'), **EVERY_3}
+    train(tmp_path / 'run', Signal(3, 'SIGTERM'), **out)
+    assert files(tmp_path / 'disk/run') == ['iter_3.pth', 'iter_4.pth']
+    runner = train(tmp_path / 'run', resume=True, **out)
+    assert runner._load_from == str(tmp_path / 'disk/run/iter_4.pth')

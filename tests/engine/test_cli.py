@@ -1,0 +1,119 @@
+"""MMAction2's flags, and what they do to a config."""
+
+import argparse
+
+import pytest
+from mmengine.config import Config
+
+from nextvid_mm.engine.cli import add_train_flags, apply_flags, load_config
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    add_train_flags(parser)
+    return parser.parse_args(['configs/some/name.py', *arguments])
+
+
+def applied(cfg, *arguments):
+    cfg = Config(dict(optim_wrapper=dict(optimizer=dict(type='SGD'))) | cfg)
+    apply_flags(cfg, parse(*arguments))
+    return cfg
+
+
+def test_flags_are_mmaction2s():
+    from pathlib import Path
+
+    import mmaction
+
+    text = (Path(mmaction.__file__).parent / '.mim/tools/train.py').read_text()
+    parser = argparse.ArgumentParser()
+    add_train_flags(parser)
+    ours = {flag for action in parser._actions for flag in action.option_strings}
+    import re
+
+    theirs = set(re.findall(r"'(--[\w-]+)'", text))
+    assert theirs <= ours
+    assert len(theirs) >= 10
+
+
+def test_no_flag_changes_little():
+    cfg = applied({})
+    assert cfg.work_dir == 'work_dirs/name'
+    assert cfg.launcher == 'none'
+    assert cfg.randomness == dict(seed=None)
+    assert 'resume' not in cfg
+
+
+def test_work_dir_command_line_config_name():
+    assert applied(dict(work_dir='from_config')).work_dir == 'from_config'
+    assert applied(dict(work_dir='from_config'), '--work-dir', 'x').work_dir == 'x'
+
+
+def test_no_validate_and_launcher():
+    cfg = applied(dict(val_cfg=1, val_dataloader=2, val_evaluator=3), '--no-validate')
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert applied({}, '--launcher', 'slurm').launcher == 'slurm'
+
+
+def test_resume(tmp_path):
+    cfg = applied(dict(load_from='pretrained.pth'), '--resume')
+    assert cfg.resume is True
+    assert cfg.load_from is None
+    path = tmp_path / 'a.pth'
+    path.touch()
+    assert applied({}, '--resume', str(path)).load_from == str(path)
+    with pytest.raises(FileNotFoundError, match='nowhere'):
+        applied({}, '--resume', 'nowhere.pth')
+
+
+@pytest.mark.parametrize('kind', [None, 'OptimWrapper', 'AutocastOptimWrapper'])
+def test_amp_is_autocast_to_bfloat16(kind):
+    wrapper = dict(optimizer=dict(type='SGD')) | ({} if kind is None else dict(type=kind))
+    cfg = applied(dict(optim_wrapper=wrapper), '--amp')
+    assert cfg.optim_wrapper.type == 'nextvid_mm.AutocastOptimWrapper'
+    assert cfg.optim_wrapper.dtype == 'bfloat16'
+
+
+def test_amp_keeps_a_chosen_type_and_refuses_what_it_does_not_know():
+    cfg = applied(dict(optim_wrapper=dict(type='OptimWrapper', dtype='float16')), '--amp')
+    assert cfg.optim_wrapper.dtype == 'float16'
+    assert applied(dict(optim_wrapper=dict(type='AmpOptimWrapper')), '--amp').optim_wrapper == dict(
+        type='AmpOptimWrapper'
+    )
+    with pytest.raises(ValueError, match='ApexOptimWrapper'):
+        applied(dict(optim_wrapper=dict(type='ApexOptimWrapper')), '--amp')
+
+
+def test_auto_scale_lr():
+    cfg = applied(dict(auto_scale_lr=dict(base_batch_size=64)), '--auto-scale-lr')
+    assert cfg.auto_scale_lr.enable
+    with pytest.raises(ValueError, match='base_batch_size'):
+        applied({}, '--auto-scale-lr')
+
+
+def test_seed_flags_win_over_the_config():
+    cfg = applied(dict(randomness=dict(seed=1, deterministic=False)), '--seed', '7')
+    assert cfg.randomness == dict(seed=7, deterministic=False)
+    cfg = applied({}, '--deterministic', '--diff-rank-seed')
+    assert cfg.randomness == dict(seed=None, deterministic=True, diff_rank_seed=True)
+
+
+def test_options_come_last():
+    cfg = applied({}, '--work-dir', 'a', '--cfg-options', 'work_dir=b', 'model.depth=3')
+    assert cfg.work_dir == 'b'
+    assert cfg.model.depth == 3
+
+
+def test_load_config_checks_keys_and_files(tmp_path, monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    path = tmp_path / 'c.py'
+    path.write_text('optim_wrapper = dict()\nmodle = dict()\n')
+    args = parse()
+    args.config = str(path)
+    with pytest.raises(ValueError, match="Did you mean 'model'"):
+        load_config(args)
+    path.write_text('optim_wrapper = dict()\n')
+    assert load_config(args).work_dir == 'work_dirs/c'
+    args.config = str(tmp_path / 'absent.py')
+    with pytest.raises(FileNotFoundError, match=r'absent\.py'):
+        load_config(args)

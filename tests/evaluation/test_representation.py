@@ -1,0 +1,39 @@
+import math
+
+import pytest
+import torch
+
+from nextvid_mm.evaluation.representation import effective_rank, feature_std, knn_accuracy
+
+
+def test_rank_counts_the_directions_features_spread_over():
+    basis = torch.linalg.qr(torch.randn(16, 16)).Q
+    for rank in (1, 3, 16):
+        signs = torch.cat([torch.eye(rank), -torch.eye(rank)]).repeat(50, 1)
+        assert effective_rank(signs @ basis[:rank]) == pytest.approx(rank, rel=0.03)
+
+
+def test_collapsed_features_have_rank_one_and_no_spread():
+    constant = torch.ones(10, 4, 8)
+    assert effective_rank(constant) == 1.0
+    assert feature_std(constant) == 0.0
+    assert feature_std(3 * torch.randn(20000, 4)) == pytest.approx(3, rel=0.02)
+
+
+@pytest.mark.parametrize('value', [math.nan, math.inf])
+def test_features_that_are_not_finite_have_no_rank(value):
+    features = torch.randn(10, 8)
+    features[3, 2] = value
+    assert math.isnan(effective_rank(features))
+    assert math.isnan(feature_std(features))
+
+
+def test_neighbours_find_clusters_and_guess_on_noise():
+    centres = torch.randn(4, 16) * 5
+    labels = torch.arange(4).repeat(25)
+    points = centres[labels] + torch.randn(100, 16)
+    other = centres[labels] + torch.randn(100, 16)
+    assert knn_accuracy(points, labels, other, labels, k=5) == 100.0
+    noise = torch.randn(2, 400, 16)
+    many = torch.arange(4).repeat(100)
+    assert knn_accuracy(noise[0], many, noise[1], many) < 45

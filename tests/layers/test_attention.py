@@ -1,0 +1,123 @@
+"""Every attention pattern equals a dense boolean mask, in outputs and gradients (float64)."""
+
+import pytest
+import torch
+from dense import (
+    assert_same_with_gradients,
+    autoregressive_mask,
+    causal_mask,
+    dense_attention,
+    isolated_mask,
+    split_heads,
+)
+
+from nextvid_mm.layers import (
+    ContextAttention,
+    FrameAttention,
+    Rope3D,
+    TokenGrid,
+    apply_rope,
+    prefix_attention,
+)
+
+SHAPES = [(1, 1, 3), (2, 4, 1), (3, 5, 6), (2, 8, 9)]  # batch, frames, tokens per frame
+DIM, HEADS = 24, 2
+
+
+def some_patches(batch, count, grid):
+    """Different visible patches for every sample."""
+    return torch.stack([torch.randperm(grid.patches)[:count].sort().values for _ in range(batch)])
+
+
+@pytest.mark.parametrize('group', [None, 1, 2, 3])
+@pytest.mark.parametrize(('nq', 'nk'), [(3, 3), (2, 5), (7, 4)])
+@pytest.mark.parametrize(('batch', 'frames'), [(1, 1), (2, 4), (3, 7)])
+def test_prefix_attention_equals_a_dense_mask(batch, frames, nq, nk, group):
+    q = torch.randn(batch, 2, frames * nq, 8, dtype=torch.float64)
+    k, v = torch.randn(2, batch, 2, frames * nk, 8, dtype=torch.float64)
+    mask = autoregressive_mask(frames, nq, nk)
+    assert_same_with_gradients(
+        lambda q, k, v: prefix_attention(q, k, v, frames, group),
+        lambda q, k, v: dense_attention(q, k, v, mask),
+        (q, k, v),
+    )
+
+
+@pytest.mark.parametrize('masked', [False, True])
+@pytest.mark.parametrize(('batch', 'frames', 'tokens'), SHAPES)
+def test_causal_attention_equals_a_dense_mask(batch, frames, tokens, masked):
+    layer = FrameAttention(DIM, HEADS, causal=True).double()
+    grid = TokenGrid(frames, 3, 5) if masked else TokenGrid(frames, 1, tokens)
+    patches = some_patches(batch, tokens, grid) if masked else None
+    rope = Rope3D(DIM // HEADS)(grid, patches)
+
+    def dense(x):
+        q, k, v = (split_heads(part, HEADS) for part in layer.qkv(x).chunk(3, dim=-1))
+        q, k = apply_rope(q, rope), apply_rope(k, rope)
+        out = dense_attention(q, k, v, causal_mask(frames, tokens))
+        return layer.proj(out.transpose(1, 2).reshape(x.shape))
+
+    x = torch.randn(batch, frames, tokens, DIM, dtype=torch.float64)
+    assert_same_with_gradients(lambda x: layer(x, rope), dense, (x,))
+
+
+@pytest.mark.parametrize('masked', [False, True])
+@pytest.mark.parametrize(('batch', 'frames', 'tokens'), SHAPES)
+def test_isolated_attention_equals_a_dense_mask_with_time_in_the_rotation(
+    batch, frames, tokens, masked
+):
+    """The layer rotates by space only: within a frame, time turns everything alike."""
+    layer = FrameAttention(DIM, HEADS, causal=False).double()
+    grid = TokenGrid(frames, 3, 5) if masked else TokenGrid(frames, 1, tokens)
+    patches = some_patches(batch, tokens, grid) if masked else None
+    make_rope = Rope3D(DIM // HEADS)
+    full_rope = make_rope(grid, patches, first_frame=3)
+    frame_rope = make_rope(grid.with_frames(1), patches)
+    if masked:
+        frame_rope = type(frame_rope)(*(t.repeat_interleave(frames, 0) for t in frame_rope))
+
+    def dense(x):
+        q, k, v = (split_heads(part, HEADS) for part in layer.qkv(x).chunk(3, dim=-1))
+        q, k = apply_rope(q, full_rope), apply_rope(k, full_rope)
+        out = dense_attention(q, k, v, isolated_mask(frames, tokens))
+        return layer.proj(out.transpose(1, 2).reshape(x.shape))
+
+    x = torch.randn(batch, frames, tokens, DIM, dtype=torch.float64)
+    # The tables are computed in float32: that bounds the agreement of two rotations.
+    assert_same_with_gradients(lambda x: layer(x, frame_rope), dense, (x,), tolerance=1e-5)
+
+
+@pytest.mark.parametrize('visible', [2, 6])
+@pytest.mark.parametrize(('batch', 'frames', 'tokens'), SHAPES)
+def test_context_attention_equals_a_dense_mask(batch, frames, tokens, visible):
+    layer = ContextAttention(DIM, HEADS).double()
+    grid = TokenGrid(frames, 3, 5)
+    make_rope = Rope3D(DIM // HEADS)
+    query_rope = make_rope(grid, some_patches(batch, tokens, grid), first_frame=1)
+    context_rope = make_rope(grid, some_patches(batch, visible, grid))
+
+    def dense(x, context):
+        k, v = (split_heads(part, HEADS) for part in layer.kv(context).chunk(2, dim=-1))
+        q = apply_rope(split_heads(layer.q(x), HEADS), query_rope)
+        out = dense_attention(
+            q, apply_rope(k, context_rope), v, autoregressive_mask(frames, tokens, visible)
+        )
+        return layer.proj(out.transpose(1, 2).reshape(x.shape))
+
+    x = torch.randn(batch, frames, tokens, DIM, dtype=torch.float64)
+    context = torch.randn(batch, frames, visible, DIM, dtype=torch.float64)
+    assert_same_with_gradients(
+        lambda x, c: layer(x, c, query_rope, context_rope), dense, (x, context)
+    )
+
+
+def test_attention_stays_in_float32_under_cpu_autocast():
+    q, k, v = torch.randn(3, 1, 2, 12, 8)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        out = prefix_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), 3)
+    assert out.dtype == torch.float32
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValueError, match='num_heads=5 does not divide the width embed_dims=24'):
+        FrameAttention(24, 5, causal=True)

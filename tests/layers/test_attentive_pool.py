@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from nextvid_mm.layers.attentive_pool import EPS, AttentiveProbes
+
+B, N, C, H, K = 3, 7, 16, 4, 5
+
+
+def plain_probe(probes: AttentiveProbes, g: int, tokens: torch.Tensor) -> torch.Tensor:
+    """Member ``g`` written the usual way: keys and values of every token, then attention."""
+
+    def linear(x, layer):
+        return F.linear(x, layer.weight[g], None if layer.bias is None else layer.bias[g])
+
+    def norm(x, layer):
+        return F.layer_norm(x, (C,), layer.weight[g], layer.bias[g], eps=EPS)
+
+    def split(x):
+        return x.unflatten(-1, (H, C // H)).transpose(1, 2)
+
+    x = norm(tokens, probes.norm_tokens)
+    query = probes.query[g].expand(len(tokens), 1, C)
+    q, k, v = (
+        split(linear(y, layer))
+        for y, layer in ((query, probes.to_query), (x, probes.to_key), (x, probes.to_value))
+    )
+    read = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    y = query + linear(read, probes.proj)
+    if probes.fc1 is not None:
+        y = y + linear(F.gelu(linear(norm(y, probes.norm_pooled), probes.fc1)), probes.fc2)
+    return linear(y, probes.classifier)[:, 0]
+
+
+@pytest.fixture(params=[4.0, 0.0], ids=['mlp', 'no mlp'])
+def probes(request):
+    probes = AttentiveProbes(C, K, H, mlp_ratio=request.param, num_members=3).double()
+    for parameter in probes.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return probes
+
+
+def test_equals_plain_cross_attention_in_outputs_and_gradients(probes):
+    tokens = torch.randn(B, N, C, dtype=torch.float64)
+    ours = probes(tokens)
+    plain = torch.stack([plain_probe(probes, g, tokens) for g in range(3)], dim=1)
+    torch.testing.assert_close(ours, plain)
+    weights = torch.randn_like(ours)
+    parameters = list(probes.parameters())
+    for a, b in zip(
+        torch.autograd.grad((ours * weights).sum(), parameters),
+        torch.autograd.grad((plain * weights).sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_members_do_not_touch_each_other(probes):
+    tokens = torch.randn(B, N, C, dtype=torch.float64)
+    before = probes(tokens)
+    gradients = torch.autograd.grad(before[:, 1].sum(), list(probes.parameters()))
+    assert all(g[0].abs().sum() == 0 and g[2].abs().sum() == 0 for g in gradients)
+    with torch.no_grad():
+        for parameter in probes.parameters():
+            parameter[1] = torch.nan
+    after = probes(tokens)
+    assert torch.equal(before[:, [0, 2]], after[:, [0, 2]])
+    assert after[:, 1].isnan().all()
+
+
+def test_members_start_equal_whatever_their_number():
+    torch.manual_seed(3)
+    alone = AttentiveProbes(C, K, H, num_members=1)
+    torch.manual_seed(3)
+    grid = AttentiveProbes(C, K, H, num_members=4)
+    for single, stacked in zip(alone.parameters(), grid.parameters(), strict=True):
+        assert all(torch.equal(single[0], member) for member in stacked)
+
+
+def test_a_token_order_does_not_matter():
+    probes = AttentiveProbes(C, K, H)
+    tokens = torch.randn(B, N, C)
+    torch.testing.assert_close(probes(tokens), probes(tokens[:, torch.randperm(N)]))
+
+
+def test_reads_bfloat16_tokens():
+    probes = AttentiveProbes(C, K, H, num_members=2)
+    tokens = torch.randn(B, N, C)
+    logits = probes(tokens.bfloat16())
+    torch.testing.assert_close(logits.float(), probes(tokens), atol=0.03, rtol=0.1)
+
+
+def test_refuses_bad_sizes():
+    with pytest.raises(ValueError, match='num_heads=5 does not divide'):
+        AttentiveProbes(C, K, 5)
+    with pytest.raises(ValueError, match='num_members=0'):
+        AttentiveProbes(C, K, H, num_members=0)

@@ -1,0 +1,119 @@
+"""The algorithm: what flows where, and the average over strategies."""
+
+import pytest
+import torch
+from tiny import CONFIG, build, clips, samples, wake
+
+from nextvid_mm.models.algorithms import BatchMask, collate_masks
+
+
+def test_losses_are_averages_over_strategies():
+    model, clip, data = wake(build()), clips(), samples(visible=(10, 5))
+    both = model.loss(clip, data)
+    assert set(both) == {'loss_flow', 'loss_align'}
+    first = []
+    for number in range(2):
+        part = samples()
+        for whole, half in zip(data, part, strict=True):
+            half.masks = [whole.masks[number]]
+        first.append(model.loss(clip, part)['loss_align'])
+    torch.testing.assert_close(both['loss_align'], sum(first) / 2)
+
+
+def test_gradients_reach_the_encoder_through_either_loss_and_no_teacher():
+    model, clip, data = wake(build()), clips(), samples()
+    for name in ('loss_flow', 'loss_align'):
+        model.zero_grad()
+        model.loss(clip, data)[name].backward()
+        assert model.backbone.patch_embed.weight.grad.abs().max() > 0
+        assert model.neck.query.grad.abs().max() > 0
+        assert all(p.grad is None for p in model.reference.parameters())
+
+
+def test_the_loss_belongs_to_the_samples_not_to_the_batch():
+    model, clip, data = wake(build()), clips(4), samples(4)
+    whole = model.loss(clip, data)
+    halves = [model.loss(clip[i : i + 2], data[i : i + 2]) for i in (0, 2)]
+    for name, value in whole.items():
+        torch.testing.assert_close(value, (halves[0][name] + halves[1][name]) / 2)
+
+
+def test_predictions_do_not_hear_of_their_own_or_later_frames():
+    model, clip = wake(build()).eval(), clips()
+    mask = collate_masks([s.masks for s in samples()], torch.device('cpu'))[0]
+    other = clip.clone()
+    other[:, :, 4:6] = torch.rand_like(other[:, :, 4:6])  # tubelet 2
+    with torch.no_grad():
+        z, moved = (
+            model.predict_tokens(model.backbone.patchify(x), model.backbone.grid_of(x), mask)[0]
+            for x in (clip, other)
+        )
+    change = (z - moved).abs().amax(dim=(0, 2, 3))
+    assert change[:2].max() == 0, 'frames 1 and 2'
+    assert change[2] > 0, 'frame 3'
+
+
+def test_all_patches_can_be_queried():
+    model, data = wake(build(queries='all')), samples()
+    model.loss(clips(), data)['loss_flow'].backward()
+    mask = collate_masks([s.masks for s in data], torch.device('cpu'))[0]
+    clip = clips()
+    z, positions = model.predict_tokens(
+        model.backbone.patchify(clip), model.backbone.grid_of(clip), mask
+    )
+    assert z.shape == (2, 3, 16, 12)
+    assert positions is None
+
+
+def test_either_loss_can_be_left_out():
+    only_align = build(head=None, target_generator=None)
+    assert set(only_align.loss(clips(), samples())) == {'loss_align'}
+    only_flow = build(align_head=None, reference=None)
+    assert set(only_flow.loss(clips(), samples())) == {'loss_flow'}
+
+
+def test_generation_keeps_what_was_visible():
+    model, clip = wake(build()), clips()
+    visible = torch.arange(8).expand(2, 8)
+    mask = BatchMask(visible, torch.arange(8, 16).expand(2, 8))
+    noise = torch.randn(2, 3, 8, model.target_generator.channels)
+    pixels = model.generate(clip, mask, noise, num_steps=2)
+    assert pixels.shape == (2, 3, 6, 16, 16)
+    torch.testing.assert_close(pixels[..., :8, :], clip[:, :, 2:, :8])
+    assert not torch.allclose(pixels[..., 8:, :], clip[:, :, 2:, 8:])
+
+
+def test_the_runner_entry_gives_tokens_or_losses():
+    model, inputs = build(), clips()[:, None]
+    assert model(inputs).shape == (2, 4, 16, 24)
+    assert 'loss_flow' in model(inputs, samples(), mode='loss')
+    with pytest.raises(ValueError, match="mode='predict'"):
+        model(inputs, mode='predict')
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(queries='visible'), "queries='visible' of NextVid is not one of hidden, all"),
+        (dict(target_generator=None), 'has a head but no target_generator'),
+        (dict(head=None), 'has a target_generator but no head'),
+        (dict(reference=None), 'has a align_head but no reference'),
+        (
+            dict(head=None, target_generator=None, align_head=None, reference=None),
+            'needs a head, an align_head, or both',
+        ),
+    ],
+)
+def test_half_configured_models_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build(**changes)
+
+
+def test_unknown_keys_are_refused():
+    with pytest.raises(TypeError, match='num_layers'):
+        build(backbone=dict(CONFIG['backbone'], num_layers=3))
+
+
+def test_one_tubelet_has_no_next_frame():
+    with pytest.raises(ValueError, match='at least 2 tubelets, found 1: raise num_frames'):
+        build().loss(clips(frames=2), samples())

@@ -1,0 +1,40 @@
+"""The grid: each member ends where it would have ended alone."""
+
+import pytest
+import torch
+from probing import build_probe, toy_batches
+
+from nextvid_mm.evaluation.cached_probe import ProbeSchedule, extract_features, train_probes
+from nextvid_mm.models.heads.probe_head import ProbeHead, build_grid
+
+
+def test_a_member_of_the_grid_equals_a_probe_trained_alone():
+    def trained(lrs):
+        torch.manual_seed(0)
+        head = dict(type='ProbeHead', num_classes=3, num_heads=2, lrs=lrs, weight_decays=[0.1])
+        model = build_probe(cls_head=head)
+        features = extract_features(model, toy_batches())
+        train_probes(model, features, ProbeSchedule(epochs=3))
+        return model.cls_head(features.tokens[:, 0])
+
+    grid, alone = trained([3e-3, 1e-3]), trained([1e-3])
+    torch.testing.assert_close(grid[:, 1], alone[:, 0], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(grid[:, 0], alone[:, 0], atol=1e-3)
+
+
+def test_the_grid_is_all_pairs():
+    grid = build_grid([1e-3, 1e-4], [0.1, 0.2])
+    assert [m.name for m in grid] == [
+        'lr0.001_wd0.1', 'lr0.001_wd0.2', 'lr0.0001_wd0.1', 'lr0.0001_wd0.2',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize('lrs', [[], [-1.0], [1e-3, 1e-3]])
+def test_bad_grids_are_refused(lrs):
+    with pytest.raises(ValueError, match='lrs='):
+        build_grid(lrs, [0.1])
+
+
+def test_a_fixed_member_must_be_in_the_grid():
+    with pytest.raises(ValueError, match='fixed_member=.* is not in the grid'):
+        ProbeHead(3, 24, num_heads=2, lrs=[1e-3], weight_decays=[0.1], fixed_member=(1.0, 0.1))

@@ -1,0 +1,63 @@
+"""A NextVid small enough to run in a test, and clips with masks for it."""
+
+import copy
+from types import SimpleNamespace
+
+import torch
+
+from nextvid_mm.registry import MODELS
+
+SIZE, PATCH, FRAMES = 16, 4, 8  # pixels, pixels, video frames: a grid of 4 x 4 x 4 tokens
+CONFIG = dict(
+    type='NextVid',
+    backbone=dict(
+        type='CausalViT',
+        arch=dict(embed_dims=24, depth=2, num_heads=2, mlp_ratio=2.0),
+        img_size=SIZE,
+        patch_size=PATCH,
+    ),
+    neck=dict(type='QFormerPredictor', in_channels=24, embed_dims=12, depth=2, num_heads=2),
+    head=dict(
+        type='FlowMatchingHead',
+        decoder=dict(
+            target_channels=96, condition_channels=12, embed_dims=24, depth=2, num_heads=2
+        ),
+        tau_samples=2,
+    ),
+    target_generator=dict(type='PixelTarget', patch_size=PATCH),
+    align_head=dict(type='AlignHead', in_channels=12, out_channels=24),
+    reference=dict(type='EMAReference'),
+)
+
+
+def build(**changes):
+    """A tiny NextVid; ``changes`` replace whole slots."""
+    model = MODELS.build(copy.deepcopy(CONFIG) | changes)
+    model.init_weights()
+    return model
+
+
+def wake(module):
+    """Give zero-initialised parameters values, so that nothing is the identity by accident."""
+    for parameter in module.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return module
+
+
+def clips(batch=2, frames=FRAMES):
+    return torch.rand(batch, 3, frames, SIZE, SIZE) * 2 - 1
+
+
+def samples(batch=2, visible=(10, 5)):
+    """One data sample per clip, with one mask per entry of ``visible``."""
+    made = []
+    for number in range(batch):
+        masks = []
+        for count in visible:
+            order = torch.randperm((SIZE // PATCH) ** 2)
+            masks.append(
+                dict(visible=order[:count].sort().values, hidden=order[count:].sort().values)
+            )
+        made.append(SimpleNamespace(masks=masks, metainfo=dict(sample_seed=100 + number)))
+    return made

@@ -1,0 +1,240 @@
+"""Each work-around is tested twice: that it works, and that it is still needed.
+
+The second half runs in one fresh process without :func:`nextvid_mm.compat.apply`. A failure of a
+``*_is_needed`` test is good news: the release in use has been mended and the work-around can go.
+"""
+
+import importlib
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import Runner
+from torch import nn
+
+from nextvid_mm import compat
+
+BARE = """
+import importlib.util, io, json, sys
+import torch
+
+errors = {}
+
+def attempt(name, function):
+    try:
+        function()
+    except Exception as error:
+        errors[name] = f'{type(error).__name__}: {error}'
+
+def import_mmaction():
+    sys.modules.pop('mmaction.models', None)
+    importlib.import_module('mmaction.models')
+
+def resolve_base():
+    from mmengine.config import Config
+    sys.modules['pkg_resources'] = None
+    Config._get_cfg_path('mmaction::_base_/default_runtime.py', 'config.py')
+
+def load_history():
+    from mmengine.logging import HistoryBuffer
+    buffer = io.BytesIO()
+    torch.save(HistoryBuffer([1.0], [1]), buffer)
+    buffer.seek(0)
+    torch.load(buffer)
+
+def init_dist():
+    from mmengine.dist import init_dist
+    init_dist('pytorch')
+
+attempt('drn', import_mmaction)
+attempt('pkg_resources', resolve_base)
+attempt('history', load_history)
+attempt('dist', init_dist)
+
+# the first fault hides the second: cure the first alone
+spec = importlib.util.find_spec('nextvid_mm')
+spec = importlib.util.spec_from_file_location('compat', COMPAT)
+compat = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(compat)
+compat.supply_mmaction_drn()
+attempt('vindlu', import_mmaction)
+print(json.dumps(errors))
+"""
+BARE = BARE.replace("spec = importlib.util.find_spec('nextvid_mm')\n", '').replace(
+    'COMPAT', repr(compat.__file__)
+)
+
+DDP_ON_CPU = """
+import nextvid_mm
+import torch
+from mmengine.dist import init_dist
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+
+init_dist('pytorch')
+from mmengine.model import MMDistributedDataParallel
+
+class Toy(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.linear = torch.nn.Linear(2, 1)
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        return self.linear(inputs)
+
+model = MMDistributedDataParallel(module=Toy(), device_ids=[0])
+model(torch.ones(1, 2)).sum().backward()
+print(torch.distributed.get_backend(), model.device_ids)
+torch.distributed.destroy_process_group()
+"""
+
+needs_cpu_only = pytest.mark.skipif(
+    torch.cuda.is_available(), reason='with a CUDA device nothing is worked around'
+)
+
+
+def _run(code):
+    """Run ``code`` in a fresh process as rank 0 of 1 and return the last line it prints."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    group = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1')
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', code],
+        env={**os.environ, **group, 'MASTER_PORT': str(port)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope='module')
+def errors_without():
+    """What goes wrong without the work-arounds: ``{name: 'ErrorType: message'}``."""
+    return json.loads(_run(BARE))
+
+
+def test_apply_is_idempotent():
+    from mmengine import dist
+
+    compat.apply()
+    finders, init = list(sys.meta_path), dist.utils._init_dist_pytorch
+    compat.apply()
+    assert sys.meta_path == finders
+    assert dist.utils._init_dist_pytorch is init
+
+
+def test_mmaction_models_can_be_imported():
+    models = importlib.import_module('mmaction.models')
+    assert models.Recognizer3D.__module__.startswith('mmaction.')
+    with pytest.raises(ImportError, match=r'DRN cannot be used: .*mmaction2#2714'):
+        models.DRN()
+
+
+def test_drn_stub_is_needed(errors_without):
+    assert "No module named 'mmaction.models.localizers.drn'" in errors_without['drn']
+
+
+@pytest.mark.skipif(
+    not compat._transformers_breaks_vindlu(), reason='transformers is absent or old enough'
+)
+def test_vindlu_stub_is_needed(errors_without):
+    assert 'apply_chunking_to_forward' in errors_without['vindlu']
+
+
+@pytest.mark.parametrize(
+    'base', ['mmaction::_base_/default_runtime.py', 'mmpretrain::_base_/default_runtime.py']
+)
+def test_base_of_another_package_without_pkg_resources(base, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pkg_resources', None)
+    path = tmp_path / 'config.py'
+    path.write_text(f'_base_ = {base!r}\n')
+    assert Config.fromfile(path).default_scope == base.split('::')[0]
+
+
+def test_package_look_up_names_what_is_missing():
+    assert compat.is_installed('mmaction2')
+    assert compat.is_installed('mmaction')
+    assert compat.get_installed_path('mmaction2') == compat.get_installed_path('mmaction')
+    assert not compat.is_installed('no-such-package')
+    with pytest.raises(ModuleNotFoundError, match='no-such-package'):
+        compat.get_installed_path('no-such-package')
+
+
+def test_package_look_up_is_needed(errors_without):
+    assert 'pkg_resources' in errors_without['pkg_resources']
+
+
+class _Toy(nn.Module):
+    """The least a Runner can train."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(1, 1)
+
+    def train_step(self, data, optim_wrapper):
+        loss = self.linear(torch.stack(data)).square().mean()
+        optim_wrapper.update_params(loss)
+        return dict(loss=loss)
+
+
+def _train(work_dir, max_iters, resume):
+    runner = Runner(
+        _Toy(),
+        str(work_dir),
+        train_dataloader=dict(
+            dataset=list(torch.ones(4, 1)),
+            sampler=dict(type='InfiniteSampler'),
+            batch_size=2,
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        train_cfg=dict(by_epoch=False, max_iters=max_iters),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2)),
+        resume=resume,
+        log_level='ERROR',
+        experiment_name=f'{work_dir.name}_{max_iters}',
+    )
+    runner.train()
+    return runner
+
+
+def test_runner_resumes_its_own_checkpoint_with_weights_only(tmp_path):
+    first = _train(tmp_path, 2, resume=False)
+    history = first.message_hub.get_scalar('train/loss').data[0]
+    second = _train(tmp_path, 4, resume=True)
+    resumed = second.message_hub.get_scalar('train/loss').data[0]
+    assert second.iter == 4
+    np.testing.assert_array_equal(resumed[: len(history)], history)
+
+
+def test_buffers_written_without_the_work_around_stay_refused(tmp_path):
+    theirs = HistoryBuffer([1.0], [1])
+    theirs.statistics_methods = [HistoryBuffer.mean]
+    torch.save({'state': vars(theirs)}, tmp_path / 'theirs.pth')
+    with pytest.raises(pickle.UnpicklingError, match='getattr'):
+        torch.load(tmp_path / 'theirs.pth')
+
+
+def test_history_work_around_is_needed(errors_without):
+    assert 'HistoryBuffer' in errors_without['history']
+
+
+@needs_cpu_only
+def test_distributed_data_parallel_on_cpu():
+    assert _run(DDP_ON_CPU) == 'gloo None'
+
+
+@needs_cpu_only
+def test_distributed_work_around_is_needed(errors_without):
+    assert 'dist' in errors_without

@@ -1,0 +1,84 @@
+"""Every pretraining config builds, and the published ones say what the paper says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from nextvid_mm.engine.config_check import check_config
+from nextvid_mm.engine.stages import StageTable
+from nextvid_mm.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / 'configs/nextvid').glob('*.py'))
+PAPER = ROOT / 'configs/nextvid/vit-g_4stage.py'
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda p: p.stem)
+def test_it_has_no_unread_key_and_its_model_builds(path):
+    config = Config.fromfile(path)
+    check_config(config, str(path))
+    StageTable(config.train_cfg.stages)
+    with DefaultScope.overwrite_default_scope('nextvid_mm'), torch.device('meta'):
+        model = MODELS.build(config.model)
+    decoder = model.head.decoder
+    assert decoder.target_proj.in_features == model.target_generator.channels
+    assert decoder.condition_proj.in_features == model.neck.embed_dims
+    assert model.neck.context_proj.in_features == model.backbone.embed_dims
+    assert model.align_head.proj.out_features == model.backbone.embed_dims
+
+
+@pytest.mark.parametrize(
+    ('name', 'depth', 'width', 'heads', 'hidden'),
+    [('l', 24, 1024, 16, 4096), ('h', 32, 1280, 16, 5120), ('g', 40, 1408, 22, 6144)],
+)
+def test_encoders_are_those_of_table_7(name, depth, width, heads, hidden):
+    config = Config.fromfile(ROOT / f'configs/nextvid/vit-{name}_4stage.py')
+    with torch.device('meta'):
+        encoder = MODELS.build(config.model.backbone)
+    assert (encoder.depth, encoder.embed_dims, encoder.num_heads) == (depth, width, heads)
+    assert encoder.blocks[0].mlp.fc1.out_features == hidden
+    assert (encoder.patch_size, encoder.tubelet_size, encoder.img_size) == (16, 2, 256)
+
+
+def test_stages_are_those_of_table_8():
+    config = Config.fromfile(PAPER)
+    rows = [
+        (s.steps, tuple(s.lr), s.get('flow_lr'), s.tau_samples, s.num_frames, s.batch_size)
+        for s in config.train_cfg.stages
+    ]
+    assert rows == [
+        (12_000, (1e-4, 5e-4), None, 4, 16, 3072),
+        (28_000, (5e-4, 4.5e-4), None, 4, 16, 3072),
+        (80_000, (4.5e-4, 1e-4), 8e-4, 1, 16, 3072),
+        (12_000, (1e-4, 1e-6), 3e-4, 1, 64, 768),
+    ]
+    assert {s.ema_momentum for s in config.train_cfg.stages} == {0.99925}
+    optimizer = config.optim_wrapper.optimizer
+    assert (tuple(optimizer.betas), optimizer.weight_decay) == ((0.9, 0.95), 0.04)
+    assert config.optim_wrapper.clip_grad.max_norm == 1.0
+    assert (config.model.head.loss_weight, config.model.align_head.loss_weight) == (0.5, 1.0)
+
+
+def test_the_mixture_is_that_of_table_6():
+    loader = Config.fromfile(PAPER).train_dataloader.dataset
+    weights = {source.name: source.weight for source in loader.sources}
+    assert weights == dict(imagenet=0.25, ssv2=0.05, kinetics400=0.18, internvid=0.20, own=0.32)
+    masking = next(t for t in loader.pipeline if t.type == 'FrameIsolatedMasking')
+    assert [(s.num_blocks, s.scale) for s in masking.strategies] == [(8, 0.15), (2, 0.7)]
+    assert tuple(masking.aspect_ratio) == (0.75, 1.5)
+
+
+def test_absent_data_is_one_clear_error(tmp_path):
+    command = [sys.executable, ROOT / 'tools/train.py', PAPER, '--work-dir', tmp_path / 'work']
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('train: error:')
+    assert 'docs/data.md' in done.stderr
+    assert 'data/' in done.stderr
+    assert 'Traceback' not in done.stderr

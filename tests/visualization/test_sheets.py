@@ -1,0 +1,24 @@
+import numpy as np
+import torch
+from PIL import Image
+
+from nextvid_mm.visualization import hide_patches, tile_rows
+
+
+def test_hidden_patches_turn_grey_in_every_frame_and_others_stay():
+    clip = torch.rand(2, 3, 4, 8, 8) * 0.5 + 0.25
+    painted = hide_patches(clip, torch.tensor([[0], [3]]), patch_size=4)
+    assert (painted[0, :, :, :4, :4] == 0).all()
+    assert (painted[1, :, :, 4:, 4:] == 0).all()
+    assert torch.equal(painted[0, :, :, 4:], clip[0, :, :, 4:])
+    assert torch.equal(painted[1, :, :, :4], clip[1, :, :, :4])
+
+
+def test_rows_are_film_strips_under_captions():
+    clip = torch.stack([torch.full((4, 6, 6), value) for value in (-1.0, 0.0, 1.0)])
+    sheet = tile_rows([('a', clip), ('b', clip[:, :2])], zoom=2)
+    assert isinstance(sheet, Image.Image)
+    assert sheet.size == (4 * 6 * 2, 2 * (14 + 12))
+    pixels = np.asarray(sheet)
+    assert pixels[20, 5].tolist() == [0, 128, 255]
+    assert pixels[-1, -1].tolist() == [255, 255, 255], 'a shorter strip is padded with white'

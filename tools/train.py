@@ -1,0 +1,47 @@
+"""Train a model: pretraining through a stage table, or any other MMEngine config."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.runner import Runner
+
+from nextvid_mm.engine.cli import add_train_flags, load_config
+from nextvid_mm.registry import RUNNERS
+
+EPILOG = """\
+examples:
+  python tools/train.py configs/nextvid/vit-tiny_demo.py
+  python tools/train.py CONFIG --resume                     # continue after a crash or a kill
+  python tools/train.py CONFIG --seed 1 --work-dir work_dirs/second
+  python tools/train.py CONFIG --cfg-options train_dataloader.num_workers=8
+  bash tools/dist_train.sh CONFIG 8                         # eight processes on this machine
+
+One iteration is one optimiser step on the stage's global batch, whatever the number of processes.
+tools/print_stages.py shows the schedule of a config without training. SIGTERM and SIGUSR1 save a
+checkpoint and end the run; a later --resume continues bit for bit.
+"""
+
+
+def main() -> None:
+    """Build the Runner and train; report a wrong config or missing file in one line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_train_flags(parser)
+    try:
+        cfg = load_config(parser.parse_args())
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f'train: error: {error}')
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    try:
+        runner.train()
+    except FileNotFoundError as error:
+        runner.logger.debug('traceback', exc_info=True)
+        sys.exit(f'train: error: {error}')
+
+
+if __name__ == '__main__':
+    main()
