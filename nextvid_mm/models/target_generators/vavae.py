@@ -57,10 +57,9 @@ class VAVAETarget(TargetGenerator):
         std: float | list[float] = 1.0,
         init_cfg: dict | None = None,
     ):
-        repeat = [
-            value * tubelet_size if isinstance(value, list) else value for value in (mean, std)
-        ]
-        super().__init__(patch_size, tubelet_size, *repeat, init_cfg)
+        # Per-channel statistics hold for each of the stacked frames.
+        mean, std = (v * tubelet_size if isinstance(v, list) else v for v in (mean, std))
+        super().__init__(patch_size, tubelet_size, mean, std, init_cfg)
         stride = 2 ** (len(channel_mult) - 1)
         if stride != patch_size:
             raise ValueError(
