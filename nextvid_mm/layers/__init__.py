@@ -6,6 +6,7 @@ from .blocks import CausalBlock, ContextBlock, DiTBlock
 from .grid import TokenGrid, gather_patches
 from .init import init_transformer
 from .patch_embed import TubeletEmbed, patchify, unpatchify
+from .precision import check_dtype, fast_dtype, resolve_dtype
 from .rope import Rope3D, RopeTable, apply_rope
 
 __all__ = [
@@ -21,11 +22,14 @@ __all__ = [
     'TokenGrid',
     'TubeletEmbed',
     'apply_rope',
+    'check_dtype',
+    'fast_dtype',
     'gather_patches',
     'init_transformer',
     'modulate',
     'patchify',
     'prefix_attention',
+    'resolve_dtype',
     'sdpa',
     'unpatchify',
 ]

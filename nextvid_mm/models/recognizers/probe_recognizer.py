@@ -14,6 +14,7 @@ from mmaction.models.recognizers.base import BaseRecognizer
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
+from nextvid_mm.layers import check_dtype, resolve_dtype
 from nextvid_mm.registry import MODELS
 
 from .encoder_checkpoint import (
@@ -26,8 +27,6 @@ from .encoder_checkpoint import (
     read_checkpoint,
     stored_backbone,
 )
-
-DTYPES = {None: None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
 @MODELS.register_module()
@@ -48,7 +47,8 @@ class ProbeRecognizer(BaseRecognizer):
         single_frame: repeat the middle frame of every segment instead of showing it in motion.
         static_frames: video frames an image is repeated to; None if inputs are clips.
         clips_per_pass: segments per forward pass of the encoder.
-        dtype: autocast type of the encoder: None, ``bfloat16`` or ``float16``.
+        dtype: autocast type of the encoder: None, ``bfloat16``, ``float16``, or ``auto`` for
+            bfloat16 where the hardware computes in it.
         data_preprocessor: batches and normalises clips; MMAction2's by default.
     """
 
@@ -66,8 +66,7 @@ class ProbeRecognizer(BaseRecognizer):
         dtype: str | None = None,
         data_preprocessor: dict | None = None,
     ):
-        if dtype not in DTYPES:
-            raise ValueError(f'model.dtype={dtype!r} is not one of {list(DTYPES)}')
+        check_dtype(dtype, 'model.dtype')
         if encoder_weights not in (*PREFIXES, 'untrained'):
             raise ValueError(
                 f'model.encoder_weights={encoder_weights!r} is not one of '
@@ -87,7 +86,7 @@ class ProbeRecognizer(BaseRecognizer):
         self.encoder, self.encoder_weights = encoder, encoder_weights
         self.last_layers, self.num_segments = last_layers, num_segments
         self.single_frame, self.static_frames = single_frame, static_frames
-        self.clips_per_pass, self.dtype = clips_per_pass, DTYPES[dtype]
+        self.clips_per_pass, self.dtype = clips_per_pass, dtype
         self.backbone_config = config
         self.origin: EncoderOrigin | None = None
         self.backbone.requires_grad_(False)
@@ -139,8 +138,8 @@ class ProbeRecognizer(BaseRecognizer):
         """
         if self.single_frame:
             clips = clips[:, :, [clips.shape[2] // 2]].expand_as(clips)
-        enabled = self.dtype is not None
-        with torch.autocast(clips.device.type, self.dtype, enabled):
+        dtype = resolve_dtype(self.dtype, clips.device)
+        with torch.autocast(clips.device.type, dtype, enabled=dtype is not None):
             parts = [
                 torch.cat(
                     [

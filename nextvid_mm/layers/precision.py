@@ -1,0 +1,55 @@
+"""Which floating-point type a forward pass runs in."""
+
+from __future__ import annotations
+
+import torch
+
+#: Autocast types by the name configs give them; None is no autocast.
+DTYPES = {None: None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
+AUTO = 'auto'
+
+
+def fast_dtype(device: str | torch.device) -> torch.dtype | None:
+    """The autocast type that is faster than float32 on a device, None where none is.
+
+    Decided by what the hardware has, not by a clock: two runs on one machine agree. A CPU needs
+    instructions for bfloat16 (AMX or AVX512-BF16); without them, bfloat16 is emulated and slower
+    than float32. Never float16, whose range is too small to be a default.
+
+    Args:
+        device: where the forward pass runs.
+    """
+    kind = torch.device(device).type
+    if kind == 'cpu':
+        native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    elif kind == 'cuda':
+        native = torch.cuda.is_available() and torch.cuda.is_bf16_supported(
+            including_emulation=False
+        )
+    else:
+        native = False
+    return torch.bfloat16 if native else None
+
+
+def check_dtype(name: str | None, key: str) -> None:
+    """Raise unless ``name`` is the name of an autocast type.
+
+    Args:
+        name: None, ``auto``, ``bfloat16`` or ``float16``.
+        key: the config key it stands under, for the message.
+
+    Raises:
+        ValueError: with the key, the value and the values allowed.
+    """
+    if name not in (*DTYPES, AUTO):
+        raise ValueError(f'{key}={name!r} is not one of {[*DTYPES, AUTO]}')
+
+
+def resolve_dtype(name: str | None, device: str | torch.device) -> torch.dtype | None:
+    """The autocast type a config's name means on a device; None for no autocast.
+
+    Args:
+        name: None, ``auto`` (see ``fast_dtype``), ``bfloat16`` or ``float16``.
+        device: where the forward pass runs.
+    """
+    return fast_dtype(device) if name == AUTO else DTYPES[name]
