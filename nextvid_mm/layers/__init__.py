@@ -1,8 +1,9 @@
 """Pure PyTorch building blocks on the regular ``(B, T, N, C)`` token layout."""
 
 from .adaln import AdaLN, TimestepEmbed, modulate
-from .attention import ContextAttention, FrameAttention, prefix_attention, sdpa
+from .attention import Attend, ContextAttention, FrameAttention, prefix_attention, sdpa
 from .blocks import CausalBlock, ContextBlock, DiTBlock
+from .frame_cache import FrameCache
 from .grid import TokenGrid, gather_patches
 from .init import init_transformer
 from .patch_embed import TubeletEmbed, patchify, unpatchify
@@ -11,11 +12,13 @@ from .rope import Rope3D, RopeTable, apply_rope
 
 __all__ = [
     'AdaLN',
+    'Attend',
     'CausalBlock',
     'ContextAttention',
     'ContextBlock',
     'DiTBlock',
     'FrameAttention',
+    'FrameCache',
     'Rope3D',
     'RopeTable',
     'TimestepEmbed',

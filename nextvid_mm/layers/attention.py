@@ -13,11 +13,18 @@ Shape legend: B batch, h heads, T blocks (frames), Nq and Nk tokens per block, D
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from .rope import RopeTable, apply_rope
+
+# What meets what: a function of queries, keys, values and the number of query blocks, such as
+# `prefix_attention` or one that reads from a cache.
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 # Frames with fewer tokens than this are attended to in groups (see `prefix_attention`): below it,
 # the fixed cost of one call is more than the arithmetic that the grouping wastes.
@@ -92,11 +99,12 @@ class FrameAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, rope: RopeTable) -> Tensor:
+    def forward(self, x: Tensor, rope: RopeTable, attend: Attend | None = None) -> Tensor:
         """``(B, T, N, C) -> (B, T, N, C)``.
 
         ``rope`` holds ``T * N`` tokens if causal; if isolated, the N tokens of one frame, because
-        a turn by the frame's time is the same for all that meet and cancels out.
+        a turn by the frame's time is the same for all that meet and cancels out. ``attend``
+        replaces `prefix_attention` in a causal layer, to read earlier frames from a cache.
         """
         B, T, N, _ = x.shape
         blocks, rows = (T, B) if self.causal else (1, B * T)
@@ -104,7 +112,7 @@ class FrameAttention(nn.Module):
             self.qkv(x).reshape(rows, blocks * N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         )
         q, k = apply_rope(q, rope), apply_rope(k, rope)
-        out = prefix_attention(q, k, v, T) if self.causal else sdpa(q, k, v)
+        out = (attend or prefix_attention)(q, k, v, T) if self.causal else sdpa(q, k, v)
         return self.proj(out.transpose(1, 2).reshape(B, T, N, -1))
 
 
@@ -125,7 +133,12 @@ class ContextAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(
-        self, x: Tensor, context: Tensor, query_rope: RopeTable, context_rope: RopeTable
+        self,
+        x: Tensor,
+        context: Tensor,
+        query_rope: RopeTable,
+        context_rope: RopeTable,
+        attend: Attend | None = None,
     ) -> Tensor:
         """Queries of frames 1..T against the context of frames 0..T-1.
 
@@ -134,16 +147,18 @@ class ContextAttention(nn.Module):
             context: ``(B, T, Nk, C)``, encoder tokens of frames 0..T-1.
             query_rope: positions of the queries.
             context_rope: positions of the context.
+            attend: replaces `prefix_attention`, to read earlier context from a cache; the context
+                given here may then have another number of frames than the queries.
 
         Returns:
             ``(B, T, Nq, C)``.
         """
         B, T, nq, _ = x.shape
         q = self.q(x).reshape(B, T * nq, self.num_heads, -1).transpose(1, 2)
-        kv = self.kv(context).reshape(B, T * context.shape[2], 2, self.num_heads, -1)
+        kv = self.kv(context).flatten(1, 2).unflatten(-1, (2, self.num_heads, -1))
         k, v = kv.permute(2, 0, 3, 1, 4)
         q, k = apply_rope(q, query_rope), apply_rope(k, context_rope)
-        out = prefix_attention(q, k, v, T)
+        out = (attend or prefix_attention)(q, k, v, T)
         return self.proj(out.transpose(1, 2).reshape(B, T, nq, -1))
 
 

@@ -9,7 +9,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from .adaln import AdaLN, modulate
-from .attention import ContextAttention, FrameAttention
+from .attention import Attend, ContextAttention, FrameAttention
 from .rope import RopeTable
 
 
@@ -31,9 +31,9 @@ class CausalBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio + 0.5))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def forward(self, x: Tensor, rope: RopeTable) -> Tensor:
-        """``(B, T, N, C) -> (B, T, N, C)``."""
-        x = x + self.drop_path(self.attn(self.norm1(x), rope))
+    def forward(self, x: Tensor, rope: RopeTable, attend: Attend | None = None) -> Tensor:
+        """``(B, T, N, C) -> (B, T, N, C)``; ``attend`` as in ``FrameAttention``."""
+        x = x + self.drop_path(self.attn(self.norm1(x), rope, attend))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -56,10 +56,18 @@ class ContextBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio + 0.5))
 
     def forward(
-        self, x: Tensor, context: Tensor, query_rope: RopeTable, context_rope: RopeTable
+        self,
+        x: Tensor,
+        context: Tensor,
+        query_rope: RopeTable,
+        context_rope: RopeTable,
+        attend: Attend | None = None,
     ) -> Tensor:
-        """Queries ``(B, T, Nq, C)`` of frames 1..T, context ``(B, T, Nk, C)`` of frames 0..T-1."""
-        x = x + self.attn(self.norm1(x), context, query_rope, context_rope)
+        """Queries ``(B, T, Nq, C)`` of frames 1..T, context ``(B, T, Nk, C)`` of frames 0..T-1.
+
+        ``attend`` as in ``ContextAttention``.
+        """
+        x = x + self.attn(self.norm1(x), context, query_rope, context_rope, attend)
         return x + self.mlp(self.norm2(x))
 
 

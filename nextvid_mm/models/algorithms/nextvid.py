@@ -141,7 +141,7 @@ class NextVid(BaseModel):
     def generate(
         self,
         clip: Tensor,
-        mask: BatchMask,
+        mask: BatchMask | None,
         noise: Tensor,
         num_steps: int = 20,
         solver: str = 'euler',
@@ -150,7 +150,8 @@ class NextVid(BaseModel):
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-            mask: visible and queried patches.
+            mask: visible and queried patches, whatever ``queries`` says; None shows and generates
+                every patch.
             noise: standard normal ``(B, T-1, M, C_target)``.
             num_steps: solver steps.
             solver: ``euler`` or ``heun``.
@@ -160,10 +161,12 @@ class NextVid(BaseModel):
             into the original.
         """
         grid = self.backbone.grid_of(clip)
-        z, positions = self.predict_tokens(self.backbone.patchify(clip), grid, mask)
+        visible, positions = (None, None) if mask is None else (mask.visible, mask.queried)
+        context = self.backbone.encode_patches(self.backbone.patchify(clip), grid, visible)[-1]
+        z = self.neck(context, grid, visible, positions)
         generated = self.head.sample(z, noise, grid, positions, num_steps, solver)
-        target = self.target_generator(clip)
         if positions is not None:
+            target = self.target_generator(clip)
             index = positions[:, None, :, None].expand_as(generated)
             generated = target.scatter(2, index, generated.to(target.dtype))
         return self.target_generator.to_pixels(generated, grid.with_frames(grid.frames - 1))

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nextvid_mm.layers import (
     CausalBlock,
+    FrameCache,
     Rope3D,
     TokenGrid,
     TubeletEmbed,
@@ -100,7 +101,12 @@ class CausalViT(BaseModule):
         return patchify(clip, self.patch_size, self.tubelet_size)
 
     def encode_patches(
-        self, patches: Tensor, grid: TokenGrid, visible: Tensor | None = None, last: int = 1
+        self,
+        patches: Tensor,
+        grid: TokenGrid,
+        visible: Tensor | None = None,
+        last: int = 1,
+        cache: FrameCache | None = None,
     ) -> list[Tensor]:
         """Encode the visible patches of every frame.
 
@@ -109,6 +115,7 @@ class CausalViT(BaseModule):
             grid: the clip's full token grid.
             visible: ``(B, K)`` patch numbers inside a frame, or None for all.
             last: number of last blocks whose output is returned.
+            cache: earlier frames; see ``encode_step``, which passes it.
 
         Returns:
             ``last`` tensors ``(B, T, K, C)``, each through the final norm, deepest last.
@@ -116,16 +123,51 @@ class CausalViT(BaseModule):
         if not 1 <= last <= self.depth:
             raise ValueError(f'last={last} layers asked of an encoder with {self.depth}')
         x = self.patch_embed(gather_patches(patches, visible))
-        rope = self.rope(grid, visible)
+        rope = self.rope(grid, visible, first_frame=cache.seen if cache else 0)
         outputs = []
         for depth, block in enumerate(self.blocks):
-            if self.with_cp and torch.is_grad_enabled():
+            if cache is not None:
+                # Not through __call__: a compiled block would be compiled anew for every frame.
+                x = block.forward(x, rope, cache.causal(depth))
+            elif self.with_cp and torch.is_grad_enabled():
                 x = checkpoint(block, x, rope, use_reentrant=False)
             else:
                 x = block(x, rope)
             if depth >= self.depth - last:
                 outputs.append(self.norm(x))
+        if cache is not None:
+            cache.advance(grid.frames)
         return outputs
+
+    @torch.no_grad()
+    def encode_step(
+        self,
+        patches: Tensor,
+        grid: TokenGrid,
+        cache: FrameCache,
+        visible: Tensor | None = None,
+        last: int = 1,
+    ) -> list[Tensor]:
+        """Encode only the new frames of a video whose earlier frames are in ``cache``.
+
+        Equal to ``encode_patches`` of the whole video while no frame has left the cache. After
+        that, each layer attends to the last ``cache.window`` frames; see ``StreamingEncoder``.
+
+        Args:
+            patches: ``(B, T, N, P)`` of the T new frames.
+            grid: token grid of the new frames.
+            cache: from ``make_cache``; the new frames are added to it.
+            visible: ``(B, K)`` patch numbers inside a frame, the same in every step; None for all.
+            last: number of last blocks whose output is returned.
+
+        Returns:
+            ``last`` tensors ``(B, T, K, C)``, as from ``encode_patches``.
+        """
+        return self.encode_patches(patches, grid, visible, last, cache)
+
+    def make_cache(self, window: int) -> FrameCache:
+        """An empty cache for ``encode_step`` that keeps ``window`` frames (tubelets)."""
+        return FrameCache(self.depth, window)
 
     def encode(self, clip: Tensor, visible: Tensor | None = None) -> Tensor:
         """Final tokens ``(B, T, K, C)`` of a clip ``(B, 3, T_video, height, width)``."""

@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nextvid_mm.layers import ContextBlock, Rope3D, TokenGrid, init_transformer
+from nextvid_mm.layers import ContextBlock, FrameCache, Rope3D, TokenGrid, init_transformer
 from nextvid_mm.registry import MODELS
 
 
@@ -81,3 +81,40 @@ class QFormerPredictor(BaseModule):
             else:
                 x = block(x, context, query_rope, context_rope)
         return self.norm(x)
+
+    @torch.no_grad()
+    def predict_next(
+        self,
+        context: Tensor,
+        grid: TokenGrid,
+        cache: FrameCache,
+        visible: Tensor | None = None,
+        queried: Tensor | None = None,
+    ) -> Tensor:
+        """Predict the one frame that follows the context, whose earlier frames are in ``cache``.
+
+        Args:
+            context: encoder output ``(B, T, K, C_encoder)`` of the T new frames only.
+            grid: token grid of the new frames.
+            cache: from ``make_cache``; the new frames are added to it.
+            visible: ``(B, K)`` patches the context covers, or None for all.
+            queried: ``(B, M)`` patches to predict, or None for all.
+
+        Returns:
+            ``(B, 1, M, C)``.
+        """
+        T, next_frame = grid.frames, cache.seen + grid.frames
+        M = grid.patches if queried is None else queried.shape[1]
+        context = self.context_proj(context)
+        context_rope = self.rope(grid, visible, first_frame=cache.seen)
+        query_rope = self.rope(grid.with_frames(1), queried, first_frame=next_frame)
+        x = self.query.expand(context.shape[0], 1, M, -1)
+        for depth, block in enumerate(self.blocks):
+            # Not through __call__: a compiled block would be compiled anew for every frame.
+            x = block.forward(x, context, query_rope, context_rope, cache.context(depth, T))
+        cache.advance(T)
+        return self.norm(x)
+
+    def make_cache(self, window: int) -> FrameCache:
+        """An empty cache for ``predict_next`` that keeps ``window`` frames (tubelets)."""
+        return FrameCache(self.depth, window)

@@ -117,3 +117,13 @@ def test_unknown_keys_are_refused():
 def test_one_tubelet_has_no_next_frame():
     with pytest.raises(ValueError, match='at least 2 tubelets, found 1: raise num_frames'):
         build().loss(clips(frames=2), samples())
+
+
+def test_without_a_mask_every_patch_is_shown_and_generated():
+    model, clip = wake(build()).eval(), clips()
+    noise = torch.randn(2, 3, 16, model.target_generator.channels)
+    other = clip.clone()
+    other[:, :, 6:] = 0  # the last tubelet: generated from what lies before it
+    pixels = model.generate(clip, None, noise, num_steps=2)
+    assert pixels.shape == (2, 3, 6, 16, 16)
+    assert torch.equal(pixels, model.generate(other, None, noise, num_steps=2))

@@ -120,3 +120,19 @@ def test_published_sizes(arch, million):
 def test_bad_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         make(**changes)
+
+
+@pytest.mark.parametrize('steps', [[1] * 6, [4, 1, 1], [2, 3, 1]])
+@pytest.mark.parametrize('masked', [False, True])
+def test_cached_steps_equal_the_full_pass_while_nothing_is_evicted(steps, masked):
+    model, clip = make().double(), clips(frames=12).double()
+    visible = torch.tensor([[0, 3, 9], [1, 2, 15]]) if masked else None
+    patches, grid = model.patchify(clip), model.grid_of(clip)
+    full = model.encode_patches(patches, grid, visible, last=2)
+    cache, parts = model.make_cache(window=6), []
+    for part in patches.split(steps, dim=1):
+        new = grid.with_frames(part.shape[1])
+        parts.append(model.encode_step(part, new, cache, visible, last=2))
+    for layer in range(2):
+        got = torch.cat([part[layer] for part in parts], dim=1)
+        torch.testing.assert_close(got, full[layer], atol=1e-12, rtol=1e-10)

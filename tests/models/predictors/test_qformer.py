@@ -59,3 +59,19 @@ def test_published_size():
     with torch.device('meta'):
         model = MODELS.build(dict(type='QFormerPredictor', in_channels=1024))
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(22, abs=0.5)
+
+
+@pytest.mark.parametrize('steps', [[1, 1, 1, 1], [3, 1], [4]])
+@pytest.mark.parametrize('masked', [False, True])
+def test_cached_predictions_equal_the_full_pass(steps, masked):
+    model = wake(make()).double().eval()
+    visible = torch.tensor([[0, 3, 9], [1, 2, 11]]) if masked else None
+    queried = torch.tensor([[1, 2], [4, 5]]) if masked else None
+    context = torch.randn(2, 5, 3 if masked else 12, 24, dtype=torch.float64)
+    with torch.no_grad():
+        full = model(context, GRID, visible, queried)
+    cache, seen = model.make_cache(window=4), 0
+    for part in context[:, :4].split(steps, dim=1):
+        seen += part.shape[1]
+        z = model.predict_next(part, GRID.with_frames(part.shape[1]), cache, visible, queried)
+        torch.testing.assert_close(z, full[:, seen - 1 : seen], atol=1e-12, rtol=1e-10)
