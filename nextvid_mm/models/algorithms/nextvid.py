@@ -65,6 +65,7 @@ class NextVid(BaseModel):
         self.reference: Any = reference and MODELS.build(
             reference, default_args=dict(backbone=backbone)
         )
+        _check_target_channels(self.head, self.target_generator)
         if compile:
             self._compile_blocks()
 
@@ -106,7 +107,9 @@ class NextVid(BaseModel):
                 'num_frames of the stage'
             )
         patches = self.backbone.patchify(clip)
-        target = self.target_generator(clip) if self.head is not None else None
+        target = None
+        if self.head is not None:
+            target = self.target_generator.targets_of(clip, data_samples)
         features = self.reference(patches, grid)[:, 1:] if self.align_head is not None else None
         masks = collate_masks([sample.masks for sample in data_samples], clip.device)
         seeds = [int(sample.metainfo['sample_seed']) for sample in data_samples]
@@ -197,6 +200,16 @@ def _check_parts(
         if (loss is None) != (part is None):
             given, absent = names if part is None else names[::-1]
             raise ValueError(f'NextVid has a {given} but no {absent}: give both or neither')
+
+
+def _check_target_channels(head: Any, target_generator: Any) -> None:
+    """Raise unless the head generates tokens of the size that the targets have."""
+    if head is not None and head.target_channels != target_generator.channels:
+        raise ValueError(
+            f'{type(head).__name__} makes tokens of target_channels={head.target_channels}, but '
+            f'the targets of {type(target_generator).__name__} have {target_generator.channels} '
+            f'channels: set model.head.decoder.target_channels={target_generator.channels}'
+        )
 
 
 def count_parameters(module: nn.Module) -> int:

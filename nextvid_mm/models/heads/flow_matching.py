@@ -55,6 +55,11 @@ class FlowMatchingHead(BaseModule):
         self.tau_samples, self.loss_weight = tau_samples, loss_weight
         self.prediction, self.clean_floor = prediction, clean_floor
 
+    @property
+    def target_channels(self) -> int:
+        """Channels of a target token."""
+        return self.decoder.target_proj.in_features
+
     def init_weights(self) -> None:
         """Initialise the decoder, then load ``init_cfg`` if there is one."""
         self.decoder.init_weights()

@@ -2,7 +2,8 @@
 
 from .base import TargetGenerator
 from .ema_reference import EMAReference
+from .image_vae import DiffusersVAETarget
 from .pixel import PixelTarget
 from .vavae import VAVAETarget
 
-__all__ = ['EMAReference', 'PixelTarget', 'TargetGenerator', 'VAVAETarget']
+__all__ = ['DiffusersVAETarget', 'EMAReference', 'PixelTarget', 'TargetGenerator', 'VAVAETarget']

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from mmengine.model import BaseModule
@@ -19,10 +20,14 @@ class TargetGenerator(BaseModule):
     Args:
         patch_size: pixels per side of an encoder patch.
         tubelet_size: video frames per encoder token.
-        mean: subtracted from encoded values.
+        mean: subtracted from encoded values: one number, or one per latent channel. A token of
+            several latents (frames, squares of a patch) lists them one after another.
         std: divides them, so that targets have about unit variance.
         init_cfg: mmengine initialisation config.
     """
+
+    # Video frames before the second tubelet that ``encode`` needs; causal video codecs set it.
+    lead_frames = 0
 
     def __init__(
         self,
@@ -36,8 +41,9 @@ class TargetGenerator(BaseModule):
         self.patch_size, self.tubelet_size = patch_size, tubelet_size
         if min(std if isinstance(std, list) else [std]) <= 0:
             raise ValueError(f'std of {type(self).__name__} must be positive, found {std}')
-        self.register_buffer('mean', torch.as_tensor(mean, dtype=torch.float32), persistent=False)
-        self.register_buffer('std', torch.as_tensor(std, dtype=torch.float32), persistent=False)
+        for name, value in (('mean', mean), ('std', std)):
+            tensor = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
+            self.register_buffer(name, tensor, persistent=False)
 
     @property
     @abstractmethod
@@ -46,31 +52,60 @@ class TargetGenerator(BaseModule):
 
     @abstractmethod
     def encode(self, clip: Tensor) -> Tensor:
-        """Raw targets ``(B, T, N, C)`` of a clip ``(B, 3, T * tubelet, height, width)``."""
+        """Raw targets ``(B, T, N, C)`` of a clip ``(B, 3, lead + T * tubelet, height, width)``."""
 
     @abstractmethod
     def decode(self, raw: Tensor, grid: TokenGrid) -> Tensor:
         """Clip in [-1, 1] of raw targets ``(B, T, N, C)`` on the whole ``grid``."""
 
+    def encode_static(self, clip: Tensor) -> Tensor:
+        """What ``encode`` gives for clips of identical frames, from one tubelet of them."""
+        frames = (clip.shape[2] - self.lead_frames) // self.tubelet_size
+        first = self.encode(clip[:, :, : self.lead_frames + self.tubelet_size])
+        return first.expand(-1, frames, -1, -1)
+
     def normalize(self, raw: Tensor) -> Tensor:
         """Raw to clean targets."""
-        return (raw - self.mean) / self.std
+        parts = raw.unflatten(-1, (-1, self.mean.numel()))
+        return ((parts - self.mean) / self.std).flatten(-2)
 
     def denormalize(self, target: Tensor) -> Tensor:
         """Clean targets back to raw ones."""
-        return target * self.std + self.mean
+        parts = target.unflatten(-1, (-1, self.mean.numel()))
+        return (parts * self.std + self.mean).flatten(-2)
 
     @torch.no_grad()
-    def forward(self, clip: Tensor) -> Tensor:
+    def forward(self, clip: Tensor, static: Tensor | None = None) -> Tensor:
         """Clean targets of frames 1..T-1; the first frame is never a target and is not encoded.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
+            static: ``(B,)`` bool, True where all frames of a clip are the same picture: that is
+                encoded once. None: nowhere.
 
         Returns:
             ``(B, T-1, N, C)``.
         """
-        return self.normalize(self.encode(clip[:, :, self.tubelet_size :]))
+        clip = clip[:, :, self.tubelet_size - self.lead_frames :]
+        if static is None or not static.any():
+            return self.normalize(self.encode(clip))
+        if static.all():
+            return self.normalize(self.encode_static(clip))
+        moving = self.encode(clip[~static])
+        raw = moving.new_empty(len(clip), *moving.shape[1:])
+        raw[~static] = moving
+        raw[static] = self.encode_static(clip[static]).to(raw.dtype)
+        return self.normalize(raw)
+
+    def targets_of(self, clip: Tensor, data_samples: list[Any]) -> Tensor:
+        """Clean targets ``(B, T-1, N, C)`` of a batch as the algorithm has it.
+
+        Args:
+            clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
+            data_samples: one per clip; ``metainfo['static']`` says that all its frames are equal.
+        """
+        flags = [bool(sample.metainfo.get('static', False)) for sample in data_samples]
+        return self(clip, torch.tensor(flags))
 
     @torch.no_grad()
     def to_pixels(self, target: Tensor, grid: TokenGrid) -> Tensor:

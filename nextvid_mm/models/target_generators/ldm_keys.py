@@ -22,6 +22,22 @@ _RULES = [
     (r'(\.attentions\.\d+)\.([qkv])\.', r'\1.to_\2.'),
     (r'(\.attentions\.\d+)\.proj_out\.', r'\1.to_out.0.'),
 ]
+_OLD_ATTENTION = [
+    (r'(\.attentions\.\d+)\.query\.', r'\1.to_q.'),
+    (r'(\.attentions\.\d+)\.key\.', r'\1.to_k.'),
+    (r'(\.attentions\.\d+)\.value\.', r'\1.to_v.'),
+    (r'(\.attentions\.\d+)\.proj_attn\.', r'\1.to_out.0.'),
+]
+
+
+def is_ldm(state: dict[str, Tensor]) -> bool:
+    """Whether names are those of latent diffusion, not of diffusers."""
+    return any(re.match(r'^(encoder\.down|decoder\.up)\.\d', name) for name in state)
+
+
+def from_old_diffusers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename what the first releases of diffusers called otherwise; sd-vae-ft is one of them."""
+    return {_rename(name, _OLD_ATTENTION): value for name, value in state.items()}
 
 
 def from_ldm(state: dict[str, Tensor], levels: int) -> dict[str, Tensor]:
@@ -35,9 +51,8 @@ def from_ldm(state: dict[str, Tensor], levels: int) -> dict[str, Tensor]:
         levels: number of resolutions.
     """
     renamed = {}
-    for name, value in state.items():
-        for pattern, replacement in _RULES:
-            name = re.sub(pattern, replacement, name)
+    for old, value in state.items():
+        name = _rename(old, _RULES)
         name = re.sub(
             r'^decoder\.up_blocks\.(\d+)',
             lambda m: f'decoder.up_blocks.{levels - 1 - int(m[1])}',
@@ -46,3 +61,9 @@ def from_ldm(state: dict[str, Tensor], levels: int) -> dict[str, Tensor]:
         is_attention = '.attentions.' in name and '.group_norm.' not in name
         renamed[name] = value[..., 0, 0] if is_attention and value.dim() == 4 else value
     return renamed
+
+
+def _rename(name: str, rules: list[tuple[str, str]]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -127,3 +127,19 @@ def test_without_a_mask_every_patch_is_shown_and_generated():
     pixels = model.generate(clip, None, noise, num_steps=2)
     assert pixels.shape == (2, 3, 6, 16, 16)
     assert torch.equal(pixels, model.generate(other, None, noise, num_steps=2))
+
+
+def test_a_head_of_another_size_than_the_targets_is_refused():
+    with pytest.raises(
+        ValueError,
+        match=r'target_channels=96, but the targets of PixelTarget have 24 channels',
+    ):
+        build(target_generator=dict(type='PixelTarget', patch_size=4, pool=2))
+
+
+def test_static_clips_have_the_same_targets():
+    model, clip, data = build(), clips(), samples()
+    clip[0] = clip[0, :, :1]
+    expected = model.loss(clip, data)['loss_flow']
+    data[0].metainfo['static'] = True
+    torch.testing.assert_close(model.loss(clip, data)['loss_flow'], expected)

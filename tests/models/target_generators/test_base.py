@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -22,3 +24,32 @@ def test_statistics_are_not_saved_and_must_be_positive():
     assert not PixelTarget().state_dict()
     with pytest.raises(ValueError, match='std of PixelTarget must be positive, found 0'):
         PixelTarget(std=0.0)
+
+
+class Counted(PixelTarget):
+    """Counts the video frames that are encoded."""
+
+    frames = 0
+
+    def encode(self, clip):
+        self.frames += len(clip) * clip.shape[2]
+        return super().encode(clip)
+
+
+@pytest.mark.parametrize('flags', [[True, True], [False, True], [False, False]])
+def test_frames_of_static_clips_are_encoded_once(flags):
+    clip = torch.rand(2, 3, 8, 16, 16)
+    clip[1] = clip[1, :, :1]
+    clip[0] = clip[0, :, :1] if flags[0] else clip[0]
+    samples = [SimpleNamespace(metainfo=dict(static=flag)) for flag in flags]
+    target = Counted(patch_size=4)
+    assert torch.equal(target.targets_of(clip, samples), PixelTarget(patch_size=4)(clip))
+    assert target.frames == sum(2 if flag else 6 for flag in flags)
+
+
+def test_values_per_channel_repeat_over_the_parts_of_a_token():
+    target = PixelTarget(patch_size=4, mean=[1.0, 2.0], std=[1.0, 4.0])
+    raw = torch.rand(1, 2, 3, target.channels)
+    expected = torch.stack([raw[..., ::2] - 1, (raw[..., 1::2] - 2) / 4], dim=-1).flatten(-2)
+    torch.testing.assert_close(target.normalize(raw), expected)
+    torch.testing.assert_close(target.denormalize(expected), raw)

@@ -1,6 +1,6 @@
 import torch
 
-from nextvid_mm.models.target_generators.ldm_keys import from_ldm
+from nextvid_mm.models.target_generators.ldm_keys import from_ldm, from_old_diffusers, is_ldm
 
 
 def test_names_levels_and_shapes_are_translated():
@@ -20,3 +20,10 @@ def test_names_levels_and_shapes_are_translated():
         'decoder.up_blocks.4.resnets.2.norm1.bias': (4,),
         'decoder.conv_norm_out.weight': (4,),
     }
+
+
+def test_formats_are_told_apart_and_old_names_renamed():
+    assert is_ldm({'decoder.up.0.block.2.norm1.bias': torch.zeros(4)})
+    old = {'decoder.mid_block.attentions.0.proj_attn.bias': torch.zeros(4)}
+    assert not is_ldm(old)
+    assert list(from_old_diffusers(old)) == ['decoder.mid_block.attentions.0.to_out.0.bias']
