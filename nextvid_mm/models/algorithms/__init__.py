@@ -2,5 +2,6 @@
 
 from .masks import BatchMask, collate_masks
 from .nextvid import NextVid
+from .rollout import roll_out
 
-__all__ = ['BatchMask', 'NextVid', 'collate_masks']
+__all__ = ['BatchMask', 'NextVid', 'collate_masks', 'roll_out']

@@ -1,0 +1,91 @@
+"""Autoregressive roll-out: generate a frame, look at it, generate the next (arXiv 2512.21004, §3).
+
+Shape legend: B clips, T context frames (tubelets), n generated ones, N patches per frame, C target
+channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nextvid_mm.flow import draw_flow
+
+# From pixels of new frames to the predictor's output (B, 1, N, C) for the frame after them.
+Predict = Callable[[Tensor], Tensor]
+
+
+@torch.no_grad()
+def roll_out(
+    model: nn.Module,
+    clip: Tensor,
+    tubelets: int,
+    seeds: Sequence[int],
+    num_steps: int = 20,
+    solver: str = 'euler',
+    window: int | None = None,
+    use_cache: bool = True,
+) -> Iterator[Tensor]:
+    """Continue clips, one tubelet after the other.
+
+    Each step encodes the newest frames, predicts every patch of the next tubelet from all frames so
+    far, generates targets with the flow decoder, decodes them to pixels and feeds these back to the
+    encoder. All patches of the context are shown.
+
+    Args:
+        model: a ``NextVid`` with a flow head and targets that decode to pixels, in evaluation mode.
+        clip: the beginning ``(B, 3, T_video, height, width)`` in [-1, 1].
+        tubelets: how many to generate.
+        seeds: one per clip, of its noise: a clip's continuation does not depend on its batch.
+        num_steps: solver steps per tubelet.
+        solver: ``euler`` or ``heun``.
+        window: frames that are remembered, generated ones included; None for all.
+        use_cache: keep keys and values of past frames in encoder and predictor. Without it, all
+            frames are encoded again in every step: the same result (up to eviction) at a higher
+            price.
+
+    Yields:
+        ``tubelets`` times the next video frames ``(B, 3, tubelet_size, height, width)`` in [-1, 1].
+    """
+    grid = model.backbone.grid_of(clip)
+    channels = model.target_generator.channels
+    noise = draw_flow(seeds, (tubelets, 1), (tubelets, 1, grid.patches, channels), like=clip).noise
+    window = window or grid.frames + tubelets
+    predict = cached(model, window) if use_cache else recomputed(model, window)
+    frame = grid.with_frames(1)
+    new = clip
+    for number in range(tubelets):
+        z = predict(new)
+        target = model.head.sample(
+            z, noise[:, number].to(z.dtype), frame, num_steps=num_steps, solver=solver
+        )
+        new = model.target_generator.to_pixels(target, frame).to(clip.dtype)
+        yield new
+
+
+def cached(model: Any, window: int) -> Predict:
+    """Predictions at the cost of the new frames."""
+    encoded = model.backbone.make_cache(window)
+    context_cache = model.neck.make_cache(window)
+
+    def predict(new: Tensor) -> Tensor:
+        grid = model.backbone.grid_of(new)
+        context = model.backbone.encode_step(model.backbone.patchify(new), grid, encoded)[-1]
+        return model.neck.predict_next(context, grid, context_cache)
+
+    return predict
+
+
+def recomputed(model: Any, window: int) -> Predict:
+    """Predictions from the last ``window`` frames, encoded from the start every time."""
+    frames: list[Tensor] = []
+
+    def predict(new: Tensor) -> Tensor:
+        frames.append(new)
+        video = torch.cat(frames, dim=2)[:, :, -window * model.backbone.tubelet_size :]
+        return cached(model, window)(video)
+
+    return predict
