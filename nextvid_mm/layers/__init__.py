@@ -2,13 +2,13 @@
 
 from .adaln import AdaLN, TimestepEmbed, modulate
 from .attention import Attend, ContextAttention, FrameAttention, prefix_attention, sdpa
-from .blocks import CausalBlock, ContextBlock, DiTBlock
+from .blocks import CausalBlock, ContextBlock, CrossDiTBlock, DiTBlock
 from .frame_cache import FrameCache
 from .grid import TokenGrid, gather_patches
 from .init import init_transformer
 from .patch_embed import TubeletEmbed, patchify, unpatchify
 from .precision import check_dtype, fast_dtype, resolve_dtype
-from .rope import Rope3D, RopeTable, apply_rope
+from .rope import Rope3D, RopeTable, apply_rope, join_tables
 
 __all__ = [
     'AdaLN',
@@ -16,6 +16,7 @@ __all__ = [
     'CausalBlock',
     'ContextAttention',
     'ContextBlock',
+    'CrossDiTBlock',
     'DiTBlock',
     'FrameAttention',
     'FrameCache',
@@ -29,6 +30,7 @@ __all__ = [
     'fast_dtype',
     'gather_patches',
     'init_transformer',
+    'join_tables',
     'modulate',
     'patchify',
     'prefix_attention',

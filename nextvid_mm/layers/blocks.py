@@ -94,3 +94,51 @@ class DiTBlock(nn.Module):
         y = self.attn(modulate(self.norm1(x), shift1, scale1)[:, None], rope)[:, 0]
         x = x + gate1 * y
         return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
+
+
+class CrossDiTBlock(nn.Module):
+    """Decoder block that reads the condition by attention instead of having it on its channels.
+
+    Noisy targets of a frame attend to each other, then to the condition tokens of their frame; the
+    three branches are modulated by the flow time.
+
+    Args:
+        dim: channels of targets and condition tokens.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of the MLP over ``dim``.
+    """
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0):
+        super().__init__()
+        self.norm1, self.norm2, self.norm3 = (
+            nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False) for _ in range(3)
+        )
+        self.attn = FrameAttention(dim, num_heads, causal=False)
+        self.cross = ContextAttention(dim, num_heads)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio + 0.5))
+        self.modulation = AdaLN(dim, 9)
+
+    def forward(self, x: Tensor, condition: Tensor, rope: RopeTable, tokens: Tensor) -> Tensor:
+        """One frame a row.
+
+        Args:
+            x: noisy targets ``(F, N, C)``.
+            condition: of the modulation ``(F, C)``.
+            rope: positions of targets and condition tokens, which are the same.
+            tokens: condition tokens ``(F, N, C)``.
+
+        Returns:
+            ``(F, N, C)``.
+        """
+        shift, scale, gate = zip(*self._branches(condition), strict=True)
+        y = modulate(self.norm1(x), shift[0], scale[0])[:, None]
+        x = x + gate[0] * self.attn(y, rope)[:, 0]
+        y = modulate(self.norm2(x), shift[1], scale[1])[:, None]
+        # With a single block of keys, attention to "earlier frames" is plain cross-attention.
+        x = x + gate[1] * self.cross(y, tokens[:, None], rope, rope)[:, 0]
+        return x + gate[2] * self.mlp(modulate(self.norm3(x), shift[2], scale[2]))
+
+    def _branches(self, condition: Tensor) -> list[tuple[Tensor, ...]]:
+        """Shift, scale and gate of each branch."""
+        vectors = self.modulation(condition)
+        return [vectors[i : i + 3] for i in (0, 3, 6)]

@@ -104,3 +104,22 @@ def apply_rope(x: Tensor, table: RopeTable) -> Tensor:
         (x1 * cos[..., :half] - x2 * sin[..., :half], x2 * cos[..., half:] + x1 * sin[..., half:]),
         dim=-1,
     )
+
+
+def join_tables(first: RopeTable, second: RopeTable, frames: int) -> RopeTable:
+    """Table of tokens that stand side by side in every frame.
+
+    Args:
+        first: of ``(B or 1, 1, T * N, D)`` tokens.
+        second: of ``(B or 1, 1, T * M, D)`` tokens.
+        frames: T.
+
+    Returns:
+        Table of ``T * (N + M)`` tokens, each frame's N before its M.
+    """
+    joined = []
+    for parts in zip(first, second, strict=True):
+        rows = max(len(part) for part in parts)
+        by_frame = [part.unflatten(2, (frames, -1)).expand(rows, -1, -1, -1, -1) for part in parts]
+        joined.append(torch.cat(by_frame, dim=3).flatten(2, 3))
+    return RopeTable(*joined)

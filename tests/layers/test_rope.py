@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nextvid_mm.layers import Rope3D, TokenGrid, apply_rope
+from nextvid_mm.layers import Rope3D, TokenGrid, apply_rope, join_tables
 
 GRID = TokenGrid(4, 3, 5)
 
@@ -89,3 +89,13 @@ def test_tables_are_not_saved():
 def test_a_head_too_small_or_odd_is_refused(head_dim):
     with pytest.raises(ValueError, match=f'even head dimension of at least 6.*found {head_dim}'):
         Rope3D(head_dim)
+
+
+def test_joined_tables_are_those_of_tokens_side_by_side():
+    rope = Rope3D(12)
+    first, second = torch.tensor([[3, 1], [0, 7]]), torch.tensor([[4], [6]])
+    joined = join_tables(rope(GRID, first), rope(GRID, second), GRID.frames)
+    torch.testing.assert_close(joined, rope(GRID, torch.cat([first, second], dim=1)))
+    shared = join_tables(rope(GRID, first), rope(GRID), GRID.frames)
+    everything = torch.arange(15).expand(2, -1)
+    torch.testing.assert_close(shared, rope(GRID, torch.cat([first, everything], dim=1)))

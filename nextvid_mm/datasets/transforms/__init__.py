@@ -5,6 +5,7 @@ from .decode import CachedDecordInit
 from .image_to_clip import ImageToClip, RepeatFrames
 from .masking import FrameIsolatedMasking
 from .sampling import SampleClipByTime
+from .tube_masks import TubeMasking
 
 __all__ = [
     'BlockStrategy',
@@ -13,4 +14,5 @@ __all__ = [
     'ImageToClip',
     'RepeatFrames',
     'SampleClipByTime',
+    'TubeMasking',
 ]

@@ -59,7 +59,7 @@ class FrameIsolatedMasking(BaseTransform):
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         if height % patch_size or width % patch_size or min(height, width) < patch_size:
             raise ValueError(
-                f'FrameIsolatedMasking: img_size={height}×{width} is not divisible by '
+                f'{type(self).__name__}: img_size={height}×{width} is not divisible by '
                 f'patch_size={patch_size}'
             )
         if not 0 <= quantile <= 1:
@@ -122,7 +122,7 @@ class FrameIsolatedMasking(BaseTransform):
         found = images.shape[-2:] if isinstance(images, np.ndarray) else results.get('img_shape')
         if found is not None and tuple(found) != self.img_size:
             raise ValueError(
-                f'FrameIsolatedMasking has img_size={self.img_size}, the frames are '
+                f'{type(self).__name__} has img_size={self.img_size}, the frames are '
                 f'{tuple(found)}: resize or crop them before, and put FormatShape before '
                 'this transform'
             )
@@ -143,7 +143,7 @@ class FrameIsolatedMasking(BaseTransform):
             every = torch.arange(self.num_patches)
             return [dict(visible=every, hidden=every.clone())]
         pairs = zip(self.strategies, self.num_visible, strict=True)
-        return [_split(_draw_exactly(strategy, count, rng)) for strategy, count in pairs]
+        return [split_mask(_draw_exactly(strategy, count, rng)) for strategy, count in pairs]
 
     def __repr__(self) -> str:
         return (
@@ -167,7 +167,7 @@ def _draw_exactly(
     return hidden
 
 
-def _split(hidden: NDArray[np.bool_]) -> dict[str, Tensor]:
+def split_mask(hidden: NDArray[np.bool_]) -> dict[str, Tensor]:
     """Turn a flat mask into sorted indices of visible and hidden patches."""
     return dict(
         visible=torch.from_numpy(np.flatnonzero(~hidden)),

@@ -1,7 +1,18 @@
 """Algorithms: what is wired to what, and the losses that follow."""
 
+from .base import ClipPretraining
+from .masked_video import MaskedVideoRegression
 from .masks import BatchMask, collate_masks
+from .next_frame import NextFrameRegression
 from .nextvid import NextVid
 from .rollout import roll_out
 
-__all__ = ['BatchMask', 'NextVid', 'collate_masks', 'roll_out']
+__all__ = [
+    'BatchMask',
+    'ClipPretraining',
+    'MaskedVideoRegression',
+    'NextFrameRegression',
+    'NextVid',
+    'collate_masks',
+    'roll_out',
+]

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from nextvid_mm.layers import TokenGrid, gather_patches
 from nextvid_mm.registry import MODELS
 
+from .base import ClipPretraining, check_ahead, check_target_channels
 from .masks import BatchMask, collate_masks
 
 QUERIES = ('hidden', 'all')
@@ -23,13 +23,14 @@ STRATEGY_SEED = 0x9E3779B97F4A7C15
 
 
 @MODELS.register_module()
-class NextVid(BaseModel):
+class NextVid(ClipPretraining):
     """Wires encoder, predictor, decoder, targets and reference encoder into named losses.
 
     Args:
         backbone: the encoder, a ``CausalViT``.
-        neck: the predictor, a ``QFormerPredictor``.
-        head: the decoder with its loss, a ``FlowMatchingHead``; None for alignment only.
+        neck: the predictor: a ``QFormerPredictor``, or a ``JointPredictor`` with ``ahead=1``.
+        head: the decoder with its loss, a ``FlowMatchingHead`` or ``RegressionHead``; None for
+            alignment only.
         target_generator: what is generated, e.g. a ``PixelTarget``; needed by ``head``.
         align_head: alignment with the reference encoder; None for generation only.
         reference: the reference encoder; needed by ``align_head``.
@@ -65,33 +66,10 @@ class NextVid(BaseModel):
         self.reference: Any = reference and MODELS.build(
             reference, default_args=dict(backbone=backbone)
         )
-        _check_target_channels(self.head, self.target_generator)
+        check_target_channels(self.head, self.target_generator)
+        check_ahead(self, 1)
         if compile:
             self._compile_blocks()
-
-    def init_weights(self) -> None:
-        """Initialise all parts; the reference encoder starts as a copy of the encoder."""
-        super().init_weights()
-        if self.reference is not None:
-            self.reference.copy_from(self.backbone)
-
-    def _dump_init_info(self) -> None:
-        """No report of several lines per parameter in the log."""
-
-    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
-        """mmengine's entry point.
-
-        Args:
-            inputs: normalised clips ``(B, 1, 3, T_video, height, width)``.
-            data_samples: one per clip, with ``masks`` and ``sample_seed``.
-            mode: ``loss`` for training, ``tensor`` for the encoder's tokens ``(B, T, N, C)``.
-        """
-        clip = inputs.flatten(0, 1)
-        if mode == 'loss':
-            return self.loss(clip, data_samples)
-        if mode == 'tensor':
-            return self.backbone.encode(clip)
-        raise ValueError(f"mode={mode!r} of NextVid.forward is not 'loss' or 'tensor'")
 
     def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses averaged over masking strategies.
@@ -100,12 +78,7 @@ class NextVid(BaseModel):
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
             data_samples: one per clip, with ``masks`` and ``sample_seed``.
         """
-        grid = self.backbone.grid_of(clip)
-        if grid.frames < 2:
-            raise ValueError(
-                f'next-frame prediction needs at least 2 tubelets, found {grid.frames}: raise '
-                'num_frames of the stage'
-            )
+        grid = self.next_frame_grid(clip)
         patches = self.backbone.patchify(clip)
         target = None
         if self.head is not None:
@@ -200,16 +173,6 @@ def _check_parts(
         if (loss is None) != (part is None):
             given, absent = names if part is None else names[::-1]
             raise ValueError(f'NextVid has a {given} but no {absent}: give both or neither')
-
-
-def _check_target_channels(head: Any, target_generator: Any) -> None:
-    """Raise unless the head generates tokens of the size that the targets have."""
-    if head is not None and head.target_channels != target_generator.channels:
-        raise ValueError(
-            f'{type(head).__name__} makes tokens of target_channels={head.target_channels}, but '
-            f'the targets of {type(target_generator).__name__} have {target_generator.channels} '
-            f'channels: set model.head.decoder.target_channels={target_generator.channels}'
-        )
 
 
 def count_parameters(module: nn.Module) -> int:

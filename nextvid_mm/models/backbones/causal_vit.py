@@ -46,6 +46,7 @@ class CausalViT(BaseModule):
             as positions are rotary.
         patch_size: pixels per side of a patch.
         tubelet_size: video frames per token.
+        causal: False lets every token see every other one, as encoders of masked-video methods do.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
         with_cp: recompute blocks in the backward pass instead of keeping activations.
         output: what ``forward`` returns: ``map`` ``(B, C, T, H, W)``, ``maps`` the same in a
@@ -60,6 +61,7 @@ class CausalViT(BaseModule):
         img_size: int = 256,
         patch_size: int = 16,
         tubelet_size: int = 2,
+        causal: bool = True,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
         output: str = 'map',
@@ -78,7 +80,7 @@ class CausalViT(BaseModule):
         self.img_size, self.patch_size, self.tubelet_size = img_size, patch_size, tubelet_size
         self.embed_dims, self.depth = arch['embed_dims'], arch['depth']
         self.num_heads, self.mlp_ratio = arch['num_heads'], arch['mlp_ratio']
-        self.with_cp, self.output = with_cp, output
+        self.causal, self.with_cp, self.output = causal, with_cp, output
         self.patch_embed = TubeletEmbed(patch_size, tubelet_size, self.embed_dims)
         self.rope = Rope3D(self.embed_dims // self.num_heads, tiled_frequencies=tiled_rope)
         drops = torch.linspace(0, drop_path_rate, self.depth, device='cpu').tolist()
@@ -124,6 +126,9 @@ class CausalViT(BaseModule):
             raise ValueError(f'last={last} layers asked of an encoder with {self.depth}')
         x = self.patch_embed(gather_patches(patches, visible))
         rope = self.rope(grid, visible, first_frame=cache.seen if cache else 0)
+        shape = x.shape
+        if not self.causal:
+            x = x.flatten(1, 2)[:, None]  # one "frame" of all tokens: nothing is hidden
         outputs = []
         for depth, block in enumerate(self.blocks):
             if cache is not None:
@@ -134,7 +139,7 @@ class CausalViT(BaseModule):
             else:
                 x = block(x, rope)
             if depth >= self.depth - last:
-                outputs.append(self.norm(x))
+                outputs.append(self.norm(x).reshape(shape))
         if cache is not None:
             cache.advance(grid.frames)
         return outputs
@@ -166,7 +171,15 @@ class CausalViT(BaseModule):
         return self.encode_patches(patches, grid, visible, last, cache)
 
     def make_cache(self, window: int) -> FrameCache:
-        """An empty cache for ``encode_step`` that keeps ``window`` frames (tubelets)."""
+        """An empty cache for ``encode_step`` that keeps ``window`` frames (tubelets).
+
+        Raises:
+            ValueError: if the encoder is not causal: a new frame then changes all earlier ones.
+        """
+        if not self.causal:
+            raise ValueError(
+                'causal=False of CausalViT: only a causal encoder can go frame by frame'
+            )
         return FrameCache(self.depth, window)
 
     def encode(self, clip: Tensor, visible: Tensor | None = None) -> Tensor:

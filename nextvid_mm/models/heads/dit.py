@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nextvid_mm.layers import (
     AdaLN,
+    CrossDiTBlock,
     DiTBlock,
     Rope3D,
     RopeTable,
@@ -20,8 +21,10 @@ from nextvid_mm.layers import (
     init_transformer,
     modulate,
 )
+from nextvid_mm.registry import MODELS
 
 
+@MODELS.register_module()
 class FrameDiT(nn.Module):
     """DiT over one frame at a time, conditioned token by token on the aligned ``z``.
 
@@ -38,6 +41,8 @@ class FrameDiT(nn.Module):
         timestep_scale: factor on tau before its sinusoids.
         with_cp: recompute blocks in the backward pass.
     """
+
+    block_type: type[nn.Module] = DiTBlock
 
     def __init__(
         self,
@@ -57,7 +62,7 @@ class FrameDiT(nn.Module):
         self.time_embed = TimestepEmbed(embed_dims, scale=timestep_scale)
         self.rope = Rope3D(embed_dims // num_heads)
         self.blocks = nn.ModuleList(
-            DiTBlock(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
+            self.block_type(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6, elementwise_affine=False)
         self.modulation = AdaLN(embed_dims, 2)
@@ -93,13 +98,38 @@ class FrameDiT(nn.Module):
         Returns:
             As ``h``.
         """
-        x = self.target_proj(h) + self.condition_proj(z)[:, :, None]
-        x = x.flatten(0, 2)
+        x, *tokens = self.enter(h, z)
         condition = self.time_embed(tau.flatten())
         for block in self.blocks:
             if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, condition, rope, use_reentrant=False)
+                x = checkpoint(block, x, condition, rope, *tokens, use_reentrant=False)
             else:
-                x = block(x, condition, rope)
+                x = block(x, condition, rope, *tokens)
         x = self.proj(modulate(self.norm(x), *self.modulation(condition)))
         return x.reshape(h.shape)
+
+    def enter(self, h: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        """Tokens of the first block and what every block is given besides, ``(F, M, C)`` each."""
+        x = self.target_proj(h) + self.condition_proj(z)[:, :, None]
+        return (x.flatten(0, 2),)
+
+
+@MODELS.register_module()
+class CrossSelfDiT(FrameDiT):
+    """DiT whose noisy targets attend to each other and to the condition tokens of their frame.
+
+    The ablation of the spatially aligned condition: which ``z`` belongs to which target is left for
+    attention to find. Arguments as in ``FrameDiT``.
+    """
+
+    block_type = CrossDiTBlock
+
+    def enter(self, h: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+        """Noisy targets, and condition tokens repeated for every tau sample."""
+        tokens = self.condition_proj(z)[:, :, None].expand(-1, -1, h.shape[2], -1, -1)
+        return self.target_proj(h).flatten(0, 2), tokens.flatten(0, 2)
+
+
+def build_decoder(settings: dict) -> FrameDiT:
+    """Build a head's decoder; without ``type`` it is a ``FrameDiT``."""
+    return MODELS.build(dict(type='FrameDiT') | settings)

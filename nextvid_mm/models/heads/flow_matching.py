@@ -16,7 +16,7 @@ from nextvid_mm.flow import draw_flow, integrate, linear_path, velocity_from_cle
 from nextvid_mm.layers import RopeTable, TokenGrid
 from nextvid_mm.registry import MODELS
 
-from .dit import FrameDiT
+from .dit import build_decoder
 
 PREDICTIONS = ('velocity', 'clean')
 
@@ -26,7 +26,8 @@ class FlowMatchingHead(BaseModule):
     """Regresses the velocity from noise to target, given the predictor's output at each token.
 
     Args:
-        decoder: settings of ``FrameDiT`` (``target_channels``, ``condition_channels``, ...).
+        decoder: a ``FrameDiT`` (the default ``type``) or ``CrossSelfDiT`` and its settings
+            (``target_channels``, ``condition_channels``, ...).
         tau_samples: times drawn per condition and step; the stage table sets it during training.
         loss_weight: weight of the flow loss (0.5 in the paper).
         prediction: the network's output is the ``velocity`` (the paper) or the ``clean`` target,
@@ -51,7 +52,7 @@ class FlowMatchingHead(BaseModule):
                 f'prediction={prediction!r} of FlowMatchingHead is not one of '
                 f'{", ".join(PREDICTIONS)}'
             )
-        self.decoder = FrameDiT(**decoder)
+        self.decoder = build_decoder(decoder)
         self.tau_samples, self.loss_weight = tau_samples, loss_weight
         self.prediction, self.clean_floor = prediction, clean_floor
 

@@ -1,5 +1,6 @@
 """Predictors."""
 
+from .joint import JointPredictor
 from .qformer import QFormerPredictor
 
-__all__ = ['QFormerPredictor']
+__all__ = ['JointPredictor', 'QFormerPredictor']

@@ -30,6 +30,9 @@ class QFormerPredictor(BaseModule):
         init_cfg: mmengine initialisation config.
     """
 
+    # Frames (tubelets) a query lies after the newest context it reads.
+    ahead = 1
+
     def __init__(
         self,
         in_channels: int,

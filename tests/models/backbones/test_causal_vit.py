@@ -26,6 +26,18 @@ def test_changing_a_frame_changes_nothing_said_of_earlier_ones():
     assert moved[2:].min() > 0
 
 
+def test_without_causality_every_token_hears_of_every_frame():
+    model, clip = make(causal=False), clips()
+    other = clip.clone()
+    other[:, :, 4:6] = torch.rand_like(other[:, :, 4:6])
+    with torch.no_grad():
+        moved = (model.encode(clip) - model.encode(other)).abs().amax(dim=(0, 2, 3))
+    assert moved.min() > 0
+    assert model.encode(clip, torch.tensor([[0, 3], [1, 15]])).shape == (2, 4, 2, 24)
+    with pytest.raises(ValueError, match='only a causal encoder can go frame by frame'):
+        model.make_cache(4)
+
+
 def test_hidden_patches_are_never_read():
     model, clip = make().double(), clips().double()
     visible = torch.tensor([[0, 3, 9], [1, 2, 15]])

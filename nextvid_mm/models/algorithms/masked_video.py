@@ -1,0 +1,98 @@
+"""Masked regression inside a clip: VideoMAE and V-JEPA, from this project's layers.
+
+Shape legend: B batch, T frames (tubelets), N patches per frame, M hidden ones, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm
+
+from nextvid_mm.layers import TokenGrid, gather_patches
+from nextvid_mm.registry import MODELS
+
+from .base import ClipPretraining, check_ahead, check_target_channels
+from .masks import collate_masks
+
+
+@MODELS.register_module()
+class MaskedVideoRegression(ClipPretraining):
+    """Regresses what is hidden from what is visible, in the same frames.
+
+    With a ``target_generator`` of normalised pixels this is the objective of VideoMAE (arXiv
+    2203.12602); with a ``reference`` encoder, whose layer-normalised features of the whole clip are
+    the targets, that of V-JEPA (arXiv 2404.08471).
+
+    Args:
+        backbone: the encoder, a ``CausalViT``; published with ``causal=False``.
+        neck: a ``JointPredictor`` with ``ahead=0``.
+        head: a ``LinearRegressionHead``.
+        target_generator: pixels or latents to regress; or None.
+        reference: encoder whose features to regress; or None.
+        data_preprocessor: batches and normalises clips; MMAction2's by default.
+        init_cfg: mmengine initialisation config.
+
+    Raises:
+        ValueError: unless exactly one of ``target_generator`` and ``reference`` is given.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        target_generator: dict | None = None,
+        reference: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor, init_cfg)
+        if (target_generator is None) == (reference is None):
+            raise ValueError(
+                'MaskedVideoRegression needs a target_generator or a reference, and not both: '
+                f'found target_generator={target_generator}, reference={reference}'
+            )
+        self.backbone = MODELS.build(backbone)
+        self.neck = MODELS.build(neck)
+        self.head = MODELS.build(head)
+        if target_generator is not None:
+            self.target_generator = MODELS.build(target_generator)
+        if reference is not None:
+            self.reference = MODELS.build(reference, default_args=dict(backbone=backbone))
+        check_ahead(self, 0)
+        if target_generator is not None:
+            check_target_channels(self.head, self.target_generator)
+
+    def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Regression at the hidden patches of all frames, averaged over masking strategies.
+
+        Args:
+            clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
+            data_samples: one per clip, with ``masks``.
+        """
+        grid = self.backbone.grid_of(clip)
+        patches = self.backbone.patchify(clip)
+        target = self._targets(clip, patches, grid)
+        losses = []
+        for mask in collate_masks([sample.masks for sample in data_samples], clip.device):
+            context = self.backbone.encode_patches(patches, grid, mask.visible)[-1]
+            z = self.neck(context, grid, mask.visible, mask.queried)
+            hidden = gather_patches(target, mask.queried)
+            losses.append(self.head.loss(z, hidden, grid, mask.queried))
+        return mean_losses(losses)
+
+    @torch.no_grad()
+    def _targets(self, clip: Tensor, patches: Tensor, grid: TokenGrid) -> Tensor:
+        """What is regressed, ``(B, T, N, C)``: here the first frame is a target like the others."""
+        if self.reference is not None:
+            features = self.reference(patches, grid).float()
+            return layer_norm(features, features.shape[-1:])
+        return self.target_generator.normalize(self.target_generator.encode(clip))
+
+
+def mean_losses(losses: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of every named loss over masking strategies."""
+    return {name: torch.stack([entry[name] for entry in losses]).mean() for name in losses[0]}

@@ -1,0 +1,63 @@
+"""Autoregressive regression of the next frame, without masks, predictor or noise.
+
+Shape legend: B batch, T frames (tubelets), N patches per frame, C channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from nextvid_mm.registry import MODELS
+
+from .base import ClipPretraining, check_target_channels
+
+
+@MODELS.register_module()
+class NextFrameRegression(ClipPretraining):
+    """The encoder's token of a frame regresses the target at the same place in the next frame.
+
+    The objective of Toto (arXiv 2501.05453) and AIM (arXiv 2401.08541) on frames: a causal
+    transformer over all tokens predicts what comes next, and what it predicts with is what it is
+    probed for. Masks of the samples are not used.
+
+    Args:
+        backbone: the encoder, a ``CausalViT`` with causal attention.
+        head: a ``RegressionHead`` or ``LinearRegressionHead``.
+        target_generator: pixels or latents to regress.
+        data_preprocessor: batches and normalises clips; MMAction2's by default.
+        init_cfg: mmengine initialisation config.
+
+    Raises:
+        ValueError: if the encoder is not causal and would read what it predicts.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        head: dict,
+        target_generator: dict,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        if not self.backbone.causal:
+            raise ValueError(
+                'backbone.causal=False: NextFrameRegression needs a causal encoder, another reads '
+                'the frame it predicts'
+            )
+        self.head = MODELS.build(head)
+        self.target_generator = MODELS.build(target_generator)
+        check_target_channels(self.head, self.target_generator)
+
+    def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Regression at every patch of frames 1..T-1.
+
+        Args:
+            clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
+            data_samples: one per clip.
+        """
+        grid = self.next_frame_grid(clip)
+        z = self.backbone.encode_patches(self.backbone.patchify(clip), grid)[-1][:, :-1]
+        target = self.target_generator.targets_of(clip, data_samples)
+        return self.head.loss(z, target, grid)
