@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.runner import Runner
 
-from nextvid_mm.engine.cli import add_train_flags, load_config
+from nextvid_mm.engine.cli import add_train_flags, errors_in_one_line, load_config
 from nextvid_mm.registry import RUNNERS
 
 EPILOG = """\
@@ -31,16 +31,12 @@ def main() -> None:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_train_flags(parser)
-    try:
-        cfg = load_config(parser.parse_args())
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f'train: error: {error}')
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    try:
+    args = parser.parse_args()
+    with errors_in_one_line('train'):
+        cfg = load_config(args)
+    with errors_in_one_line('train', show_traceback=cfg.get('log_level') == 'DEBUG'):
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()
-    except FileNotFoundError as error:
-        runner.logger.debug('traceback', exc_info=True)
-        sys.exit(f'train: error: {error}')
 
 
 if __name__ == '__main__':

@@ -51,6 +51,27 @@ def require_data_of(owner: str, config: Mapping[str, Any]) -> None:
         require_paths(owner, **{key: _below(root, folder or '')})
 
 
+def require_loaders_data(config: Mapping[str, Any]) -> None:
+    """Make sure that the data of every loader in a config exists, before anything is built.
+
+    Args:
+        config: A complete config; ``train_dataloader``, ``val_dataloader`` and
+            ``test_dataloader`` are looked at. Sources of a mixture without weight are skipped.
+
+    Raises:
+        FileNotFoundError: As of :func:`require_paths`.
+    """
+    for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        dataset = (config.get(key) or {}).get('dataset') or {}
+        sources = dataset.get('sources')
+        if sources is None:
+            require_data_of(key, dataset)
+        for source in sources or ():
+            if source.get('weight') and isinstance(source.get('dataset'), Mapping):
+                owner = f'{key}, source {source.get("name", "unnamed")!r}'
+                require_data_of(owner, source['dataset'])
+
+
 def check_files(entries: Iterable[Mapping[str, Any]], ann_file: str) -> None:
     """Make sure that every entry's file exists.
 

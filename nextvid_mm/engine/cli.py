@@ -2,13 +2,38 @@
 
 import argparse
 import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from nextvid_mm.datasets.checks import require_loaders_data
 from nextvid_mm.engine.config_check import check_config
 
 _PLAIN_WRAPPERS = ('OptimWrapper', 'AutocastOptimWrapper')
+# What a wrong config or missing data raises; anything else is a fault of the program.
+_USER_ERRORS = (ValueError, TypeError, KeyError, FileNotFoundError)
+
+
+@contextmanager
+def errors_in_one_line(tool: str, show_traceback: bool = False) -> Iterator[None]:
+    """End the program with one line that says what is wrong with the config or the data.
+
+    Args:
+        tool: Name of the command, which begins the line.
+        show_traceback: Print where the error came from, too (``log_level='DEBUG'``).
+    """
+    try:
+        yield
+    except _USER_ERRORS as error:
+        if show_traceback:
+            traceback.print_exc()
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        hint = '' if show_traceback else " (log_level='DEBUG' in the config shows where)"
+        sys.exit(f'{tool}: error: {text}{hint if isinstance(error, TypeError | KeyError) else ""}')
 
 
 def add_train_flags(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +93,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg = Config.fromfile(args.config)
     apply_flags(cfg, args)
     check_config(cfg, args.config, args.cfg_options or ())
+    require_loaders_data(cfg)  # at once: building a large model takes a minute
     return cfg
 
 

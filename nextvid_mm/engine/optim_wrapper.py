@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from nextvid_mm.layers.precision import check_dtype, resolve_dtype
 from nextvid_mm.registry import OPTIM_WRAPPERS
-
-DTYPES = {None: None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 ADVICE = (
     'What to try: look at the loss curve before this step; lower the learning rate of this stage '
@@ -34,8 +33,8 @@ class AutocastOptimWrapper(OptimWrapper):
 
     Args:
         optimizer: The optimiser.
-        dtype: Autocast type of the forward pass: None, 'bfloat16', or 'float16' (which adds dynamic
-            loss scaling).
+        dtype: Autocast type of the forward pass: None, 'bfloat16', 'float16' (which adds dynamic
+            loss scaling), or 'auto': 'bfloat16' on hardware that is faster in it, else None.
         accumulative_counts: Backward passes per step in loops other than ``StageTrainLoop``, which
             sets its own number by :meth:`begin_step`.
         clip_grad: ``dict(max_norm=..., norm_type=2)``; None measures the norm and does not clip.
@@ -59,8 +58,7 @@ class AutocastOptimWrapper(OptimWrapper):
         max_nonfinite: int = 10,
     ) -> None:
         super().__init__(optimizer, accumulative_counts)
-        if dtype not in DTYPES:
-            raise ValueError(f'optim_wrapper.dtype={dtype!r}; allowed: {list(DTYPES)}')
+        check_dtype(dtype, 'optim_wrapper.dtype')
         unknown = set(clip_grad or {}) - {'max_norm', 'norm_type'}
         if unknown or (clip_grad is not None and 'max_norm' not in clip_grad):
             raise ValueError(
@@ -68,10 +66,10 @@ class AutocastOptimWrapper(OptimWrapper):
             )
         # MMEngine's stand-in group exists only for logging one 'base_lr'; get_lr() names groups.
         self.base_param_settings = None
-        self.dtype = DTYPES[dtype]
+        device = optimizer.param_groups[0]['params'][0].device.type
+        self.dtype = resolve_dtype(dtype, device)
         self.clip_grad = dict(clip_grad or {})
         self.max_nonfinite = max_nonfinite
-        device = optimizer.param_groups[0]['params'][0].device.type
         self.scaler = torch.amp.GradScaler(device, enabled=self.dtype is torch.float16)
         self.grad_norm: float | None = None
         self.step_skipped = False

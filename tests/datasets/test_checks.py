@@ -1,6 +1,12 @@
 import pytest
 
-from nextvid_mm.datasets.checks import check_files, path_of, require_data_of, require_paths
+from nextvid_mm.datasets.checks import (
+    check_files,
+    path_of,
+    require_data_of,
+    require_loaders_data,
+    require_paths,
+)
 
 
 def test_names_the_outermost_missing_folder_and_the_page(tmp_path):
@@ -58,3 +64,15 @@ def test_path_of_knows_both_libraries():
     assert path_of(dict(filename='a')) == 'a'
     assert path_of(dict(img_path='b', gt_label=1)) == 'b'
     assert path_of(dict(keypoint=1)) == ''
+
+
+def test_every_loader_and_every_source_with_a_weight_is_looked_at(tmp_path):
+    there, gone = dict(data_root=str(tmp_path)), dict(data_root=str(tmp_path / 'gone'))
+    sources = [dict(name='a', weight=1, dataset=there), dict(name='b', weight=0, dataset=gone)]
+    config = dict(train_dataloader=dict(dataset=dict(sources=sources)), val_dataloader=None)
+    require_loaders_data(config)
+    sources[1]['weight'] = 0.5
+    with pytest.raises(FileNotFoundError, match=r"train_dataloader, source 'b': data_root="):
+        require_loaders_data(config)
+    with pytest.raises(FileNotFoundError, match='test_dataloader: data_root='):
+        require_loaders_data(dict(test_dataloader=dict(dataset=gone)))

@@ -5,7 +5,7 @@ import argparse
 import pytest
 from mmengine.config import Config
 
-from nextvid_mm.engine.cli import add_train_flags, apply_flags, load_config
+from nextvid_mm.engine.cli import add_train_flags, apply_flags, errors_in_one_line, load_config
 
 
 def parse(*arguments):
@@ -117,3 +117,17 @@ def test_load_config_checks_keys_and_files(tmp_path, monkeypatch):
     args.config = str(tmp_path / 'absent.py')
     with pytest.raises(FileNotFoundError, match=r'absent\.py'):
         load_config(args)
+
+
+@pytest.mark.parametrize('error', [ValueError('bad value'), KeyError('bad value')])
+def test_a_users_error_ends_in_one_line(error):
+    with pytest.raises(SystemExit, match='^train: error: bad value'), errors_in_one_line('train'):
+        raise error
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(capsys):
+    with pytest.raises(ZeroDivisionError), errors_in_one_line('train'):
+        raise ZeroDivisionError
+    with pytest.raises(SystemExit), errors_in_one_line('train', show_traceback=True):
+        raise TypeError('unexpected keyword')
+    assert 'Traceback' in capsys.readouterr().err

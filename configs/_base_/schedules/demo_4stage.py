@@ -46,7 +46,7 @@ param_scheduler = dict(type='StageParamScheduler')
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
     constructor='StageOptimWrapperConstructor',
-    dtype='bfloat16',
+    dtype='auto',  # bfloat16 where the processor is faster in it
     optimizer=dict(type='AdamW', lr=0.0, betas=(0.9, 0.95), weight_decay=0.04, fused=True),
     clip_grad=dict(max_norm=1.0),
 )
