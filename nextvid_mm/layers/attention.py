@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from .rope import RopeTable, apply_rope
+from .rope import RopeTable, split_rotated
 
 # What meets what: a function of queries, keys, values and the number of query blocks, such as
 # `prefix_attention` or one that reads from a cache.
@@ -108,10 +108,8 @@ class FrameAttention(nn.Module):
         """
         B, T, N, _ = x.shape
         blocks, rows = (T, B) if self.causal else (1, B * T)
-        q, k, v = (
-            self.qkv(x).reshape(rows, blocks * N, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        )
-        q, k = apply_rope(q, rope), apply_rope(k, rope)
+        packed = self.qkv(x).reshape(rows, blocks * N, 3, self.num_heads, -1)
+        q, k, v = split_rotated(packed, rope, rotated=2)
         out = (attend or prefix_attention)(q, k, v, T) if self.causal else sdpa(q, k, v)
         return self.proj(out.transpose(1, 2).reshape(B, T, N, -1))
 
@@ -154,10 +152,10 @@ class ContextAttention(nn.Module):
             ``(B, T, Nq, C)``.
         """
         B, T, nq, _ = x.shape
-        q = self.q(x).reshape(B, T * nq, self.num_heads, -1).transpose(1, 2)
+        q = self.q(x).reshape(B, T * nq, 1, self.num_heads, -1)
         kv = self.kv(context).flatten(1, 2).unflatten(-1, (2, self.num_heads, -1))
-        k, v = kv.permute(2, 0, 3, 1, 4)
-        q, k = apply_rope(q, query_rope), apply_rope(k, context_rope)
+        (q,) = split_rotated(q, query_rope, rotated=1)
+        k, v = split_rotated(kv, context_rope, rotated=1)
         out = (attend or prefix_attention)(q, k, v, T)
         return self.proj(out.transpose(1, 2).reshape(B, T, nq, -1))
 

@@ -55,17 +55,23 @@ class TokenGrid:
         return cls(frames // tubelet_size, height // patch_size, width // patch_size)
 
 
-def gather_patches(tokens: Tensor, index: Tensor | None) -> Tensor:
+def gather_patches(tokens: Tensor, index: Tensor | None, frames: int | None = None) -> Tensor:
     """Keep the same spatial positions of every frame.
 
     Args:
         tokens: ``(B, T, N, C)``.
         index: ``(B, K)`` patch numbers inside a frame, or None to keep all.
+        frames: keep only the first so many frames; None keeps all T.
 
     Returns:
-        ``(B, T, K, C)``.
+        ``(B, frames, K, C)``.
     """
+    B, T, N, C = tokens.shape
+    kept = T if frames is None else frames
     if index is None:
-        return tokens
-    B, T, _, C = tokens.shape
-    return tokens.gather(2, index[:, None, :, None].expand(B, T, index.shape[1], C))
+        return tokens if kept == T else tokens[:, :kept]
+    # Whole rows by their number: many times faster on a CPU than `gather`, which looks up every
+    # channel.
+    start = torch.arange(B * T, device=index.device).view(B, T, 1)[:, :kept] * N
+    rows = (start + index[:, None]).flatten()
+    return tokens.flatten(0, 2).index_select(0, rows).view(B, kept, index.shape[1], C)

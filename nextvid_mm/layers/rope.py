@@ -4,18 +4,19 @@ Rotation: RoFormer (arXiv 2104.09864); split into three axes: V-JEPA 2 (arXiv 25
 
 The head dimension is split into a time, a height and a width part of equal, even size; what is left
 over is not rotated. Channel pairs are laid out in halves: channel ``i`` of the first half of a head
-rotates with channel ``i`` of the second half, so that a rotation is four multiplications on
-contiguous memory.
+rotates with channel ``i`` of the second half, so that a rotation is two multiplications: of the
+head by cosines, and of its exchanged halves by sines.
 
 Shape legend: B batch, T frames, N tokens per frame, D head dimension.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .grid import TokenGrid
 
@@ -23,7 +24,8 @@ from .grid import TokenGrid
 class RopeTable(NamedTuple):
     """Cosines and sines of a set of tokens, shared by all layers of a network.
 
-    Both are ``(B or 1, 1, T * N, D)``: the dimension of one broadcasts over heads.
+    Both are ``(B or 1, 1, T * N, D)``: the dimension of one broadcasts over heads. In the first
+    half of the channels the sine carries the minus sign of the rotation.
     """
 
     cos: Tensor
@@ -90,20 +92,72 @@ class Rope3D(nn.Module):
             angle = (position * half).flatten(-2)
             angles.append(nn.functional.pad(angle, (0, idle)))
         angle = torch.cat(angles, dim=-1)
-        return angle.cos().float(), angle.sin().float()
+        sin = angle.sin().float()
+        sin[..., : self.head_dim // 2].neg_()
+        return angle.cos().float(), sin
 
 
 def apply_rope(x: Tensor, table: RopeTable) -> Tensor:
     """Rotate queries or keys ``(B, heads, T * N, D)`` by the table of their tokens."""
-    cos, sin = table
-    if x.dtype != torch.float64:
-        cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    return split_rotated(x.transpose(1, 2)[:, :, None], table, rotated=1)[0]
+
+
+def split_rotated(packed: Tensor, table: RopeTable, rotated: int) -> tuple[Tensor, ...]:
+    """Split the output of a joint projection into its parts and rotate the first of them.
+
+    One function with its own backward pass, because cutting, rotating and joining small tensors
+    costs more in automatic differentiation than the arithmetic of the rotation.
+
+    Args:
+        packed: ``(B, T * N, parts, heads, D)``, e.g. queries, keys and values.
+        table: of the T * N tokens.
+        rotated: how many of the parts turn; the others are handed on as they are.
+
+    Returns:
+        ``parts`` tensors ``(B, heads, T * N, D)``.
+    """
+    cos, sin = (part.transpose(1, 2)[:, :, None] for part in table)
+    if packed.dtype != torch.float64:
+        cos, sin = cos.to(packed.dtype), sin.to(packed.dtype)
+    return _SplitRotated.apply(packed, cos, sin, rotated)
+
+
+class _SplitRotated(torch.autograd.Function):
+    """``split_rotated`` on tables ``(B or 1, T * N, 1, 1, D)``."""
+
+    @staticmethod
+    def forward(packed: Tensor, cos: Tensor, sin: Tensor, rotated: int) -> tuple[Tensor, ...]:
+        turned = torch.addcmul(packed[:, :, :rotated] * cos, _swap(packed[:, :, :rotated]), sin)
+        return tuple(
+            (turned if part < rotated else packed)[:, :, part].transpose(1, 2)
+            for part in range(packed.shape[2])
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+        _, cos, sin, ctx.rotated = inputs
+        ctx.save_for_backward(cos, sin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        cos, sin = ctx.saved_tensors
+        cos, back = cos[:, :, 0], _swap(sin)[:, :, 0]  # the transposed rotation
+        B, heads, length, D = grads[0].shape
+        packed = grads[0].new_empty(B, length, len(grads), heads, D)
+        for part, grad in enumerate(grads):
+            grad, out = grad.transpose(1, 2), packed[:, :, part]
+            if part < ctx.rotated:
+                torch.mul(grad, cos, out=out).addcmul_(_swap(grad), back)
+            else:
+                out.copy_(grad)
+        return packed, None, None, None
+
+
+def _swap(x: Tensor) -> Tensor:
+    """Exchange the two halves of the channels."""
     half = x.shape[-1] // 2
-    x1, x2 = x[..., :half], x[..., half:]
-    return torch.cat(
-        (x1 * cos[..., :half] - x2 * sin[..., :half], x2 * cos[..., half:] + x1 * sin[..., half:]),
-        dim=-1,
-    )
+    return torch.cat((x[..., half:], x[..., :half]), dim=-1)
 
 
 def join_tables(first: RopeTable, second: RopeTable, frames: int) -> RopeTable:

@@ -30,3 +30,6 @@ def test_gather_keeps_the_same_patches_of_every_frame():
         for t in range(3):
             assert torch.equal(kept[b, t], tokens[b, t, index[b]])
     assert gather_patches(tokens, None) is tokens
+    assert torch.equal(gather_patches(tokens, index, frames=2), kept[:, :2])
+    assert torch.equal(gather_patches(tokens, None, frames=2), tokens[:, :2])
+    assert torch.equal(gather_patches(tokens[:, 1:], index), kept[:, 1:])

@@ -109,7 +109,9 @@ class NextVid(ClipPretraining):
         Returns:
             Predictions ``(B, T-1, M, C_predictor)`` and their patches ``(B, M)`` (None: all).
         """
-        context = self.backbone.encode_patches(patches, grid, mask.visible)[-1]
+        # Nothing is predicted from the last frame, and no earlier one sees it: do not encode it.
+        past = grid.with_frames(grid.frames - 1)
+        context = self.backbone.encode_patches(patches, past, mask.visible)[-1]
         positions = mask.queried if self.queries == 'hidden' else None
         return self.neck(context, grid, mask.visible, positions), positions
 

@@ -113,8 +113,8 @@ class CausalViT(BaseModule):
         """Encode the visible patches of every frame.
 
         Args:
-            patches: ``(B, T, N, P)`` from ``patchify``.
-            grid: the clip's full token grid.
+            patches: ``(B, T, N, P)`` from ``patchify``; frames beyond ``grid`` are ignored.
+            grid: the clip's token grid, or that of its first frames.
             visible: ``(B, K)`` patch numbers inside a frame, or None for all.
             last: number of last blocks whose output is returned.
             cache: earlier frames; see ``encode_step``, which passes it.
@@ -124,7 +124,7 @@ class CausalViT(BaseModule):
         """
         if not 1 <= last <= self.depth:
             raise ValueError(f'last={last} layers asked of an encoder with {self.depth}')
-        x = self.patch_embed(gather_patches(patches, visible))
+        x = self.patch_embed(gather_patches(patches, visible, grid.frames))
         rope = self.rope(grid, visible, first_frame=cache.seen if cache else 0)
         shape = x.shape
         if not self.causal:

@@ -64,7 +64,8 @@ class QFormerPredictor(BaseModule):
         """Predict the tokens ``queried`` of frames 1..T-1.
 
         Args:
-            context: encoder output ``(B, T, K, C_encoder)`` of frames 0..T-1.
+            context: encoder output ``(B, T-1, K, C_encoder)`` of frames 0..T-2; the last frame's
+                may follow and is not read.
             grid: the clip's full token grid, T frames.
             visible: ``(B, K)`` patches the context covers, or None for all.
             queried: ``(B, M)`` patches to predict, or None for all.
@@ -74,7 +75,7 @@ class QFormerPredictor(BaseModule):
         """
         past = grid.with_frames(grid.frames - 1)
         M = grid.patches if queried is None else queried.shape[1]
-        context = self.context_proj(context[:, :-1])
+        context = self.context_proj(context[:, : past.frames])
         context_rope = self.rope(past, visible)
         query_rope = self.rope(past, queried, first_frame=1)
         x = self.query.expand(context.shape[0], past.frames, M, -1)

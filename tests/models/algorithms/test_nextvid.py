@@ -53,6 +53,23 @@ def test_predictions_do_not_hear_of_their_own_or_later_frames():
     assert change[2] > 0, 'frame 3'
 
 
+def test_leaving_out_the_last_frame_of_the_encoder_changes_no_prediction_and_no_gradient():
+    model, clip = wake(build()).double(), clips().double()
+    grid, patches = model.backbone.grid_of(clip), model.backbone.patchify(clip)
+    mask = collate_masks([s.masks for s in samples()], torch.device('cpu'))[0]
+    weight, results = torch.randn(2, 3, 6, 12, dtype=torch.float64), []
+    for whole in (False, True):
+        if whole:
+            context = model.backbone.encode_patches(patches, grid, mask.visible)[-1]
+            z = model.neck(context, grid, mask.visible, mask.queried)
+        else:
+            z = model.predict_tokens(patches, grid, mask)[0]
+        parameters = [*model.backbone.parameters(), *model.neck.parameters()]
+        results.append((z, *torch.autograd.grad((z * weight).sum(), parameters)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=1e-10)
+
+
 def test_all_patches_can_be_queried():
     model, data = wake(build(queries='all')), samples()
     model.loss(clips(), data)['loss_flow'].backward()
