@@ -1,4 +1,4 @@
-# The demo's probe: 12 motion classes, 64 px, 40 labelled videos per class, a few seconds on a CPU.
+# The demo's probe: 12 motion classes, 64 px, 10 labelled videos per class, a few seconds on a CPU.
 _base_ = '../_base_/probe/attentive.py'
 
 data_root = 'data/demo/'
@@ -45,7 +45,7 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=50, val_interval=10)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=20)
 param_scheduler = dict(
-    type='CosineAnnealingLR', eta_min=0.0, T_max=50, by_epoch=True, convert_to_iter_based=True
+    type='CosineAnnealingLR', eta_min=0.0, T_max=100, by_epoch=True, convert_to_iter_based=True
 )

@@ -1,44 +1,21 @@
-# The four stages at the scale of a laptop: hundreds of steps instead of 132K.
+# The four stages at the scale of a laptop: hundreds of steps instead of 132K. A short run learns
+# most from many small steps; EMA momentum and learning rates suit its length.
+_shared = dict(tau_samples=1, num_frames=16, batch_size=16, ema_momentum=0.99)
+
 train_cfg = dict(
     type='StageTrainLoop',
     stages=[
+        dict(_shared, name='warm-up', steps=100, lr=(2e-4, 2e-3), tau_samples=2),
+        dict(_shared, name='stable 1', steps=500, lr=(2e-3, 1.8e-3)),
+        dict(_shared, name='stable 2', steps=700, lr=(1.8e-3, 4e-4), flow_lr=2e-3),
         dict(
-            name='warm-up',
-            steps=80,
-            lr=(1e-4, 1e-3),
-            tau_samples=2,
-            num_frames=16,
-            batch_size=32,
-            ema_momentum=0.99,
-        ),
-        dict(
-            name='stable 1',
-            steps=240,
-            lr=(1e-3, 9e-4),
-            tau_samples=1,
-            num_frames=16,
-            batch_size=32,
-            ema_momentum=0.99,
-        ),
-        dict(
-            name='stable 2',
-            steps=320,
-            lr=(9e-4, 2e-4),
-            flow_lr=8e-4,
-            tau_samples=1,
-            num_frames=16,
-            batch_size=32,
-            ema_momentum=0.99,
-        ),
-        dict(
+            _shared,
             name='cool-down',
-            steps=80,
-            lr=(2e-4, 1e-5),
-            flow_lr=3e-4,
-            tau_samples=1,
+            steps=200,
+            lr=(4e-4, 1e-5),
+            flow_lr=1e-3,
             num_frames=24,
-            batch_size=16,
-            ema_momentum=0.99,
+            batch_size=8,
         ),
     ],
 )
@@ -50,4 +27,4 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=0.0, betas=(0.9, 0.95), weight_decay=0.04, fused=True),
     clip_grad=dict(max_norm=1.0),
 )
-auto_scale_lr = dict(enable=False, base_batch_size=32)
+auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -48,7 +48,7 @@ class DemoSpec:
     fps: int = 8
     size: int = 64
     difficulty: float = 0.25
-    probe_clips_per_class: int = 40
+    probe_clips_per_class: int = 10
     num_images: int = 400
     image_size: int = 96
 
