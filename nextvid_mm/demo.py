@@ -1,4 +1,4 @@
-"""The demo: generated data, four-stage pretraining, probes, a table and a picture sheet."""
+"""The demo: generated data, four-stage pretraining, probes, a table, pictures and a report."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from nextvid_mm.datasets.demo import DemoSpec, make_demo_data
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.evaluation.protocol import load_batches, probe_encoder, quiet
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE
+from nextvid_mm.report import write_report
 from nextvid_mm.visualization import generation_sheet
 
 PRETRAIN = 'configs/nextvid/vit-tiny_demo.py'
@@ -96,7 +97,10 @@ def run_demo(
     console.print(make_table(results, count_classes(probe)))
     target = work_dir / 'results.json'
     target.write_text(json.dumps([asdict(result) for result in results], indent=2) + '\n')
+    with console.status('writing the report'):
+        report = write_report(work_dir, probe_config=probe)
     console.print(f'results: {target}\ncurves: tensorboard --logdir {work_dir}')
+    console.print(f'report: {report}', style='bold')
     return results
 
 

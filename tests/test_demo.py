@@ -39,3 +39,13 @@ def test_the_demo_runs_from_data_to_pictures(tmp_path, monkeypatch):
     assert all(0 <= value <= 100 for value in results[0].top1.values())
     assert (tmp_path / 'work/seed_0/generated.png').stat().st_size > 1000
     assert json.loads((tmp_path / 'work/results.json').read_text())[0]['seed'] == 0
+    page = (tmp_path / 'work/report.html').read_text()
+    for title in (
+        'Results',
+        'Training',
+        'What the features know',
+        'Generated next frames',
+        'Streaming',
+    ):
+        assert f'<h2>{title}</h2>' in page
+    assert len(page) < 5e6

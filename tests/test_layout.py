@@ -21,7 +21,8 @@ FLOORS = {
     'engine': 3,
     'visualization': 3,
     'interop': 3,
-    'demo': 4,
+    'report': 4,
+    'demo': 5,
 }
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60

@@ -81,11 +81,14 @@ class AttentiveProbes(nn.Module):
             pooled = pooled + self.fc2(hidden)
         return self.classifier(pooled).transpose(0, 1)
 
-    def _attend(self, tokens: Tensor) -> Tensor:
-        """What each member's query reads from the tokens, ``(G, B, C)``."""
-        B, _, C = tokens.shape
-        G, H = self.num_members, self.num_heads
-        normed = F.layer_norm(tokens, (C,), eps=EPS)
+    def attention(self, tokens: Tensor) -> Tensor:
+        """How much each head of each member reads from every token, ``(B, G, H, N)``."""
+        normed = F.layer_norm(tokens, tokens.shape[-1:], eps=EPS)
+        return self._weights(normed).unflatten(1, (self.num_members, self.num_heads))
+
+    def _weights(self, normed: Tensor) -> Tensor:
+        """Attention ``(B, G * H, N)`` on normalised tokens."""
+        G, H, C = self.num_members, self.num_heads, self.in_channels
         query = self.to_query(self.query[:, None]).view(G, H, 1, -1)
         key_weight = self.to_key.weight.view(G, H, -1, C)
         # The norm's weight is folded into the query; its bias cancels in the softmax.
@@ -94,8 +97,14 @@ class AttentiveProbes(nn.Module):
         )
         scores = folded.view(G * H, C).to(normed.dtype) @ normed.transpose(1, 2)
         precise = torch.promote_types(scores.dtype, torch.float32)
-        attention = scores.softmax(dim=-1, dtype=precise).to(normed.dtype)
-        read = (attention @ normed).view(B, G, H, C).permute(1, 2, 0, 3)
+        return scores.softmax(dim=-1, dtype=precise).to(normed.dtype)
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        """What each member's query reads from the tokens, ``(G, B, C)``."""
+        B, _, C = tokens.shape
+        G, H = self.num_members, self.num_heads
+        normed = F.layer_norm(tokens, (C,), eps=EPS)
+        read = (self._weights(normed) @ normed).view(B, G, H, C).permute(1, 2, 0, 3)
         weight, bias = self.norm_tokens.weight, self.norm_tokens.bias
         read = read * weight[:, None, None] + bias[:, None, None]
         value_weight = self.to_value.weight.view(G, H, -1, C)

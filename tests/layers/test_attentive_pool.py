@@ -96,3 +96,16 @@ def test_refuses_bad_sizes():
         AttentiveProbes(C, K, 5)
     with pytest.raises(ValueError, match='num_members=0'):
         AttentiveProbes(C, K, H, num_members=0)
+
+
+def test_attention_is_that_of_the_plain_probe(probes):
+    tokens = torch.randn(B, N, C, dtype=torch.double)
+    attention = probes.attention(tokens)
+    assert attention.shape == (B, 3, H, N)
+    g = 1
+    x = F.layer_norm(tokens, (C,), probes.norm_tokens.weight[g], probes.norm_tokens.bias[g], EPS)
+    query = F.linear(probes.query[g], probes.to_query.weight[g], probes.to_query.bias[g])
+    key = F.linear(x, probes.to_key.weight[g])
+    scores = torch.einsum('hd,bnhd->bhn', query.view(H, -1), key.unflatten(-1, (H, -1)))
+    expected = (scores / (C // H) ** 0.5).softmax(-1)
+    assert torch.allclose(attention[:, g], expected, atol=1e-10)

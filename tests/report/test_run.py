@@ -1,0 +1,39 @@
+import shutil
+
+import pytest
+
+from nextvid_mm.report.run import find_runs, load_run, read_scalars
+
+
+def test_a_resumed_run_is_one_series_and_the_later_log_counts(work_dir):
+    scalars = read_scalars(work_dir)
+    assert scalars['loss'].steps == [1, 2, 3, 4]
+    assert scalars['loss'].values == [1.0, 2.0, 9.0, 4.0]
+    assert 'note' not in scalars
+    assert 'iter' not in scalars
+
+
+def test_stages_come_from_the_config(work_dir):
+    run = load_run(work_dir)
+    assert run.stages == [('warm-up', 0, 2), ('stable', 2, 4)]
+    assert run.checkpoint is None
+
+
+def test_a_run_or_the_seeds_of_the_demo(work_dir, tmp_path):
+    assert find_runs(work_dir) == [work_dir]
+    for seed in (1, 0):
+        shutil.copytree(work_dir, tmp_path / 'demo' / f'seed_{seed}')
+    assert [run.name for run in find_runs(tmp_path / 'demo')] == ['seed_0', 'seed_1']
+
+
+def test_a_folder_without_logs(tmp_path):
+    with pytest.raises(FileNotFoundError, match='holds no logs'):
+        find_runs(tmp_path)
+    with pytest.raises(FileNotFoundError, match='does not exist'):
+        find_runs(tmp_path / 'nowhere')
+
+
+def test_a_run_without_its_config(work_dir):
+    (work_dir / 'config.py').unlink()
+    with pytest.raises(FileNotFoundError, match='no configuration'):
+        load_run(work_dir)
