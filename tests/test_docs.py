@@ -1,0 +1,120 @@
+"""Every command in README and docs is real: its tool, flags, files and config keys exist."""
+
+import re
+import runpy
+import shlex
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').glob('*.md')])
+SHELL_TOOLS = {'dist_train.sh': 'train.py', 'dist_test.sh': 'test.py', 'slurm_train.sh': 'train.py'}
+
+
+def commands(page):
+    """Commands of the bash blocks of a page, continuation lines joined, comments dropped."""
+    found = []
+    for block in re.findall(r'```bash\n(.*?)```', page.read_text(encoding='utf-8'), re.DOTALL):
+        for line in block.replace('\\\n', ' ').splitlines():
+            words = shlex.split(line, comments=True)
+            while words and re.fullmatch(r'[A-Z_]+=.*', words[0]):  # environment variables
+                words.pop(0)
+            if words:
+                found.append(words)
+    return found
+
+
+TOOL_COMMANDS = [
+    pytest.param(words, id=f'{page.stem}: {" ".join(words)[:60]}')
+    for page in PAGES
+    for words in commands(page)
+    if any(word.startswith('tools/') for word in words)
+]
+
+
+@cache
+def help_of(tool):
+    """What ``--help`` of a tool prints, asked in this process: imports are paid for once."""
+    printed, argv = [], sys.argv
+    write = sys.stdout.write
+    sys.argv = [tool, '--help']
+    try:
+        sys.stdout.write = lambda text: printed.append(text) or len(text)
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+    finally:
+        sys.stdout.write, sys.argv = write, argv
+    assert end.value.code in (0, None), tool
+    return ''.join(printed)
+
+
+@pytest.mark.parametrize('words', TOOL_COMMANDS)
+def test_tool_flags_and_configs_exist(words):
+    place = next(n for n, word in enumerate(words) if word.startswith('tools/'))
+    tool = Path(words[place])
+    assert (ROOT / tool).is_file(), tool
+    text = help_of(SHELL_TOOLS.get(tool.name, tool.name)) if tool.suffix != '.md' else ''
+    for word in words[place + 1 :]:
+        if word.startswith('--'):
+            flag = word.split('=')[0]
+            assert re.search(rf'{re.escape(flag)}\b', text), f'{tool} knows no {flag}'
+        if word.startswith('configs/') and not (ROOT / word).is_file():
+            assert 'my_' in word, f'{word} is neither there nor a name for your own file'
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', page.read_text(encoding='utf-8')):
+        if not target.startswith(('http', 'mailto')):
+            assert (page.parent / target).exists(), f'{page.name}: {target}'
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
+def test_python_blocks_compile(page):
+    for block in re.findall(r'```python\n(.*?)```', page.read_text(encoding='utf-8'), re.DOTALL):
+        compile(block.replace('...,', '').replace('...', 'None'), page.name, 'exec')
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / 'docs' / 'README.md').read_text(encoding='utf-8')
+    missing = [page.name for page in PAGES if page.parent.name == 'docs' and page.name not in index]
+    assert [name for name in missing if name != 'README.md'] == []
+
+
+def test_the_config_for_ones_own_videos_is_complete(tmp_path):
+    """The block of docs/data.md, saved beside the demo's config, as the page says."""
+    page = (ROOT / 'docs/data.md').read_text(encoding='utf-8')
+    block = next(b for b in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if '_base_' in b)
+    base = ROOT / 'configs/nextvid/vit-tiny_demo.py'
+    path = tmp_path / 'my_videos.py'
+    path.write_text(block.replace("'./vit-tiny_demo.py'", repr(str(base))))
+    sources = Config.fromfile(path).train_dataloader.dataset.sources
+    assert [source.name for source in sources] == ['mine']
+
+
+def extending_example():
+    page = (ROOT / 'docs/extending.md').read_text(encoding='utf-8')
+    return re.findall(r'```python\n(.*?)```', page, re.DOTALL)[0]
+
+
+def test_the_target_generator_of_the_extending_page_trains():
+    import torch
+    from tiny import build, clips, samples
+
+    space = {}
+    exec(compile(extending_example(), 'extending.md', 'exec'), space)
+    target = dict(type='EdgeTarget', patch_size=4)
+    model = build(target_generator=target)
+    losses = model.loss(clips(), samples())
+    sum(losses.values()).backward()
+    assert set(losses) == {'loss_flow', 'loss_align'}
+    clip = clips()
+    grid = model.backbone.grid_of(clip)
+    raw = model.target_generator.encode(clip)
+    again = model.target_generator.denormalize(model.target_generator.normalize(raw))
+    assert torch.allclose(raw, again, atol=1e-5)
+    assert model.target_generator.decode(raw, grid).shape == clip.shape

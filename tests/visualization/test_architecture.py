@@ -1,0 +1,26 @@
+import numpy as np
+
+from nextvid_mm.visualization.architecture import (
+    _EDGES,
+    _NODES,
+    draw_attention_patterns,
+    draw_data_flow,
+)
+
+
+def test_the_patterns_are_those_of_the_method():
+    causal, autoregressive, isolated = (
+        np.asarray(axis.images[0].get_array(), dtype=bool)
+        for axis in draw_attention_patterns(frames=3, tokens=2).axes
+    )
+    blocks = np.kron(np.tril(np.ones((3, 3))), np.ones((2, 2))).astype(bool)
+    assert (causal == blocks).all()
+    # Queries of frames 1 and 2 see what the frame before them may see.
+    assert (autoregressive == np.pad(blocks[:4, :4], ((0, 0), (0, 2)))).all()
+    assert (isolated == np.kron(np.eye(3), np.ones((2, 2))).astype(bool)).all()
+
+
+def test_every_box_is_drawn_and_connected():
+    texts = {text.get_text() for text in draw_data_flow().axes[0].texts}
+    assert {text for _, text, _ in _NODES.values()} <= texts
+    assert {name for edge in _EDGES for name in edge} == set(_NODES)
