@@ -29,7 +29,7 @@ def _child(parent: Registry, locations: tuple[str, ...]) -> Registry:
 RUNNERS = _child(_root.RUNNERS, _ENGINE)
 RUNNER_CONSTRUCTORS = _child(_root.RUNNER_CONSTRUCTORS, _ENGINE)
 LOOPS = _child(_root.LOOPS, _ENGINE)
-HOOKS = _child(_root.HOOKS, _ENGINE)
+HOOKS = _child(_root.HOOKS, _ENGINE + _VISUALIZATION)
 STRATEGIES = _child(_root.STRATEGIES, _ENGINE)
 LOG_PROCESSORS = _child(_root.LOG_PROCESSORS, _ENGINE)
 OPTIMIZERS = _child(_root.OPTIMIZERS, _ENGINE)

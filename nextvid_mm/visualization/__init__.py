@@ -1,5 +1,6 @@
-"""Pictures, curves and reports."""
+"""Pictures and curves; importing it registers the hook that draws while a model trains."""
 
-from .sheets import generation_sheet, hide_patches, tile_rows
+from .hooks import GenerationVisHook
+from .sheets import draw_sheet, generation_sheet, hide_patches, tile_rows
 
-__all__ = ['generation_sheet', 'hide_patches', 'tile_rows']
+__all__ = ['GenerationVisHook', 'draw_sheet', 'generation_sheet', 'hide_patches', 'tile_rows']

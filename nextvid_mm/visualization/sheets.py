@@ -56,7 +56,6 @@ def tile_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2) -> Image.Image:
     return Image.fromarray(np.concatenate(padded))
 
 
-@torch.no_grad()
 def generation_sheet(
     model: nn.Module,
     clip: Tensor,
@@ -65,16 +64,25 @@ def generation_sheet(
     num_steps: int = 20,
     seed: int = 0,
 ) -> Path:
-    """Write a sheet of original, masked and generated frames.
+    """Write the sheet of ``draw_sheet`` to ``path``."""
+    draw_sheet(model, clip, data_samples, num_steps, seed).save(path)
+    return Path(path)
 
-    The generated patches of every frame come from the visible patches of *earlier* frames only;
-    visible patches are shown as they are. The first tubelet is never generated.
+
+@torch.no_grad()
+def draw_sheet(
+    model: nn.Module, clip: Tensor, data_samples: list, num_steps: int = 20, seed: int = 0
+) -> Image.Image:
+    """Draw original, masked and generated frames of some clips.
+
+    The hidden patches of every frame are generated from the visible patches of *earlier* frames
+    only; visible patches are shown as they are, as far as the targets resolve them. The first
+    tubelet is never generated.
 
     Args:
         model: a ``NextVid`` with a flow head and targets that decode to pixels.
         clip: ``(B, 3, T, height, width)`` in [-1, 1].
         data_samples: one per clip, with ``masks``; the first strategy is used.
-        path: where the PNG goes.
         num_steps: solver steps.
         seed: of the noise.
     """
@@ -93,5 +101,4 @@ def generation_sheet(
         for name, video in (('original', clip), ('masked', masked)):
             rows.append((f'{number}: {name}', video[number, :, tubelet::tubelet]))
         rows.append((f'{number}: generated', generated[number, :, ::tubelet]))
-    tile_rows(rows).save(path)
-    return Path(path)
+    return tile_rows(rows)

@@ -1,60 +1,20 @@
 """HealthHook: throughput, data share, EMA distance, features, skipped steps."""
 
-import copy
 import math
 
 import pytest
 import torch
 from mmengine.hooks import Hook
+from noise_training import ONE_STAGE, train_tiny
 from processes import run
-from tiny import CONFIG, FRAMES, SIZE, samples
 from torch import nn
-from torch.utils.data import Dataset
 from toy_training import STAGES, read_records, train
 
 from nextvid_mm.engine.hooks import HealthHook
 from nextvid_mm.engine.hooks.health import relative_distance
 from nextvid_mm.evaluation.representation import effective_rank, feature_std
-from nextvid_mm.registry import DATASETS
 
 FEATURES = ('feature_std', 'feature_rank', 'reference_std', 'reference_rank')
-ONE_STAGE = [
-    dict(name='all', steps=2, lr=(1e-2, 1e-2), tau_samples=1, num_frames=FRAMES, batch_size=6,
-         micro_batch_size=3, ema_momentum=0.5),
-]  # fmt: skip
-
-
-@DATASETS.register_module(force=True)
-class NoiseClips(Dataset):
-    """Clips of noise with masks, as the pipelines end, made from the request's seed."""
-
-    names, weights, lengths = ('noise',), (1.0,), (97,)
-
-    def __len__(self):
-        return 97
-
-    def __getitem__(self, request):
-        generator = torch.Generator().manual_seed(request.seed)
-        shape = (1, 3, request.num_frames, SIZE, SIZE)
-        clip = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-        with torch.random.fork_rng():
-            torch.manual_seed(request.seed)
-            return dict(inputs=clip, data_samples=samples(1)[0])
-
-
-def train_tiny(work_dir, *hooks, stages=ONE_STAGE, **changes):
-    """Train a NextVid with stochastic depth, whose draws a careless measurement would move."""
-    model = copy.deepcopy(CONFIG)
-    model['backbone']['drop_path_rate'] = 0.5
-    model['data_preprocessor'] = dict(
-        type='mmaction.ActionDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3,
-        format_shape='NCTHW',
-    )  # fmt: skip
-    settings = {
-        'model': dict(_delete_=True, **model),
-        'train_dataloader.dataset.type': 'NoiseClips',
-    }
-    return train(work_dir, *hooks, stages=stages, **settings, **changes)
 
 
 class Keep(Hook):
