@@ -9,6 +9,7 @@ from .init import init_transformer
 from .patch_embed import TubeletEmbed, patchify, unpatchify
 from .precision import check_dtype, fast_dtype, resolve_dtype
 from .rope import Rope3D, RopeTable, apply_rope, join_tables
+from .state_check import check_state
 
 __all__ = [
     'AdaLN',
@@ -27,6 +28,7 @@ __all__ = [
     'TubeletEmbed',
     'apply_rope',
     'check_dtype',
+    'check_state',
     'fast_dtype',
     'gather_patches',
     'init_transformer',

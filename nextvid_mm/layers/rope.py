@@ -41,9 +41,17 @@ class Rope3D(nn.Module):
         tiled_frequencies: reproduce the rotation of the released V-JEPA 2 weights, whose code
             repeats the frequencies over the wrong axis, so that the two channels of a pair turn by
             different angles. Only for loading those weights.
+        span: stretch rows and columns so that the last of a grid is at position ``span - 1``
+            whatever the image size, as V-JEPA 2.1 does; None counts patches.
     """
 
-    def __init__(self, head_dim: int, base: float = 10000.0, tiled_frequencies: bool = False):
+    def __init__(
+        self,
+        head_dim: int,
+        base: float = 10000.0,
+        tiled_frequencies: bool = False,
+        span: int | None = None,
+    ):
         super().__init__()
         if head_dim % 2 or head_dim < 6:
             raise ValueError(
@@ -51,6 +59,7 @@ class Rope3D(nn.Module):
                 f'found {head_dim}'
             )
         self.head_dim = head_dim
+        self.span = span
         self.pairs_per_axis = (head_dim // 3) // 2
         exponent = torch.arange(self.pairs_per_axis, dtype=torch.float64) / self.pairs_per_axis
         frequency = base**-exponent
@@ -76,16 +85,23 @@ class Rope3D(nn.Module):
         times = torch.arange(first_frame, first_frame + grid.frames, device=device)
         B, N = patches.shape
         shape = (B, grid.frames, N)
+        rows, columns = patches // grid.width, patches % grid.width
+        if self.span is not None:
+            rows = rows * self._stretch(grid.height)
+            columns = columns * self._stretch(grid.width)
         positions = (
             times[None, :, None].expand(shape),
-            (patches // grid.width)[:, None].expand(shape),
-            (patches % grid.width)[:, None].expand(shape),
+            rows[:, None].expand(shape),
+            columns[:, None].expand(shape),
         )
         position = torch.stack(positions, dim=-1).reshape(B, 1, grid.frames * N, 3, 1)
         return RopeTable(*self._rotate_by(position))
 
+    def _stretch(self, length: int) -> float:
+        return ((self.span or length) - 1) / max(length - 1, 1)
+
     def _rotate_by(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine ``(B, 1, L, D)`` of integer positions ``(B, 1, L, 3, 1)``."""
+        """Cosine and sine ``(B, 1, L, D)`` of positions ``(B, 1, L, 3, 1)``."""
         idle = self.head_dim // 2 - 3 * self.pairs_per_axis
         angles = []
         for half in self.frequency:

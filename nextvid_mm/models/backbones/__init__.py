@@ -1,5 +1,7 @@
-"""Encoders."""
+"""Encoders: this project's, and those of others for comparison."""
 
 from .causal_vit import CausalViT
+from .joint_vit import JointViT
+from .per_frame_vit import PerFrameViT
 
-__all__ = ['CausalViT']
+__all__ = ['CausalViT', 'JointViT', 'PerFrameViT']
