@@ -46,8 +46,8 @@ class Converted:
 
     def build(self) -> BaseModule:
         """The encoder itself, in evaluation mode."""
-        self.check()
         encoder = MODELS.build(dict(self.backbone))
+        check_state(self.state, encoder.state_dict(), self.source)
         encoder.load_state_dict(self.state)
         return encoder.eval()
 
@@ -69,7 +69,7 @@ class Converted:
 def split_off(
     state: Mapping[str, Tensor], unwanted: tuple[str, ...]
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Part a state dict into what an encoder needs and the names under the prefixes ``unwanted``."""
+    """Part a state dict into what an encoder needs and the names under ``unwanted`` prefixes."""
     kept = {name: value for name, value in state.items() if not name.startswith(unwanted)}
     return kept, tuple(name for name in state if name not in kept)
 

@@ -27,7 +27,7 @@ def from_timm(path: str | Path, model: str | None) -> Converted:
     """
     if model is None:
         raise ValueError(
-            '--from timm needs --model, timm\'s name of the weights, such as '
+            "--from timm needs --model, timm's name of the weights, such as "
             'vit_base_patch16_clip_224.openai'
         )
     if not timm.is_model(model):

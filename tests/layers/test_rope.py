@@ -109,7 +109,6 @@ def test_a_head_too_small_or_odd_is_refused(head_dim):
         Rope3D(head_dim)
 
 
-<<<<<<< HEAD
 def test_joined_tables_are_those_of_tokens_side_by_side():
     rope = Rope3D(12)
     first, second = torch.tensor([[3, 1], [0, 7]]), torch.tensor([[4], [6]])
@@ -118,11 +117,11 @@ def test_joined_tables_are_those_of_tokens_side_by_side():
     shared = join_tables(rope(GRID, first), rope(GRID), GRID.frames)
     everything = torch.arange(15).expand(2, -1)
     torch.testing.assert_close(shared, rope(GRID, torch.cat([first, everything], dim=1)))
-=======
+
+
 def test_a_span_stretches_rows_and_columns_but_not_time():
     wide, narrow = Rope3D(24, span=5), Rope3D(24)
     fine = wide(TokenGrid(3, 9, 9)).cos.view(3, 9, 9, 24)
     coarse = narrow(TokenGrid(3, 5, 5)).cos.view(3, 5, 5, 24)
     torch.testing.assert_close(fine[:, ::2, ::2], coarse)
     assert not torch.allclose(fine, narrow(TokenGrid(3, 9, 9)).cos.view(3, 9, 9, 24))
->>>>>>> 10c5898 (Load published VideoMAE, V-JEPA and timm encoders, checked against written-out references)

@@ -89,9 +89,7 @@ def run_blocks(state, x, heads, rotate=lambda q: q):
             y = y + torch.cat([q_bias, 0 * q_bias, v_bias])
         else:
             y = y + state[block + 'attn.qkv.bias']
-        q, k, v = (
-            part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in y.chunk(3, dim=-1)
-        )
+        q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in y.chunk(3, dim=-1))
         q, k = rotate(q), rotate(k)
         weights = softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5, dim=-1)
         y = (weights @ v).transpose(1, 2).flatten(2)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
+from nextvid_mm.layers import check_state
 from nextvid_mm.registry import MODELS
 
 # Where the encoders lie in our checkpoints, by the value of ``encoder_weights``.
 PREFIXES = {'reference': 'reference.encoder.', 'encoder': 'backbone.'}
+# Under which the metadata of an exported ``.safetensors`` file describe the encoder, as JSON.
+EXPORT_KEY = 'nextvid_mm'
 # Keys of an encoder's config that change neither its weights nor what they compute in evaluation.
 FREE_KEYS = ('drop_path_rate', 'with_cp', 'output', 'init_cfg', 'img_size')
 
@@ -64,7 +69,8 @@ def load_encoder(
     stored = stored_backbone(checkpoint)
     if stored is not None:
         check_same_backbone(config, stored, path)
-    _load_strictly(backbone, state, path)
+    check_state(state, backbone.state_dict(), f'the encoder in {path} is not model.backbone')
+    backbone.load_state_dict(state)
     return EncoderOrigin(
         path=str(path),
         weights=weights,
@@ -77,6 +83,9 @@ def load_encoder(
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint on the CPU, without running code from it.
 
+    Args:
+        path: a checkpoint of ours, or an encoder exported to ``.safetensors``.
+
     Raises:
         FileNotFoundError: if the file is missing.
     """
@@ -85,8 +94,20 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f'model.encoder={str(path)!r}: no such checkpoint; give the path of a file or None for '
             'an untrained encoder'
         )
+    if Path(path).suffix == '.safetensors':
+        return _read_exported(path)
     checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
     return checkpoint if 'state_dict' in checkpoint else dict(state_dict=checkpoint)
+
+
+def _read_exported(path: str | Path) -> dict[str, Any]:
+    """An exported encoder in the form of a checkpoint; see ``tools/convert_checkpoint.py``."""
+    with safe_open(path, framework='pt') as file:
+        description = json.loads((file.metadata() or {}).get(EXPORT_KEY, '{}'))
+        state = {f'backbone.{name}': file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if 'backbone' in description:
+        state['_extra_state'] = dict(backbone=description['backbone'])
+    return dict(state_dict=state, meta=dict(iter=description.get('step')))
 
 
 def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str, Tensor]:
@@ -120,7 +141,7 @@ def stored_backbone(checkpoint: dict) -> dict | None:
     if isinstance(origin, dict) and 'backbone' in origin:
         return origin['backbone']
     text = checkpoint.get('meta', {}).get('cfg')
-    model = _read_assignment(text, 'model') if isinstance(text, str) else None
+    model = read_assignment(text, 'model') if isinstance(text, str) else None
     return model.get('backbone') if isinstance(model, dict) else None
 
 
@@ -169,20 +190,7 @@ def plain_config(value: Any) -> Any:
     return [plain_config(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def _load_strictly(backbone: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
-    own = backbone.state_dict()
-    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if wrong or missing or unknown:
-        raise ValueError(
-            f'the encoder in {path} does not fit model.backbone: missing {missing[:5]}, unknown '
-            f'{unknown[:5]}, of other shape {wrong[:5]} ({len(missing)}, {len(unknown)} and '
-            f'{len(wrong)} in all)'
-        )
-    backbone.load_state_dict(state)
-
-
-def _read_assignment(text: str, name: str) -> Any:
+def read_assignment(text: str, name: str) -> Any:
     """Value of ``name = ...`` in a config's text, without running the text; None if absent."""
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == name:

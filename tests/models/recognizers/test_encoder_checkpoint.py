@@ -1,7 +1,13 @@
+import json
+
 import pytest
 import torch
 from probing import build_probe
+from safetensors.torch import save_file
 from tiny import CONFIG, build, clips
+
+from nextvid_mm.models.recognizers.encoder_checkpoint import EXPORT_KEY
+from nextvid_mm.registry import MODELS
 
 
 @pytest.fixture
@@ -45,3 +51,24 @@ def test_a_file_without_encoder_says_what_it_holds(tmp_path):
 def test_a_missing_file_is_named():
     with pytest.raises(FileNotFoundError, match='absent.pth'):
         build_probe(encoder='absent.pth')
+
+
+def test_an_exported_encoder_is_read_like_a_checkpoint(tmp_path):
+    encoder = MODELS.build(dict(CONFIG['backbone']))
+    encoder.init_weights()
+    path = str(tmp_path / 'encoder.safetensors')
+    metadata = {EXPORT_KEY: json.dumps(dict(backbone=CONFIG['backbone'], step=7))}
+    save_file(encoder.state_dict(), path, metadata=metadata)
+    probe = build_probe(encoder=path, backbone=None, encoder_weights='encoder')
+    video = clips()
+    torch.testing.assert_close(probe.encode(video), encoder.encode(video).flatten(1, 2))
+    assert probe.origin.step == 7
+
+
+def test_weights_of_another_size_are_named_with_both_shapes(tmp_path):
+    path = str(tmp_path / 'small.pth')
+    state = {f'backbone.{k}': v for k, v in MODELS.build(CONFIG['backbone']).state_dict().items()}
+    state['backbone.norm.weight'] = torch.ones(5)
+    torch.save(dict(state_dict=state), path)
+    with pytest.raises(ValueError, match=r'norm.weight: \(5,\) in the file, \(24,\) expected'):
+        build_probe(encoder=path, encoder_weights='encoder')
