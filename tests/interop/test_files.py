@@ -39,12 +39,17 @@ def test_a_missing_file_is_named(tmp_path):
         read_file(tmp_path / 'absent.pth')
 
 
+def _fail_in_the_middle(path):
+    with replace_when_complete(path) as temporary:
+        temporary.write_text('half of the sec')
+        raise RuntimeError('in the middle')
+
+
 def test_a_file_is_complete_or_as_it_was(tmp_path):
     path = tmp_path / 'folder' / 'file.txt'
     with replace_when_complete(path) as temporary:
         temporary.write_text('first')
-    with pytest.raises(RuntimeError), replace_when_complete(path) as temporary:
-        temporary.write_text('half of the sec')
-        raise RuntimeError
+    with pytest.raises(RuntimeError, match='in the middle'):
+        _fail_in_the_middle(path)
     assert path.read_text() == 'first'
     assert [p.name for p in path.parent.iterdir()] == ['file.txt']
