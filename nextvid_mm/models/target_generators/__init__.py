@@ -4,6 +4,16 @@ from .base import TargetGenerator
 from .ema_reference import EMAReference
 from .image_vae import DiffusersVAETarget
 from .pixel import PixelTarget
+from .siglip import SigLIP2Target
 from .vavae import VAVAETarget
+from .video_vae import VideoVAETarget
 
-__all__ = ['DiffusersVAETarget', 'EMAReference', 'PixelTarget', 'TargetGenerator', 'VAVAETarget']
+__all__ = [
+    'DiffusersVAETarget',
+    'EMAReference',
+    'PixelTarget',
+    'SigLIP2Target',
+    'TargetGenerator',
+    'VAVAETarget',
+    'VideoVAETarget',
+]
