@@ -1,6 +1,7 @@
 """Producers of training targets: generation targets and the reference encoder."""
 
 from .base import TargetGenerator
+from .cached import CachedLatentTarget
 from .ema_reference import EMAReference
 from .image_vae import DiffusersVAETarget
 from .pixel import PixelTarget
@@ -9,6 +10,7 @@ from .vavae import VAVAETarget
 from .video_vae import VideoVAETarget
 
 __all__ = [
+    'CachedLatentTarget',
     'DiffusersVAETarget',
     'EMAReference',
     'PixelTarget',

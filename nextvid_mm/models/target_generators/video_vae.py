@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import diffusers
+import numpy as np
 import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
@@ -189,11 +190,11 @@ def _own_statistics(config: Any, channels: int) -> tuple[float | list[float], fl
     if config.get('latents_mean') is None:
         return 0.0, 1.0 / config.get('scaling_factor', 1.0)
     mean, std = (
-        torch.tensor(config[name], dtype=torch.float64).view(channels, -1)
+        np.reshape(config[name], (channels, -1)).astype(np.float64)
         for name in ('latents_mean', 'latents_std')
     )
     if mean.shape[1] > 1:
         mean, std = mean[:, 1:], std[:, 1:]
     pooled = mean.mean(1)
     variance = (std**2 + (mean - pooled[:, None]) ** 2).mean(1)
-    return pooled.tolist(), variance.sqrt().tolist()
+    return pooled.tolist(), np.sqrt(variance).tolist()
