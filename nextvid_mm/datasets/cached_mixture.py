@@ -30,7 +30,7 @@ FIXED = (
 # What may follow a flip: nothing that looks at columns.
 AFTER_FLIP = ('FormatShape', 'RepeatFrames')
 # The mixture's own transforms: none of them changes a pixel.
-COMMON = ('FormatShape', 'FrameIsolatedMasking', 'PackActionInputs')
+COMMON = ('FormatShape', 'FrameIsolatedMasking', 'PackActionInputs', 'TubeMasking')
 # Keys that change how fast a file is read, not what is read.
 _SPEED_KEYS = ('cache_dir', 'max_clip_megabytes', 'num_threads')
 

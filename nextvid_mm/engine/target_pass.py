@@ -21,13 +21,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from nextvid_mm.datasets import collate_clips
-from nextvid_mm.datasets.cached_mixture import COMMON
 from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE
 
 # Masks are drawn anew in training: here they would only cost time.
-_NOT_NEEDED = 'FrameIsolatedMasking'
+_NOT_NEEDED = ('FrameIsolatedMasking', 'TubeMasking')
 
 
 class Batch(NamedTuple):
@@ -119,7 +118,7 @@ def _without_masks(dataset: Any, keep_flips: bool) -> Any:
     """A mixture's config with only what targets depend on."""
     dataset = copy.deepcopy(dataset)
     steps = dataset.get('pipeline') or []
-    dataset['pipeline'] = [s for s in steps if _kind(s) in COMMON and _kind(s) != _NOT_NEEDED]
+    dataset['pipeline'] = [step for step in steps if _kind(step) not in _NOT_NEEDED]
     if not keep_flips:
         for source in dataset['sources']:
             inner = source['dataset']

@@ -1,5 +1,8 @@
 """A pretraining config over tiny clips whose pipelines give fixed clips."""
 
+import av
+import cv2
+import numpy as np
 from mmengine.config import Config
 from tiny import CONFIG, PATCH, SIZE
 
@@ -64,3 +67,25 @@ def fixed_config(clips, images, flip=True, workers=0):
             train_cfg=dict(type='StageTrainLoop', stages=[stage]),
         )
     )
+
+
+def write_media(folder, videos=5, images=3):
+    """Textured clips of 16 frames at 8 fps in ``clips``, pictures in ``images``."""
+    drawn = np.random.default_rng(0)
+    (folder / 'clips').mkdir()
+    (folder / 'images').mkdir()
+    for number in range(videos):
+        texture = drawn.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        picture = cv2.resize(texture, (64, 32), interpolation=cv2.INTER_LINEAR)
+        with av.open(str(folder / 'clips' / f'{number}.mp4'), 'w') as container:
+            stream = container.add_stream('libx264', rate=8)
+            stream.width = stream.height = 32
+            stream.pix_fmt = 'yuv420p'
+            for k in range(16):
+                part = np.ascontiguousarray(picture[:, k : k + 32])
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(part, format='rgb24')))
+            container.mux(stream.encode())
+    for number in range(images):
+        texture = drawn.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / 'images' / f'{number}.png'), cv2.resize(texture, (40, 32)))
+    return folder
