@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.config import Config, DictAction
 
 import nextvid_mm  # noqa: F401  (makes the components known)
+from nextvid_mm.engine.cli import errors_in_one_line
 from nextvid_mm.engine.latent_caching import DTYPES, cache_latents
 
 EPILOG = """\
@@ -45,7 +46,7 @@ def main() -> None:
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='as in train.py'
     )
     args = parser.parse_args()
-    try:
+    with errors_in_one_line('cache_latents'):
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         report = cache_latents(
@@ -57,8 +58,6 @@ def main() -> None:
             args.shard_size,
             args.device,
         )
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        sys.exit(f'cache_latents: error: {error}')
     print(
         f'{args.out}: {report.written} entries written, {report.kept} were there; '
         f'{len(report.unreadable)} files could not be read'

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.config import Config, DictAction
 
 import nextvid_mm  # noqa: F401  (makes the components known)
+from nextvid_mm.engine.cli import errors_in_one_line
 from nextvid_mm.engine.latent_statistics import compute_statistics
 from nextvid_mm.models.target_generators.statistics import check_suffix, write_statistics
 
@@ -38,14 +39,12 @@ def main() -> None:
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='as in train.py'
     )
     args = parser.parse_args()
-    try:
+    with errors_in_one_line('compute_latent_stats'):
         check_suffix(args.out)
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
         mean, std = compute_statistics(cfg, args.clips, args.batch_size, args.seed, args.device)
         write_statistics(args.out, mean, std)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        sys.exit(f'compute_latent_stats: error: {error}')
     print(
         f'{args.out}: {len(mean)} channels over {args.clips} clips; mean {mean.min():.3f} to '
         f'{mean.max():.3f}, std {std.min():.3f} to {std.max():.3f}'
