@@ -16,10 +16,10 @@ from nextvid_mm.registry import SCOPE
 from nextvid_mm.visualization.generation import Sampling, generate_files
 
 EPILOG = """\
-Without --rollout, patches are hidden as in training and every frame's are generated from the visible
-patches of *earlier* frames: original, masked and generated side by side. With --rollout N, the model
-continues the seed (a video's beginning, or an image) by N video frames, each tubelet from all frames
-before it, generated ones included. Past frames are never encoded twice.
+Without --rollout, patches are hidden as in training and those of every frame are generated from
+the visible patches of *earlier* frames: original, masked and generated side by side. With
+--rollout N, the model continues the seed (a video's beginning, or an image) by N video frames, each
+tubelet from all frames before it, generated ones included. Past frames are never encoded twice.
 
 Written for either: a PNG sheet (one picture per tubelet), a GIF and an MP4.
 
@@ -27,7 +27,7 @@ CKPT is a checkpoint of a pretraining run; its configuration is read from the fi
 encoder has no decoder and cannot generate.
 
 examples:
-  python tools/generate.py work_dirs/demo/seed_0/iter_720.pth data/demo/videos_val/00000_move_left.mp4
+  python tools/generate.py work_dirs/demo/seed_0/iter_720.pth my_clip.mp4
   python tools/generate.py CKPT seed.png --rollout 16 --samples 6
   python tools/generate.py CKPT clip.mp4 --rollout 32 --steps 10 --solver heun --seed 3
 """
@@ -49,7 +49,9 @@ def parse_args() -> argparse.Namespace:
     add('--frames', type=int, help='video frames of the seed (default: 16, or all of a clip)')
     add('--fps', type=float, help='frames taken per second of video (default: as in training)')
     add('--start', type=float, default=0.0, help='seconds of video to skip')
-    add('--window', type=int, help='tubelets a roll-out remembers (default: as long as in training)')
+    add(
+        '--window', type=int, help='tubelets a roll-out remembers (default: as long as in training)'
+    )
     add('--out', type=Path, help='folder to write to (default: generated/ beside CKPT)')
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args()

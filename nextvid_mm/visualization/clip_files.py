@@ -110,7 +110,7 @@ def read_frames(
                 yield nearer.to_ndarray(format='rgb24')
                 count += 1
             before = (time, frame)
-        if fps is not None and before is not None and count / fps <= before[0] + period / 2:
+        if fps is not None and before is not None and count / fps < before[0] + period / 2 - 1e-6:
             yield before[1].to_ndarray(format='rgb24')
 
 

@@ -20,7 +20,6 @@ from nextvid_mm.models.algorithms import BatchMask, Generator, roll_out
 from .clip_files import Seed, movie, read_seed, write_movie
 from .sheets import hide_patches, tile_rows
 
-DEFAULT_FPS = 4.0  # the paper's
 DEFAULT_FRAMES = 16
 
 
@@ -228,8 +227,8 @@ def generate_files(
         ValueError: if a number is out of range or the seed too short.
     """
     backbone = generator.model.backbone
-    tubelet, rate = backbone.tubelet_size, fps or generator.fps or DEFAULT_FPS
-    checked = dict(rollout=rollout, frames=num_frames, samples=sampling.samples, fps=rate)
+    tubelet, rate = backbone.tubelet_size, generator.fps if fps is None else fps
+    checked = dict(rollout=rollout, frames=num_frames, samples=sampling.samples, fps=fps)
     for name, value in checked.items():
         if value is not None and value <= 0:
             raise ValueError(f'{name}={value} must be larger than 0')

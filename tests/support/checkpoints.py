@@ -31,7 +31,9 @@ TRAINING = dict(
 
 def save_pretrained(path, drop=(), config=True, **changes):
     """Write a tiny NextVid; ``drop`` lists prefixes of weights to leave out, ``changes`` slots."""
-    model = wake(build(data_preprocessor=PREPROCESSOR, **changes))
+    model = build(data_preprocessor=PREPROCESSOR, **changes)
+    for part in (model.backbone, model.neck, model.head, model.reference):
+        wake(part)  # not the targets, whose weights are published ones
     slots = dict(copy.deepcopy(CONFIG), data_preprocessor=PREPROCESSOR) | changes
     text = ''.join(f'{key} = {value!r}\n' for key, value in (dict(model=slots) | TRAINING).items())
     state = {k: v for k, v in model.state_dict().items() if not k.startswith(tuple(drop))}

@@ -1,7 +1,7 @@
 """Algorithms: what is wired to what, and the losses that follow."""
 
 from .base import ClipPretraining
-from .checkpoint import Generator, find_component, load_generator
+from .checkpoint import Generator, find_component, load_generator, training_fps
 from .masked_video import MaskedVideoRegression
 from .masks import BatchMask, collate_masks
 from .next_frame import NextFrameRegression
@@ -19,4 +19,5 @@ __all__ = [
     'find_component',
     'load_generator',
     'roll_out',
+    'training_fps',
 ]

@@ -16,8 +16,9 @@ from nextvid_mm.registry import MODELS, SCOPE
 
 from .nextvid import NextVid
 
-DECODER = 'head.decoder.'
+DECODER = 'head.'
 TARGETS = 'target_generator.'
+DEFAULT_FPS = 4.0  # the paper's
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Generator:
         path: the checkpoint.
         step: optimiser steps of pretraining, None if the file does not say.
         num_frames: video frames of the longest training clips, None if the file does not say.
-        fps: frames per second of training clips, likewise.
+        fps: frames per second of training clips, the paper's 4 if the file does not say.
         masking: config of the training's ``FrameIsolatedMasking``, likewise.
     """
 
@@ -37,7 +38,7 @@ class Generator:
     path: Path
     step: int | None
     num_frames: int | None
-    fps: float | None
+    fps: float
     masking: dict | None
 
 
@@ -60,27 +61,38 @@ def load_generator(path: str | Path, device: str | torch.device = 'cpu') -> Gene
         raise FileNotFoundError(f'{path}: no such checkpoint')
     try:
         checkpoint = read_checkpoint(path)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(f'{path} cannot be read as a checkpoint: {error}') from error
     _check_decoder(checkpoint, path)
     config = stored_config(checkpoint, 'model')
     if config is None:
         raise ValueError(f'{path} does not record the configuration of its model (meta.cfg)')
+    kind = str(config.get('type')).rpartition('.')[2]
+    if kind != NextVid.__name__:
+        raise ValueError(f'{path} holds a {kind}; only {NextVid.__name__} generates next frames')
     model = MODELS.build(dict(config, compile=False, _scope_=SCOPE))
     _load_strictly(model, checkpoint['state_dict'], path)
     model = model.to(device).eval()
     _check_pixels(model)
     stages = (stored_config(checkpoint, 'train_cfg') or {}).get('stages') or []
     data = stored_config(checkpoint, 'train_dataloader')
-    sampling = find_component(data, 'SampleClipByTime') or {}
     return Generator(
         model=model,
         path=path,
         step=checkpoint.get('meta', {}).get('iter'),
         num_frames=max((stage['num_frames'] for stage in stages), default=None),
-        fps=sampling.get('fps'),
+        fps=_fps(data),
         masking=find_component(data, 'FrameIsolatedMasking'),
     )
+
+
+def training_fps(path: str | Path) -> float:
+    """Frames per second of a checkpoint's training clips, the paper's 4 if it does not say."""
+    return _fps(stored_config(read_checkpoint(path), 'train_dataloader'))
+
+
+def _fps(data: Any) -> float:
+    return (find_component(data, 'SampleClipByTime') or {}).get('fps') or DEFAULT_FPS
 
 
 def find_component(config: Any, name: str) -> dict | None:
@@ -101,7 +113,7 @@ def _check_decoder(checkpoint: dict, path: Path) -> None:
     if not any(name.startswith(DECODER) for name in names):
         parts = sorted({name.split('.')[0] for name in names})
         raise ValueError(
-            f'{path} holds no decoder ({DECODER}*), its parts are {parts[:8]}: an exported encoder '
+            f'{path} holds no decoder ({DECODER}*), its parts are {parts[:8]}: an encoder alone '
             'cannot generate; give the pretraining checkpoint (iter_*.pth of its work directory)'
         )
 
