@@ -103,15 +103,15 @@ def read_frames(
             time -= begin + start
             if fps is None:
                 if time >= 0:
-                    yield frame.to_ndarray(format='rgb24')
+                    yield _rgb(frame)
                 continue
             while before is not None and count / fps <= time:
                 nearer = before[1] if count / fps - before[0] < time - count / fps else frame
-                yield nearer.to_ndarray(format='rgb24')
+                yield _rgb(nearer)
                 count += 1
             before = (time, frame)
         if fps is not None and before is not None and count / fps < before[0] + period / 2 - 1e-6:
-            yield before[1].to_ndarray(format='rgb24')
+            yield _rgb(before[1])
 
 
 def read_camera(number: int) -> Iterator[NDArray[np.uint8]]:
@@ -136,9 +136,13 @@ def read_camera(number: int) -> Iterator[NDArray[np.uint8]]:
             good, picture = camera.read()
             if not good:
                 return
-            yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     finally:
         camera.release()
+
+
+def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.asarray(frame.to_ndarray(format='rgb24'), dtype=np.uint8)
 
 
 def fit(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -165,7 +165,7 @@ def run_stream(
     with Live(status.render(window), console=console, refresh_per_second=8) as live:
         for picture in pictures:
             start = time.perf_counter()
-            frame = torch.from_numpy(fit(picture, encoder.img_size)).permute(2, 0, 1)
+            frame = torch.tensor(fit(picture, encoder.img_size)).permute(2, 0, 1)
             tokens = stream.push(as_input(frame[None, :, None]))
             status.frames += 1
             if tokens.shape[1]:

@@ -1,6 +1,7 @@
 """The live view over a short video, with labels from brightness."""
 
 import io
+import itertools
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ from checkpoints import save_pretrained
 from rich.console import Console
 
 from nextvid_mm.datasets.demo.video import encode_h264
+from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.models.streaming import StreamingEncoder
 from nextvid_mm.visualization.clip_files import read_frames
 from nextvid_mm.visualization.live import LabelBank, as_input, at_most, build_bank, run_stream
@@ -68,16 +70,18 @@ def test_the_view_shows_speed_latency_memory_and_the_right_label(stream, folder)
 
 def test_a_stream_without_a_bank_and_with_a_limit(stream):
     console = Console(file=io.StringIO(), width=120)
-    endless = iter(lambda: np.zeros((16, 16, 3), np.uint8), None)
+    endless = itertools.repeat(np.zeros((16, 16, 3), np.uint8))
     status = run_stream(stream, endless, console=console, limit=5)
     assert (status.frames, stream.seen, status.label) == (5, 2, None)
 
 
 def test_votes_are_shares():
     bank = LabelBank(torch.eye(3), torch.tensor([0, 0, 1]), ['a', 'b'], 1)
-    name, share = bank.vote(torch.tensor([0.0, 0.0, 5.0]))
+    name, share = bank.vote(torch.tensor([0.4, 0.4, 0.5]))
+    votes = knn_votes(bank.features, bank.labels, torch.tensor([[0.4, 0.4, 0.5]]))[0]
     assert name == 'b'
-    assert 0.9 < share < 1
+    assert share == pytest.approx(float(votes[1] / votes.sum()))
+    assert 0.5 < share < 1
 
 
 def test_a_camera_is_thinned_out():
