@@ -22,6 +22,7 @@ FLOORS = {
     'visualization': 3,
     'interop': 3,
     'report': 4,
+    'benchmark': 4,
     'demo': 5,
 }
 MAX_LINES = 350

@@ -8,6 +8,7 @@ from .grid import TokenGrid, gather_patches
 from .init import init_transformer
 from .patch_embed import TubeletEmbed, patchify, unpatchify
 from .precision import check_dtype, fast_dtype, resolve_dtype
+from .recompute import LeanMlp, set_recompute
 from .rope import Rope3D, RopeTable, apply_rope, join_tables
 from .state_check import check_state
 
@@ -21,6 +22,7 @@ __all__ = [
     'DiTBlock',
     'FrameAttention',
     'FrameCache',
+    'LeanMlp',
     'Rope3D',
     'RopeTable',
     'TimestepEmbed',
@@ -38,5 +40,6 @@ __all__ = [
     'prefix_attention',
     'resolve_dtype',
     'sdpa',
+    'set_recompute',
     'unpatchify',
 ]

@@ -5,11 +5,12 @@ Shape legend: B batch, T frames, N tokens per frame, C channels.
 
 from __future__ import annotations
 
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from .adaln import AdaLN, modulate
 from .attention import Attend, ContextAttention, FrameAttention
+from .recompute import LeanMlp
 from .rope import RopeTable
 
 
@@ -28,7 +29,7 @@ class CausalBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = FrameAttention(dim, num_heads, causal=True)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio + 0.5))
+        self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor, rope: RopeTable, attend: Attend | None = None) -> Tensor:
@@ -53,7 +54,7 @@ class ContextBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = ContextAttention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio + 0.5))
+        self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
 
     def forward(
         self,
@@ -85,7 +86,7 @@ class DiTBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.attn = FrameAttention(dim, num_heads, causal=False)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio + 0.5))
+        self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
         self.modulation = AdaLN(dim, 6)
 
     def forward(self, x: Tensor, condition: Tensor, rope: RopeTable) -> Tensor:
@@ -115,7 +116,7 @@ class CrossDiTBlock(nn.Module):
         )
         self.attn = FrameAttention(dim, num_heads, causal=False)
         self.cross = ContextAttention(dim, num_heads)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio + 0.5))
+        self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
         self.modulation = AdaLN(dim, 9)
 
     def forward(self, x: Tensor, condition: Tensor, rope: RopeTable, tokens: Tensor) -> Tensor:

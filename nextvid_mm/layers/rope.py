@@ -127,7 +127,7 @@ def split_rotated(packed: Tensor, table: RopeTable, rotated: int) -> tuple[Tenso
     Args:
         packed: ``(B, T * N, parts, heads, D)``, e.g. queries, keys and values.
         table: of the T * N tokens.
-        rotated: how many of the parts turn; the others are handed on as they are.
+        rotated: how many of the parts turn; the others are copied.
 
     Returns:
         ``parts`` tensors ``(B, heads, T * N, D)``.
@@ -144,10 +144,9 @@ class _SplitRotated(torch.autograd.Function):
     @staticmethod
     def forward(packed: Tensor, cos: Tensor, sin: Tensor, rotated: int) -> tuple[Tensor, ...]:
         turned = torch.addcmul(packed[:, :, :rotated] * cos, _swap(packed[:, :, :rotated]), sin)
-        return tuple(
-            (turned if part < rotated else packed)[:, :, part].transpose(1, 2)
-            for part in range(packed.shape[2])
-        )
+        # Copied, not viewed: a view would keep the whole of `packed` until the backward pass.
+        rest = packed[:, :, rotated:].clone()
+        return tuple(part.transpose(1, 2) for x in (turned, rest) for part in x.unbind(2))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
@@ -158,15 +157,13 @@ class _SplitRotated(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         cos, sin = ctx.saved_tensors
-        cos, back = cos[:, :, 0], _swap(sin)[:, :, 0]  # the transposed rotation
         B, heads, length, D = grads[0].shape
         packed = grads[0].new_empty(B, length, len(grads), heads, D)
         for part, grad in enumerate(grads):
-            grad, out = grad.transpose(1, 2), packed[:, :, part]
-            if part < ctx.rotated:
-                torch.mul(grad, cos, out=out).addcmul_(_swap(grad), back)
-            else:
-                out.copy_(grad)
+            packed[:, :, part].copy_(grad.transpose(1, 2))
+        turned = packed[:, :, : ctx.rotated]
+        swapped = _swap(turned)
+        turned.mul_(cos).addcmul_(swapped, _swap(sin))  # the transposed rotation
         return packed, None, None, None
 
 

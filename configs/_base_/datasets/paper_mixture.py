@@ -24,7 +24,8 @@ pack = [
     ),
 ]
 video_pipeline = [
-    dict(type='mmaction.DecordInit', num_threads=1),
+    # backend: decord, pyav or torchcodec; tools/benchmark.py loader compares them.
+    dict(type='CachedDecordInit', backend='decord', num_threads=1),
     dict(type='SampleClipByTime', fps=fps),
     dict(type='mmaction.DecordDecode'),
     *augment,

@@ -8,12 +8,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import decord
 import numpy as np
 from mmaction.datasets.transforms import DecordInit
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 
+from nextvid_mm.datasets.transforms.video_readers import BACKENDS, Frames, usable_backend
 from nextvid_mm.registry import TRANSFORMS
 
 # Decoded frames fill disks quickly; leave some room for everything else.
@@ -41,6 +41,9 @@ class CachedDecordInit(DecordInit):
         max_clip_megabytes: Videos that decode to more are not cached.
         io_backend: As in MMAction2; the cache is for ``'disk'`` only.
         num_threads: Threads of a decoder. 1 is fastest when several workers share the cores.
+        backend: What decodes: ``decord``; ``pyav``, which seeks to the key frame before a clip
+            instead of scanning the file; or ``torchcodec``, which does too, and falls back to
+            decord where FFmpeg's libraries are missing.
         kwargs: Arguments of the I/O backend.
 
     Raises:
@@ -53,33 +56,38 @@ class CachedDecordInit(DecordInit):
         max_clip_megabytes: float = 4.0,
         io_backend: str = 'disk',
         num_threads: int = 1,
+        backend: str = 'decord',
         **kwargs: Any,
     ) -> None:
         super().__init__(io_backend, num_threads, **kwargs)
-        if cache_dir is not None and io_backend != 'disk':
+        if io_backend != 'disk' and (cache_dir is not None or backend != 'decord'):
             raise ValueError(
-                f"CachedDecordInit: cache_dir needs io_backend='disk', found {io_backend!r}"
+                f"CachedDecordInit: cache_dir and backend={backend!r} need io_backend='disk', "
+                f'found {io_backend!r}'
             )
+        self.backend = usable_backend(backend)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.max_clip_bytes = int(max_clip_megabytes * 2**20)
 
-    def _get_video_reader(self, filename: str) -> 'decord.VideoReader | FrameReader':
+    def _get_video_reader(self, filename: str) -> Any:
         if self.io_backend != 'disk':
             return super()._get_video_reader(filename)
         if self.cache_dir is None:
             return self._open(filename)
         status = os.stat(filename)
         identity = f'{os.path.abspath(filename)}|{status.st_size}|{status.st_mtime_ns}'
+        if self.backend != 'decord':
+            identity += f'|{self.backend}'
         name = blake2b(identity.encode(), digest_size=16).hexdigest()
         entry = self.cache_dir / name[:2] / f'{name}.frames'
         return FrameReader.load(entry) or self._fill(entry, self._open(filename))
 
-    def _open(self, filename: str) -> decord.VideoReader:
+    def _open(self, filename: str) -> Any:
         # decord says no more than "Error reading"; this names a missing or forbidden file as such.
         with open(filename, 'rb'):
-            return decord.VideoReader(filename, num_threads=self.num_threads)
+            return BACKENDS[self.backend](filename, self.num_threads)
 
-    def _fill(self, entry: Path, video: decord.VideoReader) -> 'decord.VideoReader | FrameReader':
+    def _fill(self, entry: Path, video: Any) -> Any:
         """Decode the whole video and keep it, if it is small enough."""
         count = len(video)
         if video[0].asnumpy().nbytes * count > self.max_clip_bytes:
@@ -119,9 +127,9 @@ class FrameReader:
         """Start and end of frames ``(n, 2)`` in seconds."""
         return self.times[np.asarray(indices)]
 
-    def get_batch(self, indices: Any) -> decord.nd.NDArray:
+    def get_batch(self, indices: Any) -> Frames:
         """Copy frames ``(n, H, W, 3)``."""
-        return _Frames(self.frames[np.asarray(indices)])
+        return Frames(self.frames[np.asarray(indices)])
 
     def save(self, entry: Path) -> None:
         """Write to ``entry``, all or nothing.
@@ -159,13 +167,3 @@ class FrameReader:
             return None
         times = data[_HEADER.size : begin].view('<f8').reshape(count, 2)
         return cls(data[begin:].reshape(count, height, width, channels), times, fps)
-
-
-class _Frames:
-    """An array that is unwrapped like decord's."""
-
-    def __init__(self, array: NDArray[np.uint8]) -> None:
-        self.array = array
-
-    def asnumpy(self) -> NDArray[np.uint8]:
-        return self.array

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch import _dynamo as dynamo
 
 from nextvid_mm.layers import TokenGrid, gather_patches
 from nextvid_mm.registry import MODELS
@@ -18,6 +19,7 @@ from .base import ClipPretraining, check_ahead, check_target_channels
 from .masks import BatchMask, collate_masks
 
 QUERIES = ('hidden', 'all')
+COMPILED_SHAPES = 64
 # Odd 64-bit constant: keeps the draws of the masking strategies of one clip apart.
 STRATEGY_SEED = 0x9E3779B97F4A7C15
 
@@ -69,7 +71,7 @@ class NextVid(ClipPretraining):
         check_target_channels(self.head, self.target_generator)
         check_ahead(self, 1)
         if compile:
-            self._compile_blocks()
+            self.compile_blocks()
 
     def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses averaged over masking strategies.
@@ -149,12 +151,22 @@ class NextVid(ClipPretraining):
             generated = target.scatter(2, index, generated.to(target.dtype))
         return self.target_generator.to_pixels(generated, grid.with_frames(grid.frames - 1))
 
-    def _compile_blocks(self) -> None:
+    def compile_blocks(self, backend: str = 'inductor') -> None:
+        """Compile every block for static shapes.
+
+        Blocks of one kind share their code: it is compiled once for each shape, that is for each
+        mask strategy, number of frames and number of tau samples of the stage table. PyTorch's own
+        limit of eight shapes per code would end compilation in the middle of a run.
+
+        Args:
+            backend: of ``torch.compile``.
+        """
+        dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, COMPILED_SHAPES)
         parts = [self.backbone, self.neck, self.head and self.head.decoder]
         parts.append(self.reference and self.reference.encoder)
         for part in filter(None, parts):
             for block in part.blocks:
-                block.compile(dynamic=False)
+                block.compile(dynamic=False, backend=backend)
 
 
 def _check_parts(

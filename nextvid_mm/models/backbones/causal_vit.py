@@ -20,6 +20,7 @@ from nextvid_mm.layers import (
     gather_patches,
     init_transformer,
     patchify,
+    set_recompute,
 )
 from nextvid_mm.registry import MODELS
 
@@ -48,7 +49,8 @@ class CausalViT(BaseModule):
         tubelet_size: video frames per token.
         causal: False lets every token see every other one, as encoders of masked-video methods do.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
-        with_cp: recompute blocks in the backward pass instead of keeping activations.
+        with_cp: recompute blocks in the backward pass instead of keeping activations: False,
+            ``light`` or True, see ``set_recompute``.
         output: what ``forward`` returns: ``map`` ``(B, C, T, H, W)``, ``maps`` the same in a
             tuple, ``tokens`` ``(B, T, N, C)``.
         tiled_rope: the rotation of released V-JEPA 2 weights, see ``Rope3D``.
@@ -63,7 +65,7 @@ class CausalViT(BaseModule):
         tubelet_size: int = 2,
         causal: bool = True,
         drop_path_rate: float = 0.0,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         output: str = 'map',
         tiled_rope: bool = False,
         init_cfg: dict | None = None,
@@ -80,13 +82,14 @@ class CausalViT(BaseModule):
         self.img_size, self.patch_size, self.tubelet_size = img_size, patch_size, tubelet_size
         self.embed_dims, self.depth = arch['embed_dims'], arch['depth']
         self.num_heads, self.mlp_ratio = arch['num_heads'], arch['mlp_ratio']
-        self.causal, self.with_cp, self.output = causal, with_cp, output
+        self.causal, self.output = causal, output
         self.patch_embed = TubeletEmbed(patch_size, tubelet_size, self.embed_dims)
         self.rope = Rope3D(self.embed_dims // self.num_heads, tiled_frequencies=tiled_rope)
         drops = torch.linspace(0, drop_path_rate, self.depth, device='cpu').tolist()
         self.blocks = nn.ModuleList(
             CausalBlock(self.embed_dims, self.num_heads, self.mlp_ratio, drop) for drop in drops
         )
+        self.with_cp = set_recompute(self.blocks, with_cp)
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
 
     def init_weights(self) -> None:

@@ -20,6 +20,7 @@ from nextvid_mm.layers import (
     TokenGrid,
     init_transformer,
     modulate,
+    set_recompute,
 )
 from nextvid_mm.registry import MODELS
 
@@ -39,7 +40,8 @@ class FrameDiT(nn.Module):
         num_heads: attention heads.
         mlp_ratio: hidden width of the MLPs over ``embed_dims``.
         timestep_scale: factor on tau before its sinusoids.
-        with_cp: recompute blocks in the backward pass.
+        with_cp: recompute blocks in the backward pass: False, ``light`` or True, see
+            ``set_recompute``.
     """
 
     block_type: type[nn.Module] = DiTBlock
@@ -53,10 +55,9 @@ class FrameDiT(nn.Module):
         num_heads: int = 12,
         mlp_ratio: float = 4.0,
         timestep_scale: float = 1000.0,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
     ):
         super().__init__()
-        self.with_cp = with_cp
         self.condition_proj = nn.Linear(condition_channels, embed_dims)
         self.target_proj = nn.Linear(target_channels, embed_dims, bias=False)
         self.time_embed = TimestepEmbed(embed_dims, scale=timestep_scale)
@@ -64,6 +65,7 @@ class FrameDiT(nn.Module):
         self.blocks = nn.ModuleList(
             self.block_type(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
         )
+        self.with_cp = set_recompute(self.blocks, with_cp)
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6, elementwise_affine=False)
         self.modulation = AdaLN(embed_dims, 2)
         self.proj = nn.Linear(embed_dims, target_channels)

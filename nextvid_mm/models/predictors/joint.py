@@ -10,7 +10,14 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nextvid_mm.layers import CausalBlock, Rope3D, TokenGrid, init_transformer, join_tables
+from nextvid_mm.layers import (
+    CausalBlock,
+    Rope3D,
+    TokenGrid,
+    init_transformer,
+    join_tables,
+    set_recompute,
+)
 from nextvid_mm.registry import MODELS
 
 
@@ -32,7 +39,8 @@ class JointPredictor(BaseModule):
         mlp_ratio: hidden width of the MLPs over ``embed_dims``.
         ahead: frames (tubelets) a query lies after the newest context it may read.
         causal: False lets all tokens of a clip attend to each other; only with ``ahead=0``.
-        with_cp: recompute blocks in the backward pass.
+        with_cp: recompute blocks in the backward pass: False, ``light`` or True, see
+            ``set_recompute``.
         init_cfg: mmengine initialisation config.
     """
 
@@ -45,7 +53,7 @@ class JointPredictor(BaseModule):
         mlp_ratio: float = 4.0,
         ahead: int = 1,
         causal: bool = True,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
@@ -54,7 +62,7 @@ class JointPredictor(BaseModule):
                 f'ahead={ahead}, causal={causal} of JointPredictor: ahead is at least 0, and 0 '
                 'without causal attention, where a query would read the frame it predicts'
             )
-        self.embed_dims, self.depth, self.with_cp = embed_dims, depth, with_cp
+        self.embed_dims, self.depth = embed_dims, depth
         self.ahead, self.causal = ahead, causal
         self.context_proj = nn.Linear(in_channels, embed_dims)
         self.query = nn.Parameter(torch.zeros(embed_dims))
@@ -62,6 +70,7 @@ class JointPredictor(BaseModule):
         self.blocks = nn.ModuleList(
             CausalBlock(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
         )
+        self.with_cp = set_recompute(self.blocks, with_cp)
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
 
     def init_weights(self) -> None:

@@ -10,7 +10,14 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from nextvid_mm.layers import ContextBlock, FrameCache, Rope3D, TokenGrid, init_transformer
+from nextvid_mm.layers import (
+    ContextBlock,
+    FrameCache,
+    Rope3D,
+    TokenGrid,
+    init_transformer,
+    set_recompute,
+)
 from nextvid_mm.registry import MODELS
 
 
@@ -26,7 +33,8 @@ class QFormerPredictor(BaseModule):
         depth: cross-attention blocks.
         num_heads: attention heads.
         mlp_ratio: hidden width of the MLPs over ``embed_dims``.
-        with_cp: recompute blocks in the backward pass.
+        with_cp: recompute blocks in the backward pass: False, ``light`` or True, see
+            ``set_recompute``.
         init_cfg: mmengine initialisation config.
     """
 
@@ -40,17 +48,18 @@ class QFormerPredictor(BaseModule):
         depth: int = 12,
         num_heads: int = 12,
         mlp_ratio: float = 4.0,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
-        self.embed_dims, self.depth, self.with_cp = embed_dims, depth, with_cp
+        self.embed_dims, self.depth = embed_dims, depth
         self.context_proj = nn.Linear(in_channels, embed_dims)
         self.query = nn.Parameter(torch.zeros(embed_dims))
         self.rope = Rope3D(embed_dims // num_heads)
         self.blocks = nn.ModuleList(
             ContextBlock(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
         )
+        self.with_cp = set_recompute(self.blocks, with_cp)
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
 
     def init_weights(self) -> None:

@@ -60,7 +60,7 @@ def test_cached_timestamps_are_the_file_s(cached, clip):
 
 def test_second_time_the_video_is_not_opened(cached, clip, monkeypatch):
     read(cached, clip)
-    monkeypatch.setattr(decode.decord, 'VideoReader', None)
+    monkeypatch.setitem(decode.BACKENDS, 'decord', None)
     read(cached, clip)
 
 
@@ -141,3 +141,16 @@ def test_reader_offers_what_decord_does(clip):
     assert len(ours) == len(theirs)
     assert ours.get_avg_fps() == theirs.get_avg_fps()
     assert ours.get_batch([1, 2]).asnumpy().shape == (2, 2, 2, 3)
+
+
+def test_a_backend_has_entries_of_its_own(clip, tmp_path):
+    for backend in ('decord', 'pyav'):
+        init = CachedDecordInit(cache_dir=str(tmp_path), backend=backend)
+        reader = init.transform(dict(filename=str(clip)))['video_reader']
+        assert reader.get_batch([0, 5]).asnumpy().shape == (2, 32, 32, 3)
+    assert len(list(tmp_path.rglob('*.frames'))) == 2
+
+
+def test_other_backends_are_for_local_files():
+    with pytest.raises(ValueError, match="backend='pyav' need io_backend='disk', found 'petrel'"):
+        CachedDecordInit(io_backend='petrel', backend='pyav')

@@ -1,0 +1,187 @@
+"""Floating-point operations of a training step, counted from shapes.
+
+A multiplication with its addition counts as two. Only useful work is counted: matrix products and
+convolutions, and of attention the pairs a token may see (of frame-wise causal attention, the lower
+half). Norms, activation functions and rotations are left out.
+
+Shape legend: B clips, T frames (tubelets), N patches per frame, K visible and M queried ones, k tau
+samples, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nextvid_mm.models.backbones.causal_vit import resolve_arch
+
+TIME_FREQUENCIES = 256  # of the decoder's time embedding
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Operations of a part of a step.
+
+    Attributes:
+        forward: of the forward pass.
+        backward: of the backward pass; 0 where no gradient is taken.
+    """
+
+    forward: float = 0.0
+    backward: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.forward + self.backward
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.forward + other.forward, self.backward + other.backward)
+
+
+def linear(rows: float, inputs: int, outputs: int, input_gradient: bool = True) -> Cost:
+    """A linear layer; its backward pass is one product for the weight and one for the input."""
+    forward = 2.0 * rows * inputs * outputs
+    return Cost(forward, forward * (2 if input_gradient else 1))
+
+
+def attention(pairs: float, dim: int) -> Cost:
+    """Scores and weighted sums of ``pairs`` of tokens, over all heads together."""
+    return Cost(4.0 * pairs * dim, 8.0 * pairs * dim)
+
+
+def prefix_pairs(blocks: int, queries: int, keys: int) -> int:
+    """Pairs when query block t sees key blocks 0..t."""
+    return queries * keys * blocks * (blocks + 1) // 2
+
+
+def times(cost: Cost, factor: float) -> Cost:
+    """``cost``, ``factor`` times."""
+    return Cost(cost.forward * factor, cost.backward * factor)
+
+
+def encoder_cost(
+    arch: Mapping[str, Any], batch: int, frames: int, tokens: int, patch_values: int
+) -> Cost:
+    """The encoder on ``(B, T, tokens)`` patches of ``patch_values`` numbers each."""
+    dim, rows = arch['embed_dims'], batch * frames * tokens
+    hidden = int(dim * arch['mlp_ratio'] + 0.5)
+    block = linear(rows, dim, 4 * dim) + linear(rows, dim, 2 * hidden)
+    block += attention(batch * prefix_pairs(frames, tokens, tokens), dim)
+    return linear(rows, patch_values, dim, input_gradient=False) + times(block, arch['depth'])
+
+
+def predictor_cost(
+    neck: Mapping[str, Any], batch: int, frames: int, visible: int, queried: int
+) -> Cost:
+    """The predictor with ``queried`` tokens in each of ``frames`` frames."""
+    dim = neck.get('embed_dims', 384)
+    hidden = int(dim * neck.get('mlp_ratio', 4.0) + 0.5)
+    rows, context_rows = batch * frames * queried, batch * frames * visible
+    block = linear(rows, dim, 2 * dim) + linear(rows, dim, 2 * hidden)
+    block += linear(context_rows, dim, 2 * dim)
+    block += attention(batch * prefix_pairs(frames, queried, visible), dim)
+    return linear(context_rows, neck['in_channels'], dim) + times(block, neck.get('depth', 12))
+
+
+def decoder_cost(
+    decoder: Mapping[str, Any], batch: int, frames: int, queried: int, tau_samples: int
+) -> Cost:
+    """The flow decoder; a frame is a row of ``queried`` tokens, for each tau sample."""
+    dim = decoder.get('embed_dims', 384)
+    hidden = int(dim * decoder.get('mlp_ratio', 4.0) + 0.5)
+    images = batch * frames * tau_samples
+    rows = images * queried
+    block = linear(rows, dim, 4 * dim) + linear(rows, dim, 2 * hidden)
+    block += attention(images * queried**2, dim) + linear(images, dim, 6 * dim)
+    ends = linear(batch * frames * queried, decoder['condition_channels'], dim)
+    ends += linear(rows, decoder['target_channels'], dim, input_gradient=False)
+    ends += linear(rows, dim, decoder['target_channels'])
+    ends += linear(images, TIME_FREQUENCIES, dim, input_gradient=False)
+    ends += linear(images, dim, dim) + linear(images, dim, 2 * dim)
+    return ends + times(block, decoder.get('depth', 12))
+
+
+def autoencoder_cost(
+    images: int,
+    pixels: int,
+    base_channels: int = 128,
+    channel_mult: Sequence[int] = (1, 1, 2, 2, 4),
+    latent_channels: int = 32,
+) -> Cost:
+    """The encoder of an LDM autoencoder (the VA-VAE's by default) on square images."""
+    widths = [base_channels * factor for factor in channel_mult]
+    side, width = pixels, widths[0]
+    forward = conv(side, 3, width)
+    for level, out in enumerate(widths):
+        forward += residual(side, width, out) + residual(side, out, out)
+        width = out
+        if level < len(widths) - 1:
+            side //= 2
+            forward += conv(side, out, out)
+        else:
+            forward += 2 * self_attention(side, out)
+    forward += 2 * residual(side, width, width) + self_attention(side, width)
+    forward += conv(side, width, 2 * latent_channels)
+    forward += conv(side, 2 * latent_channels, 2 * latent_channels, kernel=1)
+    return Cost(images * forward)
+
+
+def conv(side: int, inputs: int, outputs: int, kernel: int = 3) -> float:
+    """A convolution with ``side * side`` output positions."""
+    return 2.0 * side**2 * inputs * outputs * kernel**2
+
+
+def residual(side: int, inputs: int, outputs: int) -> float:
+    """Two convolutions, and a third of size one where the width changes."""
+    shortcut = conv(side, inputs, outputs, kernel=1) if inputs != outputs else 0.0
+    return conv(side, inputs, outputs) + conv(side, outputs, outputs) + shortcut
+
+
+def self_attention(side: int, dim: int) -> float:
+    """Attention among all positions of a feature map, with its four projections."""
+    return linear(side**2, dim, 4 * dim).forward + attention(side**4, dim).forward
+
+
+def step_cost(
+    model: Mapping[str, Any],
+    batch: int,
+    video_frames: int,
+    pixels: int,
+    masks: Sequence[tuple[int, int]],
+    tau_samples: int,
+    static_share: float = 0.0,
+) -> dict[str, Cost]:
+    """Operations of one pretraining step by component.
+
+    Args:
+        model: a ``NextVid`` config.
+        batch: clips B.
+        video_frames: frames per clip, before tubelets.
+        pixels: side of a frame.
+        masks: numbers of visible and queried patches (K, M) of each strategy.
+        tau_samples: k.
+        static_share: share of clips that are images, of which one frame is encoded.
+    """
+    backbone, arch = model['backbone'], resolve_arch(model['backbone']['arch'])
+    patch, tubelet = backbone.get('patch_size', 16), backbone.get('tubelet_size', 2)
+    frames, values = video_frames // tubelet, 3 * tubelet * patch**2
+    full = encoder_cost(arch, batch, frames, (pixels // patch) ** 2, values)
+    costs = dict(target=Cost(), reference=Cost(full.forward))
+    target = model['target_generator']
+    if target['type'] == 'VAVAETarget':
+        images = batch * ((1 - static_share) * (video_frames - tubelet) + static_share)
+        sizes = {k: target[k] for k in ('base_channels', 'channel_mult') if k in target}
+        costs['target'] = times(autoencoder_cost(1, pixels, **sizes), images)
+    parts = dict(encoder=Cost(), predictor=Cost(), decoder=Cost(), align=Cost())
+    past, align = frames - 1, model['align_head']
+    for visible, queried in masks:
+        parts['encoder'] += encoder_cost(arch, batch, past, visible, values)
+        parts['predictor'] += predictor_cost(model['neck'], batch, past, visible, queried)
+        parts['decoder'] += decoder_cost(
+            model['head']['decoder'], batch, past, queried, tau_samples
+        )
+        rows = batch * past * queried
+        parts['align'] += linear(rows, align['in_channels'], align['out_channels'])
+    return costs | parts
