@@ -1,7 +1,9 @@
 """Data sets, samplers and transforms; importing this package registers every one of them."""
 
 from . import transforms
+from .cached_mixture import CachedMixtureDataset
 from .collate import collate_clips
+from .latent_cache import LatentCache, LatentCacheWriter
 from .mixture import MixtureDataset
 from .mixture_schedule import MixtureSchedule
 from .request import ClipRequest
@@ -9,9 +11,12 @@ from .samplers import ClipSampler, StageBatchSampler
 from .video_lists import ClipListDataset, VideoFolder
 
 __all__ = [
+    'CachedMixtureDataset',
     'ClipListDataset',
     'ClipRequest',
     'ClipSampler',
+    'LatentCache',
+    'LatentCacheWriter',
     'MixtureDataset',
     'MixtureSchedule',
     'StageBatchSampler',

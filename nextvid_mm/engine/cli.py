@@ -14,8 +14,9 @@ from nextvid_mm.datasets.checks import require_loaders_data
 from nextvid_mm.engine.config_check import check_config
 
 _PLAIN_WRAPPERS = ('OptimWrapper', 'AutocastOptimWrapper')
-# What a wrong config or missing data raises; anything else is a fault of the program.
-_USER_ERRORS = (ValueError, TypeError, KeyError, FileNotFoundError)
+# What a wrong config, missing data or an absent optional package raises; anything else is a fault
+# of the program.
+_USER_ERRORS = (ValueError, TypeError, KeyError, FileNotFoundError, ImportError)
 
 
 @contextmanager

@@ -3,7 +3,12 @@
 from nextvid_mm.evaluation.cached_probe import ProbeSchedule, run_probe
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
 from nextvid_mm.evaluation.probe_metric import ProbeMetric
-from nextvid_mm.evaluation.representation import effective_rank, feature_std, knn_accuracy
+from nextvid_mm.evaluation.representation import (
+    effective_rank,
+    feature_std,
+    knn_accuracy,
+    knn_votes,
+)
 from nextvid_mm.evaluation.streaming_cost import StreamingCost, measure_streaming
 
 __all__ = [
@@ -15,6 +20,7 @@ __all__ = [
     'feature_std',
     'generation_metrics',
     'knn_accuracy',
+    'knn_votes',
     'measure_streaming',
     'run_probe',
 ]

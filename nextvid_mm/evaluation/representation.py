@@ -52,7 +52,28 @@ def knn_accuracy(
     k: int = 20,
     temperature: float = 0.07,
 ) -> float:
-    """Accuracy (%) of a weighted k-nearest-neighbour classifier under cosine similarity.
+    """Accuracy (%) of the classifier of ``knn_votes``.
+
+    Args:
+        train: ``(n_train, C)``, one row per labelled sample.
+        train_labels: ``(n_train,)``.
+        test: ``(n_test, C)``.
+        test_labels: ``(n_test,)``.
+        k: see ``knn_votes``.
+        temperature: see ``knn_votes``.
+
+    Raises:
+        ValueError: if the shapes do not fit or a set is empty.
+    """
+    _check_rows(test, test_labels, 'test')
+    votes = knn_votes(train, train_labels, test, k, temperature)
+    return float((votes.argmax(1) == test_labels).float().mean() * 100)
+
+
+def knn_votes(
+    train: Tensor, train_labels: Tensor, test: Tensor, k: int = 20, temperature: float = 0.07
+) -> Tensor:
+    """Votes of the k nearest neighbours under cosine similarity.
 
     Neighbours vote with ``exp(similarity / temperature)`` (Wu et al., arXiv 1805.01978). Features
     are centred by the training mean first, as those of video encoders share a large constant part.
@@ -61,23 +82,23 @@ def knn_accuracy(
         train: ``(n_train, C)``, one row per labelled sample.
         train_labels: ``(n_train,)``.
         test: ``(n_test, C)``.
-        test_labels: ``(n_test,)``.
         k: neighbours; no more than there are training samples are used.
         temperature: of the votes.
 
+    Returns:
+        ``(n_test, classes)``, not normalised.
+
     Raises:
-        ValueError: if the shapes do not fit or a set is empty.
+        ValueError: if the shapes do not fit or the training set is empty.
     """
     _check_rows(train, train_labels, 'train')
-    _check_rows(test, test_labels, 'test')
     mean = train.float().mean(0)
     similarity = (
         F.normalize(test.float() - mean, dim=1) @ F.normalize(train.float() - mean, dim=1).T
     )
     values, neighbours = similarity.topk(min(k, len(train)), dim=1)
     votes = torch.zeros(len(test), int(train_labels.max()) + 1, device=test.device)
-    votes.scatter_add_(1, train_labels[neighbours], (values / temperature).exp())
-    return float((votes.argmax(1) == test_labels).float().mean() * 100)
+    return votes.scatter_add_(1, train_labels[neighbours], (values / temperature).exp())
 
 
 def _check_rows(features: Tensor, labels: Tensor, name: str) -> None:

@@ -119,7 +119,9 @@ def test_load_config_checks_keys_and_files(tmp_path, monkeypatch):
         load_config(args)
 
 
-@pytest.mark.parametrize('error', [ValueError('bad value'), KeyError('bad value')])
+@pytest.mark.parametrize(
+    'error', [ValueError('bad value'), KeyError('bad value'), ImportError('bad value')]
+)
 def test_a_users_error_ends_in_one_line(error):
     with pytest.raises(SystemExit, match='^train: error: bad value'), errors_in_one_line('train'):
         raise error

@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from nextvid_mm.evaluation.representation import effective_rank, feature_std, knn_accuracy
+from nextvid_mm.evaluation.representation import (
+    effective_rank,
+    feature_std,
+    knn_accuracy,
+    knn_votes,
+)
 
 
 def test_rank_counts_the_directions_features_spread_over():
@@ -37,3 +42,10 @@ def test_neighbours_find_clusters_and_guess_on_noise():
     noise = torch.randn(2, 400, 16)
     many = torch.arange(4).repeat(100)
     assert knn_accuracy(noise[0], many, noise[1], many) < 45
+
+
+def test_neighbours_vote_by_similarity():
+    train = torch.tensor([[1.0, 0.0], [0.8, 0.6], [-1.8, -0.6]])  # their mean is 0
+    votes = knn_votes(train, torch.tensor([2, 0, 0]), torch.tensor([[1.0, 0.0]]), 2, 1.0)
+    expected = [torch.tensor(0.8).exp(), torch.tensor(0.0), torch.tensor(1.0).exp()]
+    torch.testing.assert_close(votes, torch.stack(expected)[None])

@@ -28,6 +28,7 @@ model = dict(
     target_generator=dict(
         type='VAVAETarget',
         checkpoint='checkpoints/vavae-imagenet256-f16d32-dinov2.pt',
+        statistics='checkpoints/latents_stats.pt',
         patch_size=16,
         tubelet_size=2,
     ),

@@ -15,7 +15,7 @@ __all__ = ['encode_h264']
 _X264_OPTIONS = {'preset': 'ultrafast', 'qp': '26', 'g': '1', 'threads': '1'}
 
 
-def encode_h264(path: Path, frames: np.ndarray, fps: int) -> None:
+def encode_h264(path: Path, frames: np.ndarray, fps: float) -> None:
     """Write a clip as mp4, whatever the suffix of the file name.
 
     Args:
@@ -27,7 +27,9 @@ def encode_h264(path: Path, frames: np.ndarray, fps: int) -> None:
         OSError: If the file cannot be written.
     """
     with av.open(str(path), 'w', format='mp4') as container:
-        stream = container.add_stream('libx264', rate=Fraction(fps), options=dict(_X264_OPTIONS))
+        stream = container.add_stream(
+            'libx264', rate=Fraction(fps).limit_denominator(1001), options=dict(_X264_OPTIONS)
+        )
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = 'yuv420p'
         for frame in frames:

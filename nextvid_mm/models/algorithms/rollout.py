@@ -49,7 +49,15 @@ def roll_out(
 
     Yields:
         ``tubelets`` times the next video frames ``(B, 3, tubelet_size, height, width)`` in [-1, 1].
+
+    Raises:
+        ValueError: if the predictor cannot predict one frame at a time.
     """
+    if not hasattr(model.neck, 'predict_next'):
+        raise ValueError(
+            f'model.neck of type {type(model.neck).__name__} has no predict_next, which a roll-out '
+            'needs; QFormerPredictor has'
+        )
     grid = model.backbone.grid_of(clip)
     channels = model.target_generator.channels
     noise = draw_flow(seeds, (tubelets, 1), (tubelets, 1, grid.patches, channels), like=clip).noise

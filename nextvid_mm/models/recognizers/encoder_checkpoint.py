@@ -140,9 +140,17 @@ def stored_backbone(checkpoint: dict) -> dict | None:
     origin = checkpoint['state_dict'].get('_extra_state')
     if isinstance(origin, dict) and 'backbone' in origin:
         return origin['backbone']
-    text = checkpoint.get('meta', {}).get('cfg')
-    model = read_assignment(text, 'model') if isinstance(text, str) else None
+    model = stored_config(checkpoint, 'model')
     return model.get('backbone') if isinstance(model, dict) else None
+
+
+def stored_config(checkpoint: dict, name: str) -> Any:
+    """Value of a top-level config key as the checkpoint records it, or None if it does not.
+
+    The config's text is read, never run.
+    """
+    text = checkpoint.get('meta', {}).get('cfg')
+    return read_assignment(text, name) if isinstance(text, str) else None
 
 
 def check_same_backbone(config: dict, stored: dict, path: str | Path) -> None:

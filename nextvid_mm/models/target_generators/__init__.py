@@ -1,9 +1,21 @@
 """Producers of training targets: generation targets and the reference encoder."""
 
 from .base import TargetGenerator
+from .cached import CachedLatentTarget
 from .ema_reference import EMAReference
 from .image_vae import DiffusersVAETarget
 from .pixel import PixelTarget
+from .siglip import SigLIP2Target
 from .vavae import VAVAETarget
+from .video_vae import VideoVAETarget
 
-__all__ = ['DiffusersVAETarget', 'EMAReference', 'PixelTarget', 'TargetGenerator', 'VAVAETarget']
+__all__ = [
+    'CachedLatentTarget',
+    'DiffusersVAETarget',
+    'EMAReference',
+    'PixelTarget',
+    'SigLIP2Target',
+    'TargetGenerator',
+    'VAVAETarget',
+    'VideoVAETarget',
+]

@@ -1,0 +1,137 @@
+"""Features of SigLIP 2 (arXiv 2502.14786) as generation targets.
+
+Shape legend: B clips, T tubelets, N patches per frame, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from nextvid_mm.layers import TokenGrid
+from nextvid_mm.registry import MODELS
+
+from .framewise import FramewiseTarget
+from .pretrained import chosen_statistics
+from .weights import read_architecture
+
+# Parts of published files besides the patch features: text tower, pooling head, loss.
+UNUSED = ('text_model.', 'head.', 'logit_scale', 'logit_bias')
+INSTALL = "pip install -c constraints.txt 'nextvid_mm[siglip]'"
+
+
+@MODELS.register_module()
+class SigLIP2Target(FramewiseTarget):
+    """Patch features of a SigLIP or SigLIP 2 image encoder, the frames of a tubelet on channels.
+
+    Features are those of the last layer after the final norm. Where the image encoder's patch
+    differs from ours, frames are resized so that both have the same grid. Needs the optional
+    package ``transformers``. There is no way back to pixels.
+
+    Args:
+        checkpoint: a folder as published for transformers (fixed resolution, not NaFlex):
+            ``config.json`` and ``model.safetensors``, with or without the text tower.
+        patch_size: pixels per side of an encoder patch.
+        tubelet_size: video frames per encoder token.
+        architecture: arguments of ``SiglipVisionConfig``. None: ``config.json`` of the folder.
+        statistics: file with per-channel mean and std; ``tools/compute_latent_stats.py`` makes it.
+        mean: mean of the features, C values or one; 0 by default.
+        std: standard deviation, C values or one; 1 by default.
+        frames_per_pass: most frames that go through the image encoder at once; bounds memory.
+        init_cfg: mmengine initialisation config.
+
+    Raises:
+        ImportError: if ``transformers`` is not installed; says how to install it.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        patch_size: int = 16,
+        tubelet_size: int = 2,
+        architecture: dict | None = None,
+        statistics: str | None = None,
+        mean: float | list[float] | None = None,
+        std: float | list[float] | None = None,
+        frames_per_pass: int = 64,
+        init_cfg: dict | None = None,
+    ):
+        network = _build(architecture or _read_vision_config(checkpoint))
+        mean, std = chosen_statistics((mean, std), statistics, (0.0, 1.0), type(self).__name__)
+        super().__init__(
+            network=network,
+            checkpoint=checkpoint,
+            latent_channels=network.config.hidden_size,
+            patch_size=patch_size,
+            tubelet_size=tubelet_size,
+            statistics=statistics,
+            mean=mean,
+            std=std,
+            frames_per_pass=frames_per_pass,
+            init_cfg=init_cfg,
+        )
+
+    @property
+    def channels(self) -> int:
+        """Width of the image encoder x frames of a tubelet."""
+        return self.latent_channels * self.tubelet_size
+
+    def rename(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The image encoder's part, named as the installed ``transformers`` names it."""
+        prefix = _prefix(self.network)
+        plain = {name.removeprefix('vision_model.'): value for name, value in state.items()}
+        return {prefix + k: v for k, v in plain.items() if not k.startswith(UNUSED)}
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """Features ``(n, N, C)``."""
+        patch = self.network.config.patch_size
+        if patch != self.patch_size:
+            size = [side // self.patch_size * patch for side in frames.shape[-2:]]
+            frames = interpolate(
+                frames, size=size, mode='bicubic', align_corners=False, antialias=True
+            )
+        return self.network(frames, interpolate_pos_encoding=True).last_hidden_state
+
+    def decode(self, raw: Tensor, grid: TokenGrid) -> Tensor:
+        """Not possible.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            'features of SigLIP2Target cannot be turned back into pixels; train with PixelTarget '
+            'or an autoencoder (VAVAETarget, DiffusersVAETarget) to generate pictures'
+        )
+
+
+def _build(settings: dict[str, Any]) -> nn.Module:
+    """The image encoder without its pooling head."""
+    try:
+        from transformers import SiglipVisionConfig, SiglipVisionModel
+    except ImportError as error:
+        raise ImportError(
+            f'SigLIP2Target needs the optional package transformers ({error}): {INSTALL}'
+        ) from error
+    # Published files repeat `model_type` here, which is no argument.
+    settings = {key: value for key, value in settings.items() if key != 'model_type'}
+    return SiglipVisionModel(SiglipVisionConfig(**settings | dict(vision_use_head=False)))
+
+
+def _read_vision_config(checkpoint: str) -> dict[str, Any]:
+    """The image encoder's part of the folder's ``config.json``."""
+    stored = read_architecture(checkpoint)
+    kind = stored.get('model_type')
+    if kind not in ('siglip', 'siglip_vision_model'):
+        raise ValueError(
+            f"{checkpoint}/config.json has model_type={kind!r}; SigLIP2Target reads 'siglip', as "
+            'the fixed-resolution releases of SigLIP 2 have it (google/siglip2-base-patch16-256)'
+        )
+    return stored['vision_config'] if kind == 'siglip' else stored
+
+
+def _prefix(network: nn.Module) -> str:
+    """What the installed release of transformers puts before the names."""
+    first = next(iter(network.state_dict()))
+    return 'vision_model.' if first.startswith('vision_model.') else ''
