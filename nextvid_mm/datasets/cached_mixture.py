@@ -85,7 +85,9 @@ def split_flip(source: Mapping[str, Any]) -> tuple[list[dict[str, Any]], bool]:
     Raises:
         ValueError: if a transform is not permitted with cached targets.
     """
-    where = f'source {source.get("name")!r}'
+    if 'name' not in source:
+        raise ValueError('cached targets need a `name` for every source of the mixture')
+    where = f'source {source["name"]!r}'
     pipeline = json.loads(json.dumps(source['dataset']['pipeline']))
     fixed, flips = [], False
     for step in pipeline:
@@ -129,7 +131,8 @@ def _check_flip(where: str, step: Mapping[str, Any], second: bool) -> None:
 
 def _check_against(cache: LatentCache, source: Mapping[str, Any]) -> None:
     """Raise unless the source's clips are those of the cache."""
-    name, (fixed, flips) = source['name'], split_flip(source)
+    fixed, flips = split_flip(source)
+    name = source['name']
     stored = cache.settings['sources'].get(name)
     if stored is None:
         known = ', '.join(cache.settings['sources'])

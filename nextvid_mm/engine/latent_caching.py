@@ -14,8 +14,9 @@ from nextvid_mm.datasets import LatentCacheWriter
 from nextvid_mm.datasets.cached_mixture import check_common, split_flip
 from nextvid_mm.datasets.checks import path_of
 from nextvid_mm.datasets.latent_cache import entry_name
+from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.datasets.request import ClipRequest
-from nextvid_mm.engine.target_pass import Batch, TargetPass, frames_of, progress_bar
+from nextvid_mm.engine.target_pass import Batch, TargetPass, frames_of
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
@@ -75,7 +76,7 @@ def cache_latents(
         kept = len(writer)
         for frames in num_frames or frames_of(cfg):
             requests = _missing(run, writer, flips, frames)
-            with progress_bar(quiet) as bar:
+            with progress_bar('clips', quiet) as bar:
                 task = bar.add_task(f'{frames} frames', total=len(requests))
                 for batch in run.batches(requests, batch_size):
                     written += _write(run, writer, batch, frames, flips, DTYPES[dtype])

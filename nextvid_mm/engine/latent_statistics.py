@@ -8,7 +8,8 @@ from mmengine.config import Config
 from torch import Tensor
 
 from nextvid_mm.datasets import ClipSampler
-from nextvid_mm.engine.target_pass import TargetPass, frames_of, progress_bar
+from nextvid_mm.datasets.progress import progress_bar
+from nextvid_mm.engine.target_pass import TargetPass, frames_of
 
 
 @torch.no_grad()
@@ -47,7 +48,7 @@ def compute_statistics(
     channels = run.target.latent_channels
     count = 0
     total, squares = (torch.zeros(channels, dtype=torch.float64) for _ in range(2))
-    with progress_bar(quiet) as bar:
+    with progress_bar('clips', quiet) as bar:
         task = bar.add_task('statistics', total=num_clips)
         for batch in run.batches(requests, batch_size):
             raw = run.target.targets_of(*batch).unflatten(-1, (-1, channels)).flatten(0, -2)

@@ -9,14 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -98,20 +90,6 @@ def frames_of(cfg: Config) -> list[int]:
     """The numbers of video frames that a config trains with, each once."""
     table = StageTable(cfg.train_cfg.stages)
     return sorted({stage.num_frames for stage in table.stages})
-
-
-def progress_bar(quiet: bool = False) -> Progress:
-    """A bar over clips, with the time left."""
-    return Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('clips, elapsed'),
-        TimeElapsedColumn(),
-        TextColumn('left'),
-        TimeRemainingColumn(),
-        disable=quiet,
-    )
 
 
 def _without_masks(dataset: Any, keep_flips: bool) -> Any:

@@ -47,6 +47,11 @@ def test_random_augmentations_are_refused(pipeline, message):
         split_flip(source(pipeline))
 
 
+def test_sources_need_names():
+    with pytest.raises(ValueError, match='need a `name` for every source'):
+        split_flip(dict(weight=1.0, dataset=dict(pipeline=FIXED)))
+
+
 def make(folder, sources, pipeline=()):
     return CachedMixtureDataset(sources, str(folder), list(pipeline))
 

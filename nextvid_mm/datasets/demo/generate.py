@@ -19,14 +19,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+
+from nextvid_mm.datasets.progress import progress_bar
 
 from .cache import clip_name, is_complete, prepare, write_stamp
 from .motions import MOTIONS
@@ -76,7 +70,7 @@ def make_demo_data(
         return root
     missing = list(prepare(root, spec).items())
     jobs = [(spec, missing[start : start + _BATCH]) for start in range(0, len(missing), _BATCH)]
-    with _progress_bar(quiet) as progress:
+    with progress_bar('files', quiet) as progress:
         task = progress.add_task('demo data', total=len(missing))
         for written in _run(jobs, workers):
             progress.advance(task, written)
@@ -130,16 +124,3 @@ def _write_lists(root: Path, spec: DemoSpec) -> None:
     for name, lines in clips.items():
         (root / f'demo_{name}_list_videos.txt').write_text(''.join(lines))
     (root / 'label_map.txt').write_text(''.join(f'{motion.name}\n' for motion in MOTIONS))
-
-
-def _progress_bar(quiet: bool) -> Progress:
-    return Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn('files, elapsed'),
-        TimeElapsedColumn(),
-        TextColumn('left'),
-        TimeRemainingColumn(),
-        disable=quiet,
-    )
