@@ -70,12 +70,17 @@ def test_rows_are_trained_probed_and_not_repeated(tmp_path, monkeypatch, capfd):
 
 
 def test_a_training_that_fails_says_where_its_log_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = Run(ROOT, tmp_path, select_rows('compare')[0], 0, Budget(1e-6))
-    run.budget.options['modle.depth'] = 3
+    def fail(command, threads, log, progress, tasks):
+        assert command[1:3] == [str(ROOT / 'tools/train.py'), str(ROOT / row.config)]
+        assert {'--resume', 'a.b=[1,2]', 'train_cfg.stages.3.steps=1'} < set(command)
+        log.write_text('much\n' * 50 + 'the reason\n')
+        return 1
+
+    monkeypatch.setattr('nextvid_mm.ablations.runs.follow', fail)
+    row = select_rows('compare')[0]
+    run = Run(ROOT, tmp_path, row, 0, Budget(1e-6, {'a.b': [1, 2]}))
     with (
         Progress(disable=True) as progress,
-        pytest.raises(RuntimeError, match=r'code 1; the end of .*train\.log'),
+        pytest.raises(RuntimeError, match=r'code 1; the end of .*train\.log:\n(much\n)+the reason'),
     ):
         run.pretrain(1, progress, progress.add_task('all'))
-    assert "Did you mean 'model'" in (run.folder / 'train.log').read_text()
