@@ -24,6 +24,7 @@ FLOORS = {
     'report': 4,
     'benchmark': 4,
     'demo': 5,
+    'ablations': 6,
 }
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60

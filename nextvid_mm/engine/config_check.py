@@ -8,12 +8,16 @@ variables, recognised by being used somewhere in the config or the files it inhe
 
 import ast
 import inspect
+import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from mmengine.runner import Runner
+
+_ENVIRONMENT = re.compile(r'\{\{\s*\$(\w+)\s*:\s*(\S*?)\s*\}\}')
 
 # Read by the Runner, or by tools before it exists, without being arguments of its constructor.
 _READ_ELSEWHERE = {
@@ -119,5 +123,10 @@ def _bases(tree: ast.Module) -> list[str]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == '_base_':
             value = ast.literal_eval(node.value)
-            return [value] if isinstance(value, str) else list(value)
+            return [_fill(base) for base in ([value] if isinstance(value, str) else value)]
     return []
+
+
+def _fill(base: str) -> str:
+    """Put environment variables in, as MMEngine does: ``{{$NAME:default}}``."""
+    return _ENVIRONMENT.sub(lambda found: os.environ.get(found[1], found[2]), base)

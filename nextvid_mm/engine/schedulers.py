@@ -63,12 +63,13 @@ class StageParamScheduler(_ParamScheduler):
         self.seek(0)
 
     def _check_groups(self) -> None:
-        tags = {group.get('group', 'base') for group in self.optimizer.param_groups}
+        tags = {group['group'] for group in self.optimizer.param_groups if 'group' in group}
         advice = "Set optim_wrapper.constructor='StageOptimWrapperConstructor'."
         if unknown := tags - set(GROUPS):
             raise ValueError(f'parameter groups are tagged {sorted(unknown)}; known: {GROUPS}')
-        if 'flow' not in tags and any(stage.flow_lr is not None for stage in self.table):
-            raise ValueError(f"the stage table sets flow_lr, but no group is 'flow'. {advice}")
+        # Tagged groups without 'flow' are those of a model without a decoder: alignment only.
+        if not tags and any(stage.flow_lr is not None for stage in self.table):
+            raise ValueError(f'the stage table sets flow_lr, but no group is tagged. {advice}')
         if self._decays and not any('decay' in group for group in self.optimizer.param_groups):
             raise ValueError(
                 "the stage table sets weight_decay, but no parameter group has an entry 'decay' "

@@ -55,6 +55,16 @@ def test_misspelt_keys_of_a_base_are_found(write):
         check(write("_base_ = ['./base.py']\nmodel = dict()\n"))
 
 
+def test_a_base_may_be_chosen_by_an_environment_variable(write, monkeypatch):
+    write('unread = 3\n', 'one.py')
+    write('size = 3\nmodel = dict(size=size)\n', 'two.py')
+    path = write("_base_ = './{{$SCALE_OF_TEST:two}}.py'\n")
+    check(path)
+    monkeypatch.setenv('SCALE_OF_TEST', 'one')
+    with pytest.raises(ValueError, match=r"one\.py: nothing reads the key 'unread'"):
+        check(path)
+
+
 def test_other_libraries_bases_may_hold_unused_names(write):
     check(write("_base_ = 'mmaction::_base_/default_runtime.py'\nmodel = dict()\n"))
 

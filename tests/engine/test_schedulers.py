@@ -112,3 +112,10 @@ def test_contradictions_are_refused(optimizer):
         StageParamScheduler(plain, STAGES)
     with pytest.raises(ValueError, match=r'weight_decay.*StageOptimWrapperConstructor'):
         StageParamScheduler(plain, [stage('a', weight_decay=0.1)])
+
+
+def test_a_model_without_decoder_needs_no_flow_group():
+    groups = [dict(params=[nn.Parameter(torch.ones(2))], group='base', decay=True)]
+    optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=0.04)
+    StageParamScheduler(optimizer, STAGES).seek(5)
+    assert optimizer.param_groups[0]['lr'] == 1.0

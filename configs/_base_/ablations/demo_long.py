@@ -1,0 +1,2 @@
+# At the demo's scale every row has the same steps.
+_base_ = './demo.py'

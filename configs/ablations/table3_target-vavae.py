@@ -1,0 +1,7 @@
+# Targets: VA-VAE latents.
+_base_ = [
+    '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py',
+    '../_base_/targets/vavae.py',
+]
+
+model = dict(target_generator=_base_.target_generator, head=_base_.target_head)

@@ -1,0 +1,105 @@
+"""Which rows there are, the config of each, and what the paper reports for it.
+
+The figures are those of arXiv 2512.21004: a ViT-L after 15K steps (30K for tau samples), attentive
+probes on ImageNet-1K and Something-Something v2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ABLATIONS = 'configs/ablations'
+BASELINES = 'configs/baselines'
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        name: unique; the folder of the row's runs.
+        title: what the line says.
+        config: pretraining config; None for an encoder that is not trained.
+        paper: top-1 on ImageNet-1K and SSv2 in %, as printed ('<10'); None: no such row there.
+        weights: the row needs weights that this project does not ship.
+    """
+
+    name: str
+    title: str
+    config: str | None
+    paper: tuple[str, str] | None = None
+    weights: bool = False
+
+
+def _row(name: str, title: str, paper: tuple[str, str] | None = None, weights: bool = False) -> Row:
+    return Row(name, title, f'{ABLATIONS}/{name}.py', paper, weights)
+
+
+_FULL = _row('table2_full', 'full method', ('75.1', '63.8'))
+_NO_ALIGN = _row('table2_generation-isolation', 'no alignment', ('75.0', '58.7'))
+_ONE_OF_TWO = ('73.1 *', '61.9 *')
+
+TABLES: dict[str, tuple[Row, ...]] = {
+    'compare': (
+        _FULL,
+        _row('extra_no-masking', 'no masking'),
+        _row('table11_ema-none', 'no EMA', ('<10', '<10')),
+        _NO_ALIGN,
+        _row('extra_regression', 'regression head'),
+        Row('videomae', 'masked video regression', f'{BASELINES}/videomae_demo.py'),
+        Row('next-frame', 'next-frame regression', f'{BASELINES}/next-frame_demo.py'),
+        Row('untrained', 'untrained', None),
+    ),
+    'table2': (
+        _row('table2_generation', 'generation', ('76.8', '61.1')),
+        Row(_NO_ALIGN.name, 'generation + isolation', _NO_ALIGN.config, _NO_ALIGN.paper),
+        _row('table2_alignment', 'alignment', ('74.7', '62.8')),
+        _row('table2_alignment-isolation', 'alignment + isolation', _ONE_OF_TWO),
+        _row('table2_generation-alignment', 'generation + alignment', _ONE_OF_TWO),
+        _FULL,
+    ),
+    'table3': (
+        _row('table3_target-pixel', 'pixels', ('73.5', '62.4')),
+        _row('table3_target-siglip2', 'SigLIP 2', ('73.2', '62.5'), weights=True),
+        _row('table3_target-cosmos', 'Cosmos video VAE', ('71.7', '54.8'), weights=True),
+        _row('table3_target-vavae', 'VA-VAE', ('75.1', '63.8'), weights=True),
+    ),
+    'table4': (
+        _row('table4_masking-blocks', 'masking', ('75.0', '58.7')),
+        _row('table4_masking-none', 'no masking', ('31.0', '14.7')),
+    ),
+    'table5': (
+        _row('table5_decoder-aligned', 'condition at its place', ('75.0', '58.7')),
+        _row('table5_decoder-cross-self', 'cross- and self-attention', ('72.6', '54.2')),
+    ),
+    'table11': (
+        _row('table11_ema', 'EMA reference', ('75.1', '63.8')),
+        _row('table11_ema-none', 'no EMA', ('<10', '<10')),
+    ),
+    'table12': (
+        _row('table12_tau-4', '4 tau samples', ('79.4', '67.7')),
+        _row('table12_tau-1', '1 tau sample', ('79.3', '67.1')),
+    ),
+    'extra': (
+        _row('extra_queries-hidden', 'queries at hidden patches'),
+        _row('extra_queries-all', 'queries at all patches'),
+        Row('vjepa', 'masked latent regression', f'{BASELINES}/vjepa_demo.py'),
+    ),
+}
+FOOTNOTE = "* one of these two rows; the source at hand lost the table's columns"
+
+
+def select_rows(table: str, names: Sequence[str] = ()) -> list[Row]:
+    """Rows of a table, all or those named, in the table's order.
+
+    Raises:
+        ValueError: if the table or a row is unknown.
+    """
+    if table not in TABLES:
+        raise ValueError(f'table {table!r} is unknown; choose one of {", ".join(TABLES)}')
+    known = [row.name for row in TABLES[table]]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f'{table} has no rows {unknown}; it has {", ".join(known)}')
+    return [row for row in TABLES[table] if not names or row.name in names]
