@@ -2,6 +2,8 @@
 
 from . import transforms
 from .collate import collate_clips
+from .epoch_sampler import EpochSampler
+from .labelled import LabelledDataset
 from .mixture import MixtureDataset
 from .mixture_schedule import MixtureSchedule
 from .request import ClipRequest
@@ -12,6 +14,8 @@ __all__ = [
     'ClipListDataset',
     'ClipRequest',
     'ClipSampler',
+    'EpochSampler',
+    'LabelledDataset',
     'MixtureDataset',
     'MixtureSchedule',
     'StageBatchSampler',
