@@ -7,7 +7,7 @@ from probe_run import CLASSES, NUM_VAL, make_videos, probe_run, save_encoder, tr
 from toy_training import ToyRunner
 
 from nextvid_mm.engine.hooks import ProbeHook
-from nextvid_mm.engine.probe_results import versions
+from nextvid_mm.engine.probe_results import config_of, versions
 
 
 @pytest.fixture(scope='module')
@@ -30,7 +30,7 @@ def test_the_record_says_everything(trained):
     assert record['encoder']['step'] == 5
     assert record['seeds']['training'] == 0
     assert record['versions'] == versions()
-    assert "type='ProbeRecognizer'" in record['config']
+    assert config_of(record).model.type == 'ProbeRecognizer'
     assert len(record['members']) == 4
     for member in record['members']:
         assert len(member['views']) == 3
