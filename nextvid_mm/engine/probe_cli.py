@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -20,7 +19,11 @@ from nextvid_mm.engine.probe_results import (
     read_record,
 )
 from nextvid_mm.engine.probe_training import DEFAULT_CACHE, train_on_cache, validate_probe
-from nextvid_mm.models.recognizers.encoder_checkpoint import PREFIXES, stored_backbone
+from nextvid_mm.models.recognizers.encoder_checkpoint import (
+    PREFIXES,
+    read_checkpoint,
+    stored_backbone,
+)
 from nextvid_mm.registry import RUNNERS
 
 _PROBE_WEIGHTS = 'cls_head.probes.'
@@ -99,7 +102,7 @@ def run_test(args: argparse.Namespace) -> None:
         cfg.load_from = args.checkpoint
         _build(cfg).test()
         return
-    checkpoint = torch.load(args.checkpoint, map_location='cpu', weights_only=True, mmap=True)
+    checkpoint = read_checkpoint(args.checkpoint)
     found = contents(checkpoint, args.checkpoint)
     if found == 'probe':
         _refuse_training(args)
@@ -158,7 +161,7 @@ def contents(checkpoint: Mapping[str, Any], path: str) -> str:
     Raises:
         ValueError: If it holds neither.
     """
-    names = list(checkpoint.get('state_dict', checkpoint))
+    names = list(checkpoint['state_dict'])
     if any(name.startswith(_PROBE_WEIGHTS) for name in names):
         return 'probe'
     found = [key for key, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
@@ -190,7 +193,7 @@ def train_probe(cfg: Config, args: argparse.Namespace) -> None:
     if cfg.test_dataloader == cfg.val_dataloader and args.dump is None and not args.show_dir:
         return  # the last validation was the test
     path = str(Path(cfg.work_dir) / 'probe.pth')
-    checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    checkpoint = read_checkpoint(path)
     use_probe(cfg, checkpoint, path)
     _build(cfg).test()
 
@@ -207,7 +210,7 @@ def repeat(args: argparse.Namespace) -> None:
         raise ValueError('--from-json takes config and checkpoint from the file: give no others')
     cfg = config_of(record)
     path = _find_checkpoint(record, args.from_json)
-    checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
+    checkpoint = read_checkpoint(path)
     use_probe(cfg, checkpoint, str(path))
     if record['split'] == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator

@@ -75,7 +75,7 @@ class FeatureCache:
             ValueError: if samples have several views.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        count, done = len(loader.dataset), 0  # type: ignore[arg-type]
+        count, done = len(loader.dataset), 0
         tokens: Tensor | None = None
         labels: list[int] = []
         with torch.no_grad():

@@ -55,14 +55,14 @@ def cached_dataset(config: Config, split: str) -> dict[str, Any]:
     """
     dataset = copy.deepcopy(config[f'{split}_dataloader'].dataset)
     if split == 'train':
-        pipeline = _innermost(copy.deepcopy(config.val_dataloader.dataset)).pipeline
-        _innermost(dataset).pipeline = [_one_view(step) for step in pipeline]
+        pipeline = innermost_dataset(copy.deepcopy(config.val_dataloader.dataset)).pipeline
+        innermost_dataset(dataset).pipeline = [_one_view(step) for step in pipeline]
     return dataset
 
 
-def _innermost(dataset: Any) -> Any:
-    """The config with the pipeline, inside of any wrappers."""
-    return _innermost(dataset.dataset) if 'dataset' in dataset else dataset
+def innermost_dataset(dataset: Any) -> Any:
+    """The config with list and pipeline, inside of any wrappers."""
+    return innermost_dataset(dataset.dataset) if 'dataset' in dataset else dataset
 
 
 def _one_view(step: dict[str, Any]) -> dict[str, Any]:

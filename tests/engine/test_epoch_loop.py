@@ -73,6 +73,10 @@ def test_a_killed_run_continues_bit_for_bit(whole, tmp_path, step):
     assert results[0]['members'] == results[1]['members']
 
 
+def _results(path):
+    return json.loads((path / 'probe_results.json').read_text())
+
+
 def _assert_equal(ours, theirs):
     if isinstance(theirs, dict):
         assert ours.keys() == theirs.keys()
@@ -96,9 +100,7 @@ def test_two_processes_train_what_one_trains(whole, tmp_path):
     """
     root, encoder, _ = whole
     assert run(_two, root, tmp_path, encoder, world_size=2) == [0, 0]
-    ours, theirs = (
-        json.loads((path / 'probe_results.json').read_text()) for path in (tmp_path, root / 'whole')
-    )
+    ours, theirs = _results(tmp_path), _results(root / 'whole')
     assert ours['processes'] == 2
     assert ours['num_samples'] == NUM_VAL
     assert ours['members'] == theirs['members']

@@ -1,6 +1,5 @@
 """Pictures of clips with their true and predicted class."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +92,6 @@ def frame_strip(clip: Tensor, count: int, text_height: int = 24) -> NDArray[np.u
         ``(height + text_height, frames * width, 3)``.
     """
     frames = clip[0].movedim(1, 0) if clip.dim() == 5 else clip[None]
-    places: Sequence[int] = np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)
-    strip = np.concatenate([frames[int(p)].permute(1, 2, 0).numpy() for p in places], axis=1)
+    places = np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int).tolist()
+    strip = np.concatenate([frames[place].permute(1, 2, 0).numpy() for place in places], axis=1)
     return np.pad(strip, ((0, text_height), (0, 0), (0, 0)))

@@ -53,9 +53,8 @@ class ProbeHook(Hook):
         """Look at all labels before anything is computed."""
         num_classes = _unwrap(runner).cls_head.num_classes
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
-            dataset = loop.dataloader.dataset if isinstance(loop, BaseLoop) else None
-            if hasattr(dataset, 'check_labels'):
-                dataset.check_labels(num_classes)
+            if isinstance(loop, BaseLoop) and hasattr(loop.dataloader.dataset, 'check_labels'):
+                loop.dataloader.dataset.check_labels(num_classes)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse weights that do not fit; MMEngine would load what does and go on."""

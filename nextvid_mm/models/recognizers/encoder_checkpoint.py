@@ -121,9 +121,11 @@ def _read_exported(path: str | Path) -> dict[str, Any]:
     with safe_open(path, framework='pt') as file:
         description = json.loads((file.metadata() or {}).get(EXPORT_KEY, '{}'))
         state = {f'backbone.{name}': file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    step = description.get('step')
     if 'backbone' in description:
-        state['_extra_state'] = dict(backbone=description['backbone'])
-    return dict(state_dict=state, meta=dict(iter=description.get('step')))
+        origin = EncoderOrigin(str(path), 'encoder', '', step, description['backbone'])
+        state['_extra_state'] = origin.as_tensor()
+    return dict(state_dict=state, meta=dict(iter=step))
 
 
 def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str, Tensor]:

@@ -5,9 +5,9 @@ import os
 
 import pytest
 import torch
+from noise_training import ONE_STAGE, train_tiny
 from probe_run import NUM_TRAIN, NUM_VAL, make_videos, probe_run
 from processes import run
-from test_health import ONE_STAGE, train_tiny
 from toy_training import KillHook, read_records
 
 from nextvid_mm.engine.hooks import OnlineProbeHook
