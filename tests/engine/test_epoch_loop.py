@@ -31,7 +31,7 @@ class Losses(Hook):
         self.losses, self.clips = {}, {}
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.losses[runner.iter] = float(outputs['loss'])
+        self.losses[runner.iter] = outputs['loss'].item()
         self.clips[runner.iter] = [s.metainfo['sample_idx'] for s in data_batch['data_samples']]
 
 

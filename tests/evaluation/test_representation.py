@@ -3,7 +3,12 @@ import math
 import pytest
 import torch
 
-from nextvid_mm.evaluation.representation import effective_rank, feature_std, knn_accuracy
+from nextvid_mm.evaluation.representation import (
+    effective_rank,
+    feature_std,
+    knn_accuracy,
+    linear_accuracy,
+)
 
 
 def test_rank_counts_the_directions_features_spread_over():
@@ -37,3 +42,27 @@ def test_neighbours_find_clusters_and_guess_on_noise():
     noise = torch.randn(2, 400, 16)
     many = torch.arange(4).repeat(100)
     assert knn_accuracy(noise[0], many, noise[1], many) < 45
+
+
+def test_a_linear_probe_finds_what_a_plane_separates_and_guesses_on_noise():
+    labels = torch.arange(300) % 3
+    directions = torch.eye(3, 8)[labels]
+    train, test = (directions + 0.1 * torch.randn(300, 8) for _ in range(2))
+    assert linear_accuracy(train * 100 + 7, labels, test * 100 + 7, labels) == 100.0
+    noise = torch.randn(2, 300, 8)
+    assert linear_accuracy(noise[0], labels, noise[1], labels) < 50
+
+
+def test_measuring_draws_no_random_number_and_marks_bad_features():
+    labels = torch.arange(20) % 2
+    features = torch.randn(20, 4)
+    state = torch.get_rng_state()
+    first = linear_accuracy(features, labels, features, labels)
+    assert linear_accuracy(features, labels, features, labels) == first
+    knn_accuracy(features, labels, features, labels)
+    assert torch.equal(torch.get_rng_state(), state)
+    features[3, 1] = math.nan
+    assert math.isnan(linear_accuracy(features, labels, features, labels))
+    assert math.isnan(knn_accuracy(features, labels, features, labels))
+    with pytest.raises(ValueError, match='at least two classes'):
+        linear_accuracy(features, 0 * labels, features, labels)

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from noise_training import ONE_STAGE, train_tiny
 from probe_run import NUM_TRAIN, NUM_VAL, make_videos, probe_run
 from processes import run
@@ -84,7 +85,8 @@ def test_a_killed_run_resumes_bit_for_bit_with_it(sets, tmp_path):
 
 
 def test_clips_are_spread_over_the_list(sets):
-    clips, labels = load_clips(sets['train'], 4)
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        clips, labels = load_clips(sets['train'], 4)
     assert clips.shape == (4, 3, 8, 16, 16)
     assert clips.dtype == torch.uint8
     # Places 0, 3, 7, 11 of 12 with label i % 3.
