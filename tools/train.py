@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.runner import Runner
 
 from nextvid_mm.engine.cli import add_train_flags, errors_in_one_line, load_config
+from nextvid_mm.engine.probe_cli import add_cache_flag
+from nextvid_mm.engine.probe_training import train_on_cache, validate_probe
 from nextvid_mm.registry import RUNNERS
 
 EPILOG = """\
@@ -18,6 +20,7 @@ examples:
   python tools/train.py CONFIG --seed 1 --work-dir work_dirs/second
   python tools/train.py CONFIG --cfg-options train_dataloader.num_workers=8
   bash tools/dist_train.sh CONFIG 8                         # eight processes on this machine
+  python tools/train.py configs/probe/ssv2.py --cfg-options model.encoder=PRETRAINED.pth
 
 One iteration is one optimiser step on the stage's global batch, whatever the number of processes.
 tools/print_stages.py shows the schedule of a config without training. SIGTERM and SIGUSR1 save a
@@ -31,10 +34,14 @@ def main() -> None:
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_train_flags(parser)
+    add_cache_flag(parser)
     args = parser.parse_args()
     with errors_in_one_line('train'):
         cfg = load_config(args)
     with errors_in_one_line('train', show_traceback=cfg.get('log_level') == 'DEBUG'):
+        if args.cache_features is not None:
+            validate_probe(cfg, train_on_cache(cfg, args.cache_features))
+            return
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()
 

@@ -3,49 +3,54 @@ _base_ = '../_base_/probe/attentive.py'
 
 data_root = 'data/demo/'
 
+model = dict(num_segments=1, cls_head=dict(num_classes=12))
+
+# The demo's clips are short and already of the right size: one view, every frame.
 pipeline = [
-    dict(type='mmaction.DecordInit'),
-    dict(
-        type='mmaction.SampleFrames',
-        clip_len=16,
-        frame_interval=1,
-        num_clips=1,
-        test_mode=True,
-        out_of_bound_opt='repeat_last',
-    ),
+    dict(type='CachedDecordInit', cache_dir=data_root + 'cache'),
+    dict(type='SampleClipByTime', frame_interval=1, num_frames=16, test_mode=True),
     dict(type='mmaction.DecordDecode'),
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
-    dict(type='mmaction.PackActionInputs', meta_keys=('filename', 'sample_idx', 'failure')),
+    dict(type='mmaction.PackActionInputs'),
 ]
-
-model = dict(num_segments=1, dtype=None, cls_head=dict(num_classes=12))
 
 train_dataloader = dict(
     batch_size=48,
     num_workers=2,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    persistent_workers=True,
+    sampler=dict(type='EpochSampler', shuffle=True),
     dataset=dict(
-        type='mmaction.VideoDataset',
-        ann_file=data_root + 'demo_probe_list_videos.txt',
-        data_prefix=dict(video=data_root + 'videos_train'),
-        pipeline=pipeline,
+        type='LabelledDataset',
+        dataset=dict(
+            type='mmaction.VideoDataset',
+            ann_file=data_root + 'demo_probe_list_videos.txt',
+            data_prefix=dict(video=data_root + 'videos_train'),
+            pipeline=pipeline,
+        ),
     ),
 )
 val_dataloader = dict(
     batch_size=50,
     num_workers=2,
+    persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='mmaction.VideoDataset',
-        ann_file=data_root + 'demo_val_list_videos.txt',
-        data_prefix=dict(video=data_root + 'videos_val'),
-        pipeline=pipeline,
+        type='LabelledDataset',
         test_mode=True,
+        dataset=dict(
+            type='mmaction.VideoDataset',
+            ann_file=data_root + 'demo_val_list_videos.txt',
+            data_prefix=dict(video=data_root + 'videos_val'),
+            pipeline=pipeline,
+            test_mode=True,
+        ),
     ),
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=100, val_interval=20)
+train_cfg = dict(type='ExactEpochLoop', max_epochs=100, val_interval=50)
+# To 0 at the last step, whatever max_epochs is.
 param_scheduler = dict(
-    type='CosineAnnealingLR', eta_min=0.0, T_max=100, by_epoch=True, convert_to_iter_based=True
+    type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True
 )
+default_hooks = dict(checkpoint=dict(interval=100))

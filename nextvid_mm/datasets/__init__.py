@@ -3,6 +3,8 @@
 from . import transforms
 from .cached_mixture import CachedMixtureDataset
 from .collate import collate_clips
+from .epoch_sampler import EpochSampler
+from .labelled import LabelledDataset
 from .latent_cache import LatentCache, LatentCacheWriter
 from .mixture import MixtureDataset
 from .mixture_schedule import MixtureSchedule
@@ -15,6 +17,8 @@ __all__ = [
     'ClipListDataset',
     'ClipRequest',
     'ClipSampler',
+    'EpochSampler',
+    'LabelledDataset',
     'LatentCache',
     'LatentCacheWriter',
     'MixtureDataset',

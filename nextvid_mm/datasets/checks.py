@@ -64,6 +64,8 @@ def require_loaders_data(config: Mapping[str, Any]) -> None:
     """
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         dataset = (config.get(key) or {}).get('dataset') or {}
+        while isinstance(dataset.get('dataset'), Mapping):  # a wrapper such as LabelledDataset
+            dataset = dataset['dataset']
         sources = dataset.get('sources')
         if sources is None:
             require_data_of(key, dataset)

@@ -1,6 +1,7 @@
 """Stage table, training loop, optimisation, schedules and hooks; importing it registers them."""
 
 from nextvid_mm.engine import hooks
+from nextvid_mm.engine.epoch_loop import ExactEpochLoop
 from nextvid_mm.engine.grid_optimizer import GridAdamW, ProbeOptimWrapperConstructor
 from nextvid_mm.engine.loops import StageTrainLoop
 from nextvid_mm.engine.optim_wrapper import AutocastOptimWrapper
@@ -11,6 +12,7 @@ from nextvid_mm.engine.stages import Stage, StageTable
 
 __all__ = [
     'AutocastOptimWrapper',
+    'ExactEpochLoop',
     'GridAdamW',
     'ProbeOptimWrapperConstructor',
     'ShardedRunner',

@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
@@ -89,12 +90,25 @@ def load_config(args: argparse.Namespace) -> Config:
         ValueError: If a key is unknown or a flag does not fit the config.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(f'config file {args.config} does not exist; see configs/')
-    cfg = Config.fromfile(args.config)
+    cfg = checked_config(args.config)
     apply_flags(cfg, args)
     check_config(cfg, args.config, args.cfg_options or ())
     require_loaders_data(cfg)  # at once: building a large model takes a minute
+    return cfg
+
+
+def checked_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config, apply ``--cfg-options`` and check that every key has a reader.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a key is unknown.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config file {path} does not exist; see configs/')
+    cfg = Config.fromfile(path)
+    cfg.merge_from_dict(dict(options or {}))
+    check_config(cfg, path, options or ())
     return cfg
 
 

@@ -99,7 +99,7 @@ class StageTrainLoop(BaseLoop):
                     'batch_size and micro_batch_size in train_cfg.stages'
                 )
         config = dict(dataloader)
-        config['sampler'] = dict(type='ClipSampler', seed=_run_seed(runner)) | dict(
+        config['sampler'] = dict(type='ClipSampler', seed=run_seed(runner)) | dict(
             dataloader.get('sampler', {})
         )
         config['batch_sampler'] = dict(
@@ -181,10 +181,10 @@ class StageTrainLoop(BaseLoop):
         if self._iter >= self.max_iters:
             return iter(())
         batch_sampler = self.dataloader.batch_sampler
-        if batch_sampler.sampler.seed != _run_seed(self.runner):
+        if batch_sampler.sampler.seed != run_seed(self.runner):
             # The seed was drawn at random, and resuming has brought back the one drawn then.
             kind = type(batch_sampler.sampler)
-            batch_sampler.sampler = kind(self.dataloader.dataset, _run_seed(self.runner))
+            batch_sampler.sampler = kind(self.dataloader.dataset, run_seed(self.runner))
         batch_sampler.set_start(self._iter)
         return iter(self.dataloader)
 
@@ -198,7 +198,7 @@ class StageTrainLoop(BaseLoop):
             data = self._next(batches)
             if micro == 0:
                 self.runner.call_hook('before_train_iter', batch_idx=step, data_batch=data)
-            torch.manual_seed(derive_seed(_run_seed(self.runner), step, micro, self.runner.rank))
+            torch.manual_seed(derive_seed(run_seed(self.runner), step, micro, self.runner.rank))
             outputs = self.runner.model.train_step(data, optim_wrapper=self.runner.optim_wrapper)
             outputs = {key: torch.as_tensor(value).detach() for key, value in outputs.items()}
             self.runner.call_hook(
@@ -224,7 +224,7 @@ class StageTrainLoop(BaseLoop):
         return self._iter % self.val_interval == 0 or self._iter == self.max_iters
 
 
-def _run_seed(runner: Runner) -> int:
+def run_seed(runner: Runner) -> int:
     """The run's seed, the same on every process also with ``diff_rank_seed``."""
     different = runner._randomness_cfg.get('diff_rank_seed', False)
     return runner.seed - (runner.rank if different else 0)

@@ -86,12 +86,13 @@ def check_model(saved: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> N
     MMEngine only warns, and would continue with half a model.
 
     Args:
-        saved: The checkpoint's ``state_dict``.
+        saved: The checkpoint's ``state_dict``. Extra states, whose size is free, are left out.
         present: The model's.
 
     Raises:
         ValueError: With the first few names that are missing, unknown or of another shape.
     """
+    saved, present = _without_extra_state(saved), _without_extra_state(present)
     shapes = [
         f'{name}: {tuple(saved[name].shape)} in the checkpoint, {tuple(value.shape)} in the model'
         for name, value in present.items()
@@ -110,6 +111,10 @@ def check_model(saved: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> N
             + '\nResume with the config it was trained with (its copy lies in the work directory). '
             'To start a new run from its weights, set load_from and do not resume.'
         )
+
+
+def _without_extra_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if not name.endswith('_extra_state')}
 
 
 def _some(names: list[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,20 +25,17 @@ from .probe_metric import ProbeMetric
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Tokens of a data set.
+    """Tokens of a data set, in memory or mapped from a file.
 
     Attributes:
         tokens: ``(n, V, N, C)``.
-        samples: n data samples with ``gt_label``.
+        labels: ``(n,)``.
+        samples: n data samples with ``gt_label``; only an evaluation needs them.
     """
 
     tokens: Tensor
-    samples: list[BaseDataElement]
-
-    @property
-    def labels(self) -> Tensor:
-        """``(n,)``."""
-        return torch.cat([sample.gt_label for sample in self.samples])
+    labels: Tensor
+    samples: Sequence[BaseDataElement] = ()
 
 
 @dataclass(frozen=True)
@@ -75,19 +72,24 @@ def extract_features(model: nn.Module, batches: Iterable[dict]) -> FeatureSet:
     """
     tokens, samples = [], []
     for batch in batches:
-        data = model.data_preprocessor(dict(batch), training=False)
-        tokens.append(torch.stack(list(model.views(data['inputs'])), dim=1))
-        samples.extend(data['data_samples'])
-    return FeatureSet(torch.cat(tokens), samples)
+        tokens.append(torch.stack(list(model.views_of_batch(batch)), dim=1))
+        samples.extend(model.data_preprocessor.cast_data(batch['data_samples']))
+    return FeatureSet(torch.cat(tokens), torch.cat([s.gt_label for s in samples]), samples)
 
 
-def train_probes(model: nn.Module, features: FeatureSet, schedule: ProbeSchedule) -> None:
+def train_probes(
+    model: nn.Module,
+    features: FeatureSet,
+    schedule: ProbeSchedule,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
     """Train the probes of ``model.cls_head`` from new weights, learning rates on a cosine to 0.
 
     Args:
         model: a ``ProbeRecognizer``.
         features: with one view per sample.
         schedule: epochs, batch size, seed.
+        progress: called with the steps done and the steps of the whole training.
     """
     if features.tokens.shape[1] != 1:
         raise ValueError(
@@ -95,7 +97,7 @@ def train_probes(model: nn.Module, features: FeatureSet, schedule: ProbeSchedule
         )
     torch.manual_seed(schedule.seed)
     head, tokens, labels = model.cls_head, features.tokens[:, 0], features.labels
-    labels = labels.to(tokens.device)
+    device = head.selected.device
     head.reset_parameters()
     if head.standardizer is not None:
         head.standardizer.fit(tokens)
@@ -104,19 +106,24 @@ def train_probes(model: nn.Module, features: FeatureSet, schedule: ProbeSchedule
     )
     optimizer = build(model).optimizer
     peaks = [group['lr'] for group in optimizer.param_groups]
-    per_epoch = math.ceil(len(labels) / schedule.batch_size)
-    total = schedule.epochs * per_epoch
-    order = torch.Generator().manual_seed(schedule.seed)
+    total = schedule.epochs * math.ceil(len(labels) / schedule.batch_size)
     head.train()
-    for step in range(total):
-        if step % per_epoch == 0:
-            shuffled = torch.randperm(len(labels), generator=order).split(schedule.batch_size)
-        rows = shuffled[step % per_epoch].to(tokens.device)
+    for step, rows in enumerate(_batches(len(labels), schedule)):
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
             group['lr'] = peak * 0.5 * (1 + math.cos(math.pi * step / total))
         optimizer.zero_grad()
-        head.loss_by_feat(head(tokens[rows]), labels[rows])['loss_cls'].backward()
+        picked = tokens[rows.to(tokens.device)].to(device)
+        head.loss_by_feat(head(picked), labels[rows].to(device))['loss_cls'].backward()
         optimizer.step()
+        if progress is not None:
+            progress(step + 1, total)
+
+
+def _batches(count: int, schedule: ProbeSchedule) -> Iterator[Tensor]:
+    """Sample numbers of one optimiser step after the other."""
+    order = torch.Generator().manual_seed(schedule.seed)
+    for _ in range(schedule.epochs):
+        yield from torch.randperm(count, generator=order).split(schedule.batch_size)
 
 
 @torch.no_grad()
@@ -130,11 +137,11 @@ def evaluate_probes(model: nn.Module, features: FeatureSet, batch_size: int = 64
     """
     head, metric = model.cls_head, ProbeMetric()
     head.eval()
-    for rows in torch.arange(len(features.samples)).split(batch_size):
+    for rows in torch.arange(len(features.labels)).split(batch_size):
         samples = [features.samples[row].clone() for row in rows]
         views = features.tokens[rows.to(features.tokens.device)].unbind(1)
         metric.process(None, [sample.to_dict() for sample in head.predict(views, samples)])
-    metric.evaluate(len(features.samples))
+    metric.evaluate(len(features.labels))
     details: Any = metric.details  # never None in a single process
     return details
 

@@ -18,6 +18,9 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from nextvid_mm.registry import METRICS
 
+# Where a sample's file stands, the most certain first.
+_PATHS = ('path', 'filename', 'img_path')
+
 
 @dataclass(frozen=True)
 class _Sample:
@@ -76,7 +79,7 @@ class ProbeMetric(BaseMetric):
             self.members, self.fixed_member = sample['probe_members'], sample['fixed_member']
             self.num_classes = scores.shape[-1]
             index = sample.get('sample_idx', number)
-            path = str(sample.get('filename', sample.get('img_path', '')))
+            path = str(next((sample[key] for key in _PATHS if sample.get(key)), ''))
             label = int(sample['gt_label'])
             if sample.get('failure') is not None:
                 self.results.append(_Sample(index, path, label, None, None, sample['failure']))
@@ -128,9 +131,14 @@ class ProbeMetric(BaseMetric):
         )
         per_class = 100 * confusion.diag() / confusion.sum(1).clamp(min=1)
         present = confusion.sum(1) > 0
+        grid = {f'top{k}': accuracy[k][-1].double() for k in self.topk}
         return dict(
             best_member=best,
             fixed_member=self.fixed_member,
+            grid={
+                key: dict(mean=float(value.mean()), std=float(value.std(correction=0)))
+                for key, value in grid.items()
+            },
             members=[
                 dict(
                     name=name,
@@ -158,6 +166,8 @@ class ProbeMetric(BaseMetric):
             scalars |= {f'view{number}/{key}': value for key, value in view.items()}
         for member in details['members']:
             scalars[f'grid/{member["name"]}'] = member['merged']['top1']
+        for key, spread in details['grid'].items():
+            scalars |= {f'grid_{kind}/{key}': value for kind, value in spread.items()}
         scalars['best_member'] = details['best_member']
         scalars['num_samples'] = details['num_samples']
         scalars['num_failed'] = len(details['failed'])

@@ -40,8 +40,34 @@ def cached_loader(config: Config, split: str) -> torch.utils.data.DataLoader:
     """Loader over ``split`` (``train`` or ``val``) in order and without augmentation."""
     settings = copy.deepcopy(config[f'{split}_dataloader'])
     settings.update(sampler=dict(type='DefaultSampler', shuffle=False), persistent_workers=False)
-    settings.dataset.pipeline = copy.deepcopy(config.val_dataloader.dataset.pipeline)
+    settings.batch_size = config.val_dataloader.batch_size
+    settings.dataset = cached_dataset(config, split)
     return Runner.build_dataloader(settings, seed=0)
+
+
+def cached_dataset(config: Config, split: str) -> dict[str, Any]:
+    """Config of a split's data set with nothing random in its pipeline.
+
+    Args:
+        config: a probe config.
+        split: ``val`` for the validation set as it is; ``train`` for the training set with the
+            validation pipeline, cut down to the central view.
+    """
+    dataset = copy.deepcopy(config[f'{split}_dataloader'].dataset)
+    if split == 'train':
+        pipeline = innermost_dataset(copy.deepcopy(config.val_dataloader.dataset)).pipeline
+        innermost_dataset(dataset).pipeline = [_one_view(step) for step in pipeline]
+    return dataset
+
+
+def innermost_dataset(dataset: Any) -> Any:
+    """The config with list and pipeline, inside of any wrappers."""
+    return innermost_dataset(dataset.dataset) if 'dataset' in dataset else dataset
+
+
+def _one_view(step: dict[str, Any]) -> dict[str, Any]:
+    scope, _, kind = str(step['type']).rpartition('.')
+    return dict(step, type=f'{scope}.CenterCrop') if kind == 'ThreeCrop' else step
 
 
 def probe_encoder(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -62,10 +63,15 @@ def knn_accuracy(
         k: see ``knn_votes``.
         temperature: see ``knn_votes``.
 
+    Returns:
+        NaN if a feature is not finite.
+
     Raises:
         ValueError: if the shapes do not fit or a set is empty.
     """
     _check_rows(test, test_labels, 'test')
+    if not (train.isfinite().all() and test.isfinite().all()):
+        return math.nan
     votes = knn_votes(train, train_labels, test, k, temperature)
     return float((votes.argmax(1) == test_labels).float().mean() * 100)
 
@@ -99,6 +105,40 @@ def knn_votes(
     values, neighbours = similarity.topk(min(k, len(train)), dim=1)
     votes = torch.zeros(len(test), int(train_labels.max()) + 1, device=test.device)
     return votes.scatter_add_(1, train_labels[neighbours], (values / temperature).exp())
+
+
+def linear_accuracy(
+    train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, strength: float = 1.0
+) -> float:
+    """Accuracy (%) of multinomial logistic regression on standardised features.
+
+    Deterministic, and without a draw from any random generator.
+
+    Args:
+        train: ``(n_train, C)``, one row per labelled sample.
+        train_labels: ``(n_train,)``.
+        test: ``(n_test, C)``.
+        test_labels: ``(n_test,)``.
+        strength: of the fit over the penalty on weights (scikit-learn's ``C``).
+
+    Returns:
+        NaN if a feature is not finite.
+
+    Raises:
+        ValueError: if the shapes do not fit, a set is empty or all training labels are equal.
+    """
+    _check_rows(train, train_labels, 'train')
+    _check_rows(test, test_labels, 'test')
+    if len(train_labels.unique()) < 2:
+        raise ValueError('a linear probe needs training samples of at least two classes')
+    rows = [part.detach().cpu().double() for part in (train, test)]
+    if not all(part.isfinite().all() for part in rows):
+        return math.nan
+    mean, std = rows[0].mean(0), rows[0].std(0, correction=0)
+    fit, seen = (((part - mean) / (std + 1e-6)).numpy() for part in rows)
+    classifier = LogisticRegression(C=strength / fit.shape[1], max_iter=200)
+    classifier.fit(fit, train_labels.cpu().numpy())
+    return float(100 * classifier.score(seen, test_labels.cpu().numpy()))
 
 
 def _check_rows(features: Tensor, labels: Tensor, name: str) -> None:

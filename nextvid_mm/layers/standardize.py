@@ -29,10 +29,16 @@ class RunningStandardizer(nn.Module):
         self.register_buffer('count', torch.zeros((), dtype=torch.float64))
         self.register_buffer('frozen', torch.zeros((), dtype=torch.bool))
 
-    def fit(self, features: Tensor) -> None:
-        """Take the statistics of ``(..., C)`` and keep them."""
+    def fit(self, features: Tensor, rows: int = 256) -> None:
+        """Take the statistics of ``(n, ..., C)`` and keep them.
+
+        Args:
+            features: may lie on another device, or in a mapped file larger than the memory.
+            rows: of n read at once.
+        """
         self.count.zero_()
-        self._update(features)
+        for part in features.split(rows):
+            self._update(part.to(self.mean.device))
         self.frozen.fill_(True)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from nextvid_mm.evaluation.cached_probe import (
     train_probes,
 )
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
-from nextvid_mm.evaluation.protocol import build_probe, load_batches, quiet
+from nextvid_mm.evaluation.protocol import build_probe, innermost_dataset, load_batches, quiet
 from nextvid_mm.registry import MODELS, SCOPE
 from nextvid_mm.visualization.attention_maps import overlay_attention
 from nextvid_mm.visualization.feature_map import project
@@ -160,7 +160,7 @@ def _generation(model: nn.Module, clips: Tensor, labels: list[int]) -> Generatio
 
 def _class_names(config: Config, count: int) -> list[str]:
     """Names from ``label_map.txt`` beside the list file, else numbers."""
-    path = Path(config.val_dataloader.dataset.ann_file).parent / 'label_map.txt'
+    path = Path(innermost_dataset(config.val_dataloader.dataset).ann_file).parent / 'label_map.txt'
     names = path.read_text(encoding='utf-8').split('\n') if path.is_file() else []
     names = [name.strip() for name in names if name.strip()]
     return names if len(names) >= count else [str(label) for label in range(count)]

@@ -8,6 +8,7 @@ from nextvid_mm.evaluation.representation import (
     feature_std,
     knn_accuracy,
     knn_votes,
+    linear_accuracy,
 )
 
 
@@ -49,3 +50,27 @@ def test_neighbours_vote_by_similarity():
     votes = knn_votes(train, torch.tensor([2, 0, 0]), torch.tensor([[1.0, 0.0]]), 2, 1.0)
     expected = [torch.tensor(0.8).exp(), torch.tensor(0.0), torch.tensor(1.0).exp()]
     torch.testing.assert_close(votes, torch.stack(expected)[None])
+
+
+def test_a_linear_probe_finds_what_a_plane_separates_and_guesses_on_noise():
+    labels = torch.arange(300) % 3
+    directions = torch.eye(3, 8)[labels]
+    train, test = (directions + 0.1 * torch.randn(300, 8) for _ in range(2))
+    assert linear_accuracy(train * 100 + 7, labels, test * 100 + 7, labels) == 100.0
+    noise = torch.randn(2, 300, 8)
+    assert linear_accuracy(noise[0], labels, noise[1], labels) < 50
+
+
+def test_measuring_draws_no_random_number_and_marks_bad_features():
+    labels = torch.arange(20) % 2
+    features = torch.randn(20, 4)
+    state = torch.get_rng_state()
+    first = linear_accuracy(features, labels, features, labels)
+    assert linear_accuracy(features, labels, features, labels) == first
+    knn_accuracy(features, labels, features, labels)
+    assert torch.equal(torch.get_rng_state(), state)
+    features[3, 1] = math.nan
+    assert math.isnan(linear_accuracy(features, labels, features, labels))
+    assert math.isnan(knn_accuracy(features, labels, features, labels))
+    with pytest.raises(ValueError, match='at least two classes'):
+        linear_accuracy(features, 0 * labels, features, labels)

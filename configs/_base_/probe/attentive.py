@@ -13,7 +13,8 @@ model = dict(
     backbone=None,
     last_layers=1,
     clips_per_pass=32,
-    dtype='bfloat16',
+    # bfloat16 where the hardware computes in it, else float32.
+    dtype='auto',
     data_preprocessor=dict(
         type='mmaction.ActionDataPreprocessor',
         mean=[127.5, 127.5, 127.5],
@@ -38,6 +39,7 @@ optim_wrapper = dict(
     optimizer=dict(type='GridAdamW', betas=(0.9, 0.999)),
 )
 
+# Test and validation are the same data: the test labels of these data sets are not public.
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 val_evaluator = dict(type='ProbeMetric', topk=(1, 5))
@@ -48,12 +50,11 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=20),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=2, save_best='probe/top1', rule='greater'
-    ),
-    probe=dict(type='ProbeHook'),
+    sampler_seed=None,  # ExactEpochLoop does it
+    checkpoint=dict(type='SafeCheckpointHook', interval=500, max_keep_ckpts=2),
+    visualization=dict(type='ClipVisualizationHook'),
 )
+custom_hooks = [dict(type='ProbeHook'), dict(type='FaultHook')]
 env_cfg = dict(
     cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='nccl')
 )

@@ -98,14 +98,14 @@ class HealthHook(Hook):
         dtype = getattr(runner.optim_wrapper, 'dtype', None)
         autocast = torch.autocast(clip.device.type, dtype, enabled=dtype is not None)
         # Blocks compiled for the static shapes of training would be compiled again for these.
-        with autocast, torch.compiler.set_stance('force_eager'), _whole_weights(runner.model):
+        with autocast, torch.compiler.set_stance('force_eager'), whole_weights(runner.model):
             for name, encoder in encoders.items():
-                tokens = _encode(encoder, clip)
+                tokens = encode_frozen(encoder, clip)
                 runner.message_hub.update_scalar(f'train/{name}_std', feature_std(tokens))
                 runner.message_hub.update_scalar(f'train/{name}_rank', effective_rank(tokens))
 
 
-def _encode(encoder: nn.Module, clip: Tensor) -> Tensor:
+def encode_frozen(encoder: nn.Module, clip: Tensor) -> Tensor:
     """Tokens ``(B, T, N, C)`` of ``clip`` in evaluation mode; training mode is set back."""
     training = encoder.training
     try:
@@ -114,7 +114,7 @@ def _encode(encoder: nn.Module, clip: Tensor) -> Tensor:
         encoder.train(training)
 
 
-def _whole_weights(model: nn.Module) -> AbstractContextManager[None]:
+def whole_weights(model: nn.Module) -> AbstractContextManager[None]:
     """Gather sharded weights, which ``encode``, unlike ``forward``, does not do by itself."""
     if isinstance(model, FullyShardedDataParallel):
         return FullyShardedDataParallel.summon_full_params(model, writeback=False)

@@ -97,6 +97,10 @@ class ProbeHead(BaseHead):
         self.probes.reset_parameters()
         self.selected.fill_(self.fixed_member)
 
+    def select(self, member: int) -> None:
+        """Make a member of the grid the one whose predictions are the head's."""
+        self.selected.fill_(member)
+
     def forward(self, feats: Tensor) -> Tensor:
         """Tokens ``(B, N, C)`` to logits ``(B, G, K)``."""
         if self.standardizer is not None:

@@ -44,8 +44,24 @@ class EncoderOrigin:
     backbone: dict
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for checkpoints and JSON."""
+        """Plain values, for JSON."""
         return asdict(self)
+
+    def describe(self) -> str:
+        """One line for logs."""
+        if self.path is None:
+            return f'untrained, SHA-256 {self.sha256[:16]}'
+        step = 'unknown step' if self.step is None else f'step {self.step}'
+        return f'{self.weights} of {self.path} ({step}), SHA-256 {self.sha256[:16]}'
+
+    def as_tensor(self) -> Tensor:
+        """The bytes of the JSON, uint8: state dicts of several processes hold only tensors."""
+        return torch.tensor(list(json.dumps(self.as_dict()).encode()), dtype=torch.uint8)
+
+    @classmethod
+    def from_tensor(cls, record: Tensor) -> EncoderOrigin:
+        """Undo ``as_tensor``."""
+        return cls(**json.loads(bytes(record.tolist())))
 
 
 def load_encoder(
@@ -105,9 +121,11 @@ def _read_exported(path: str | Path) -> dict[str, Any]:
     with safe_open(path, framework='pt') as file:
         description = json.loads((file.metadata() or {}).get(EXPORT_KEY, '{}'))
         state = {f'backbone.{name}': file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    step = description.get('step')
     if 'backbone' in description:
-        state['_extra_state'] = dict(backbone=description['backbone'])
-    return dict(state_dict=state, meta=dict(iter=description.get('step')))
+        origin = EncoderOrigin(str(path), 'encoder', '', step, description['backbone'])
+        state['_extra_state'] = origin.as_tensor()
+    return dict(state_dict=state, meta=dict(iter=step))
 
 
 def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str, Tensor]:
@@ -137,9 +155,9 @@ def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str,
 
 def stored_backbone(checkpoint: dict) -> dict | None:
     """The encoder's config as the checkpoint records it, or None if it records none."""
-    origin = checkpoint['state_dict'].get('_extra_state')
-    if isinstance(origin, dict) and 'backbone' in origin:
-        return origin['backbone']
+    record = checkpoint['state_dict'].get('_extra_state')
+    if isinstance(record, Tensor):
+        return EncoderOrigin.from_tensor(record).backbone
     model = stored_config(checkpoint, 'model')
     return model.get('backbone') if isinstance(model, dict) else None
 

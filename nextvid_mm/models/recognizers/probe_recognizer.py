@@ -104,27 +104,29 @@ class ProbeRecognizer(BaseRecognizer):
                 None, None, hash_weights(self.backbone), None, self.backbone_config
             )
 
+    def _dump_init_info(self) -> None:
+        """No report of several lines per parameter in the log."""
+
     def train(self, mode: bool = True) -> ProbeRecognizer:
         """The probes follow ``mode``; the encoder stays in evaluation mode."""
         super().train(mode)
         self.backbone.eval()
         return self
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def get_extra_state(self) -> Tensor:
         """What a checkpoint says of the encoder besides its weights."""
-        if self.origin is None:
-            return dict(backbone=self.backbone_config)
-        return self.origin.as_dict()
+        origin = self.origin or EncoderOrigin(None, None, '', None, self.backbone_config)
+        return origin.as_tensor()
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """Take over the record of a checkpoint.
 
         Raises:
             ValueError: if it is of an encoder with another configuration.
         """
-        check_same_backbone(self.backbone_config, state['backbone'], 'the probe checkpoint')
-        if 'sha256' in state:
-            self.origin = EncoderOrigin(**state)
+        origin = EncoderOrigin.from_tensor(state)
+        check_same_backbone(self.backbone_config, origin.backbone, 'the probe checkpoint')
+        self.origin = origin
 
     @torch.no_grad()
     def encode(self, clips: Tensor) -> Tensor:
@@ -167,14 +169,49 @@ class ProbeRecognizer(BaseRecognizer):
         """
         if self.static_frames is not None:
             inputs = inputs[:, None, :, None].expand(-1, 1, -1, self.static_frames, -1, -1)
-        B, M, S = inputs.shape[0], inputs.shape[1], self.num_segments
-        if M % S:
-            raise ValueError(
-                f'{M} clips per video are no multiple of model.num_segments={S}; the pipeline must '
-                'give num_clips=num_segments times the number of spatial crops'
-            )
+        B, S = inputs.shape[0], self.num_segments
+        self._check_segments(inputs.shape[1])
         for view in inputs.split(S, dim=1):
             yield self.encode(view.flatten(0, 1)).unflatten(0, (B, S)).flatten(1, 2)
+
+    def _check_segments(self, count: int) -> None:
+        if count % self.num_segments:
+            raise ValueError(
+                f'{count} clips per video are no multiple of model.num_segments='
+                f'{self.num_segments}; the pipeline must give num_clips=num_segments times the '
+                'number of spatial crops'
+            )
+
+    def views_of_batch(self, data: dict) -> Iterator[Tensor]:
+        """Tokens of one spatial view after the other, from a batch as the loader gives it.
+
+        Only one view at a time is moved to the device and normalised: apart from the loader's
+        bytes, memory does not grow with the number of views.
+
+        Args:
+            data: ``inputs``, one uint8 tensor ``(M, 3, T, height, width)`` (or an image
+                ``(3, height, width)``) per sample, and ``data_samples``.
+
+        Yields:
+            V tensors ``(B, S * N, C)``.
+        """
+        clips = list(data['inputs'])
+        count = 1 if self.static_frames is not None else len(clips[0])
+        self._check_segments(count)
+        for first in range(0, count, self.num_segments):
+            last = first + self.num_segments
+            view = clips if count == 1 else [clip[first:last] for clip in clips]
+            batch = dict(inputs=view, data_samples=data['data_samples'])
+            yield from self.views(self.data_preprocessor(batch, training=False)['inputs'])
+
+    def val_step(self, data: dict) -> list[BaseDataElement]:
+        """Predictions for a batch as the loader gives it, see ``views_of_batch``."""
+        samples = self.data_preprocessor.cast_data(data['data_samples'])
+        return self.cls_head.predict(self.views_of_batch(data), samples)
+
+    def test_step(self, data: dict) -> list[BaseDataElement]:
+        """The same as ``val_step``."""
+        return self.val_step(data)
 
     def extract_feat(
         self,

@@ -15,9 +15,11 @@ def test_a_member_of_the_grid_equals_a_probe_trained_alone():
         model = build_probe(cls_head=head)
         features = extract_features(model, toy_batches())
         train_probes(model, features, ProbeSchedule(epochs=3))
-        return model.cls_head(features.tokens[:, 0])
+        return model.cls_head(features.tokens[:, 0]), dict(model.cls_head.named_parameters())
 
-    grid, alone = trained([3e-3, 1e-3]), trained([1e-3])
+    (grid, weights), (alone, own) = trained([3e-3, 1e-3]), trained([1e-3])
+    for name, value in own.items():
+        torch.testing.assert_close(weights[name][1], value[0], atol=2e-5, rtol=1e-4, msg=name)
     torch.testing.assert_close(grid[:, 1], alone[:, 0], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(grid[:, 0], alone[:, 0], atol=1e-3)
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from probing import build_probe
+from probing import build_probe, toy_batches
 from tiny import clips
 
 
@@ -36,3 +36,57 @@ def test_the_encoder_is_frozen():
 def test_clips_must_fit_the_segments():
     with pytest.raises(ValueError, match='3 clips per video are no multiple of model.num_segments'):
         list(build_probe(num_segments=2).views(torch.rand(1, 3, 3, 8, 16, 16)))
+
+
+def test_a_batch_is_normalised_view_by_view_to_the_same_tokens():
+    model = build_probe(num_segments=2)
+    (batch,) = toy_batches(count=3, batch=3, clips=4)
+    whole = model.data_preprocessor(batch, training=False)['inputs']
+    for ours, expected in zip(model.views_of_batch(batch), model.views(whole), strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_only_one_view_is_in_memory_as_floats(monkeypatch):
+    """However many views there are, the preprocessor sees the clips of one at a time."""
+    model = build_probe(num_segments=1)
+    shapes = []
+    forward = model.data_preprocessor.forward
+
+    def watch(data, training):
+        shapes.append(tuple(data['inputs'][0].shape))
+        return forward(data, training)
+
+    monkeypatch.setattr(model.data_preprocessor, 'forward', watch)
+    (batch,) = toy_batches(count=2, batch=2, clips=6)
+    with torch.no_grad():
+        (first, _) = model.val_step(batch)
+    assert shapes == [(1, 3, 8, 16, 16)] * 6
+    assert first.view_scores.shape == (6, 2, 3)
+    assert torch.equal(first.pred_score, first.view_scores.mean(0)[model.cls_head.selected])
+
+
+def test_images_are_static_clips():
+    model = build_probe(
+        static_frames=8,
+        data_preprocessor=dict(
+            type='mmaction.ActionDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3,
+            format_shape='NCHW', to_rgb=True,
+        ),
+    )  # fmt: skip
+    image = torch.randint(256, (3, 16, 16), dtype=torch.uint8)
+    clip = image[[2, 1, 0]][None, :, None].expand(1, 3, 8, 16, 16).float() / 127.5 - 1
+    (tokens,) = model.views_of_batch(dict(inputs=[image], data_samples=[]))
+    torch.testing.assert_close(tokens, model.encode(clip))
+
+
+def test_the_record_of_the_encoder_survives_a_state_dict():
+    model, other = build_probe(), build_probe()
+    other.load_state_dict(model.state_dict())
+    assert other.origin == model.origin
+    assert other.origin.sha256
+
+
+def test_dtype_is_a_known_name():
+    assert build_probe(dtype='auto').dtype == 'auto'
+    with pytest.raises(ValueError, match=r"model\.dtype='half'"):
+        build_probe(dtype='half')

@@ -1,0 +1,155 @@
+"""A labelled data set for training and evaluating a probe."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.fileio import list_from_file
+
+from nextvid_mm.datasets.mixture import MixtureDataset
+from nextvid_mm.datasets.request import ClipRequest, derive_seed
+from nextvid_mm.datasets.video_lists import split_line
+from nextvid_mm.registry import DATASETS
+
+_SAMPLER = 'SampleClipByTime'
+
+
+@DATASETS.register_module()
+class LabelledDataset(MixtureDataset):
+    """Any labelled data set of MMAction2 or MMPretrain, read reproducibly.
+
+    What is random about a sample follows from its request alone (of a plain index: from the
+    index), as in pretraining. A file that cannot be read is replaced by another in training; in
+    ``test_mode`` the sample is kept, marked with the metainfo ``failure``, so that metrics can say
+    over how many samples they are.
+
+    Every data sample gets the metainfo ``sample_idx`` and ``path``, whatever its pipeline packs.
+
+    Args:
+        dataset: Config of the data set, such as ``mmaction.VideoDataset``, with its pipeline.
+        test_mode: Report unreadable samples instead of replacing them.
+        fps: True frames per second of the clips, for a pipeline with ``SampleClipByTime``; takes
+            the place of the pipeline's own ``frame_interval`` or ``fps``. None: as the pipeline
+            says.
+        max_refetch: Most samples tried in place of one that cannot be read.
+
+    Raises:
+        ValueError: If a line of the list is no path with a label, or ``fps`` finds no sampler.
+        FileNotFoundError: If data is missing.
+    """
+
+    def __init__(
+        self,
+        dataset: Mapping[str, Any],
+        test_mode: bool = False,
+        fps: float | None = None,
+        max_refetch: int = 100,
+    ) -> None:
+        config = dict(dataset)
+        if fps is not None:
+            config['pipeline'] = with_fps(config['pipeline'], fps)
+        name = str(config.get('ann_file') or config.get('data_root') or config['type'])
+        try:
+            super().__init__([dict(name=name, weight=1.0, dataset=config)], None, max_refetch)
+        except ValueError as error:
+            raise ValueError(_bad_line(config.get('ann_file')) or str(error)) from error
+        self.test_mode = test_mode
+
+    @property
+    def inner(self) -> Any:
+        """The data set itself."""
+        return self.sources[0].dataset
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """The data set's own, with its classes if it knows them."""
+        return self.inner.metainfo
+
+    def label(self, index: int) -> int:
+        """True class of a sample.
+
+        Raises:
+            ValueError: If the sample has none, or several.
+        """
+        info = self.inner.get_data_info(index)
+        label = info.get('label', info.get('gt_label'))
+        if not isinstance(label, int):
+            raise ValueError(f'{self._where(index, info)}: a probe needs one label, found {label}')
+        return label
+
+    def check_labels(self, num_classes: int) -> None:
+        """Raise unless all labels are classes.
+
+        Args:
+            num_classes: Classes of the probe, ``model.cls_head.num_classes``.
+
+        Raises:
+            ValueError: With list file, line number, and how many labels are wrong.
+        """
+        labels = [self.label(index) for index in range(len(self))]
+        wrong = [index for index, label in enumerate(labels) if not 0 <= label < num_classes]
+        if wrong:
+            first = wrong[0]
+            where = self._where(first, self.inner.get_data_info(first))
+            raise ValueError(
+                f'{where}: label {labels[first]} is none of the classes 0 to {num_classes - 1} '
+                f'(model.cls_head.num_classes={num_classes}); {len(wrong)} of {len(labels)} labels '
+                'are outside'
+            )
+
+    def _where(self, index: int, info: Mapping[str, Any]) -> str:
+        if not self.inner.ann_file:
+            return f'sample {index} of {self.names[0]}'
+        return f'{self.inner.ann_file}, line {info.get("line", index + 1)}'
+
+    def __getitem__(self, request: ClipRequest | int) -> dict[str, Any]:
+        """Load one sample.
+
+        Args:
+            request: A request, or the number of a sample.
+        """
+        if not isinstance(request, ClipRequest):
+            index = int(request)
+            request = ClipRequest(index, 0, index, 0, derive_seed(index))
+        sample = super().__getitem__(request)
+        data = sample['data_samples']
+        data.set_metainfo(dict(sample_idx=request.index))
+        replaced = data.metainfo['replaced']
+        if self.test_mode and replaced:
+            # The stand-in has the right shape; nothing else of it is used.
+            path, reason = replaced[0]
+            data.set_gt_label(self.label(request.index))
+            data.set_metainfo(dict(path=path, failure=reason, replaced=[]))
+            sample['inputs'] = torch.zeros_like(sample['inputs'])
+        return sample
+
+
+def with_fps(pipeline: Sequence[Any], fps: float) -> list[Any]:
+    """A pipeline's config with its clips sampled at ``fps`` true frames per second.
+
+    Raises:
+        ValueError: If no transform is a ``SampleClipByTime``.
+    """
+    changed = [
+        dict(step) | dict(fps=fps, frame_interval=None) if _is_sampler(step) else step
+        for step in pipeline
+    ]
+    if not any(map(_is_sampler, pipeline)):
+        kinds = [step.get('type') for step in pipeline if isinstance(step, Mapping)]
+        raise ValueError(f'fps={fps} of LabelledDataset needs {_SAMPLER} in the pipeline: {kinds}')
+    return changed
+
+
+def _is_sampler(step: Any) -> bool:
+    return isinstance(step, Mapping) and str(step.get('type')).endswith(_SAMPLER)
+
+
+def _bad_line(ann_file: str | None) -> str | None:
+    """The first line of a list that is no path with a label, or None."""
+    if not ann_file:
+        return None
+    for number, line in enumerate(list_from_file(ann_file), start=1):
+        path, label = split_line(line.strip())
+        if label < 0 or ' ' in path:
+            return f'{ann_file}, line {number}: {line!r} is not "path label"'
+    return None

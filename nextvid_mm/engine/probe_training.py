@@ -1,0 +1,76 @@
+"""Training probes on cached features, and evaluating them like any others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner, set_random_seed
+from rich.progress import Progress, TextColumn
+
+from nextvid_mm.engine.probe_results import save_probe
+from nextvid_mm.evaluation.cached_probe import ProbeSchedule, train_probes
+from nextvid_mm.evaluation.feature_cache import FeatureCache
+from nextvid_mm.evaluation.protocol import build_probe, cached_dataset, cached_loader
+from nextvid_mm.registry import SCOPE
+
+MODE = 'cached features'
+CACHED_PROBE = 'cached_probe.pth'
+DEFAULT_CACHE = 'work_dirs/features'
+
+
+def train_on_cache(cfg: Config, root: str | Path) -> Path:
+    """Encode the training videos once and train the config's probes on the features.
+
+    Training videos go through the pipeline of the validation videos, with one central view.
+
+    Args:
+        cfg: a complete probe config.
+        root: folder of the feature cache.
+
+    Returns:
+        A checkpoint with encoder and probes, in the work directory.
+
+    Raises:
+        ValueError: if the config asks for several processes.
+    """
+    if cfg.get('launcher', 'none') != 'none':
+        raise ValueError('--cache-features works in one process: start it without a launcher')
+    init_default_scope(cfg.get('default_scope', SCOPE))
+    seed = set_random_seed((cfg.get('randomness') or {}).get('seed'))
+    model = build_probe(cfg).to(get_device())
+    loader = cached_loader(cfg, 'train')
+    if hasattr(loader.dataset, 'check_labels'):
+        loader.dataset.check_labels(model.cls_head.num_classes)
+    cache = FeatureCache(root, model, cached_dataset(cfg, 'train'))
+    features = cache.load()
+    if features is None:
+        with _bar('encoding the training set once') as progress:
+            features = cache.fill(loader, progress)
+    schedule = ProbeSchedule(cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size, seed)
+    with _bar(f'training {len(model.cls_head.members)} probes') as progress:
+        train_probes(model, features, schedule, progress)
+    path = Path(cfg.work_dir) / CACHED_PROBE
+    save_probe(model, path, dict(mode=MODE, seed=seed))
+    return path
+
+
+def validate_probe(cfg: Config, checkpoint: str | Path) -> None:
+    """Evaluate a probe on the validation set; ``ProbeHook`` writes the results."""
+    cfg.load_from, cfg.resume = str(checkpoint), False
+    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
+    Runner.from_cfg(cfg).val()
+
+
+@contextmanager
+def _bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with the time left, as a function of (done, total)."""
+    columns = (*Progress.get_default_columns(), TextColumn('{task.completed}/{task.total}'))
+    with Progress(*columns) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,35 @@
+import pytest
+import torch
+from probe_run import NUM_TRAIN, make_videos, probe_run, save_encoder
+
+from nextvid_mm.engine.probe_training import train_on_cache
+
+
+@pytest.fixture
+def cfg(tmp_path):
+    make_videos(tmp_path / 'data')
+    encoder = save_encoder(tmp_path / 'encoder.pth')
+    return probe_run(tmp_path / 'data', tmp_path / 'run', **{'model.encoder': encoder})
+
+
+def test_the_checkpoint_holds_encoder_probes_and_mode(cfg, tmp_path):
+    path = train_on_cache(cfg, tmp_path / 'cache')
+    saved = torch.load(path, weights_only=True)
+    assert saved['meta'] == dict(mode='cached features', seed=0)
+    assert saved['state_dict']['cls_head.standardizer.frozen']
+    tokens = next((tmp_path / 'cache').rglob('tokens.bin'))
+    # One central view of 4 x 4 x 4 tokens with 24 channels per video.
+    assert tokens.stat().st_size == NUM_TRAIN * 64 * 24 * 4
+
+
+def test_one_process_only(cfg, tmp_path):
+    cfg.launcher = 'pytorch'
+    with pytest.raises(ValueError, match='works in one process'):
+        train_on_cache(cfg, tmp_path / 'cache')
+
+
+def test_wrong_labels_stop_it_before_encoding(cfg, tmp_path):
+    cfg.model.cls_head.num_classes = 2
+    with pytest.raises(ValueError, match=r'train\.txt, line 3'):
+        train_on_cache(cfg, tmp_path / 'cache')
+    assert not (tmp_path / 'cache').exists()
