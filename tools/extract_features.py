@@ -22,7 +22,7 @@ lists one path per line. Videos of any length are cut into windows.
 
 --kind token: (T, N, C); frame: (T, C), the mean over a frame's tokens; pooled: (C,). T is one row
 per tubelet, with its time in seconds. The same command again continues an interrupted run and tries
-again what failed. In Python: nextvid_mm.inferencers.FeatureStore.open('features')['videos/a.mp4'].
+again what failed. In Python: nextvid_mm.inferencers.FeatureStore('features')['videos/a.mp4'].
 """
 
 
@@ -57,7 +57,7 @@ def main() -> None:
         )
     except (ValueError, OSError) as error:
         sys.exit(f'extract_features: error: {error}')
-    done = sum(path in store.files for path in paths)
+    done = sum(path in store for path in paths)
     print(f'{args.out}: features of {done} of {len(paths)} files')
     for path in paths:
         if path in store.failed:

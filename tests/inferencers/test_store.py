@@ -20,7 +20,7 @@ def paths(media):
 def test_what_was_written_is_read_back_and_broken_files_are_listed(make, paths, tmp_path):
     infer = make()
     write_features(infer, paths, tmp_path, 'token', shard_megabytes=1e-5)
-    store = FeatureStore.open(tmp_path)
+    store = FeatureStore(tmp_path)
     assert list(store) == [paths[0], paths[2], paths[3]]
     for path in store:
         expected, stored = infer(path, 'token')[0], store[path]
@@ -28,7 +28,7 @@ def test_what_was_written_is_read_back_and_broken_files_are_listed(make, paths, 
         assert torch.equal(stored.timestamps, expected.timestamps)
         assert stored.grid == expected.grid
     shards = sorted(p.name for p in tmp_path.glob('*.safetensors'))
-    assert shards == [f'features-{n:05d}.safetensors' for n in range(3)]
+    assert shards == [f'shard-{n:05d}.safetensors' for n in range(3)]
     with pytest.raises(KeyError, match=r'no features of .*text.mp4: \w*Error'):
         store[paths[1]]
     with pytest.raises(KeyError, match='not among the inputs'):
@@ -48,7 +48,7 @@ def test_an_interrupted_run_goes_on(make, paths, tmp_path, monkeypatch):
     monkeypatch.setattr(infer, 'extract', interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_features(infer, paths, tmp_path)
-    assert list(FeatureStore.open(tmp_path)) == [paths[0]]  # pending features are not lost
+    assert list(FeatureStore(tmp_path)) == [paths[0]]  # pending features are not lost
 
     again = make()
     extract_again, visited = again.extract, []
@@ -60,22 +60,22 @@ def test_an_interrupted_run_goes_on(make, paths, tmp_path, monkeypatch):
     once = write_features(make(), paths, tmp_path / 'once')
     for path in once:
         assert torch.equal(store[path].features, once[path].features)
-        assert torch.equal(FeatureStore.open(tmp_path)[path].features, once[path].features)
+        assert torch.equal(FeatureStore(tmp_path)[path].features, once[path].features)
 
 
 def test_a_shard_of_a_crash_before_the_index_is_written_again(make, paths, tmp_path):
-    (tmp_path / 'features-00000.safetensors').write_bytes(b'half a shard')
+    (tmp_path / 'shard-00000.safetensors').write_bytes(b'half a shard')
     store = write_features(make(), paths[2:], tmp_path)
     assert store[paths[2]].features.shape == (3, 24)
 
 
 def test_other_settings_are_refused_with_the_difference(make, paths, tmp_path):
     write_features(make(), paths[2:], tmp_path)
-    with pytest.raises(ValueError, match=r'(?s)other settings.*stride: 8 there, 4 now'):
+    with pytest.raises(ValueError, match=r'(?s)features of other settings.*stride: 8 -> 4'):
         write_features(make(stride=4), paths, tmp_path)
-    with pytest.raises(ValueError, match=r'kind: frame there, token now'):
+    with pytest.raises(ValueError, match="kind: 'frame' -> 'token'"):
         write_features(make(), paths, tmp_path, 'token')
-    with pytest.raises(ValueError, match='encoder: .*reference.*encoder'):
+    with pytest.raises(ValueError, match='encoder: .*reference.* -> .*encoder'):
         write_features(make(weights='encoder'), paths, tmp_path)
 
 
@@ -92,8 +92,11 @@ def test_features_can_be_stored_in_half_precision(make, paths, tmp_path, name, d
 
 
 def test_a_folder_without_features(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'there is no index.json'):
-        FeatureStore.open(tmp_path)
+    with pytest.raises(
+        FileNotFoundError,
+        match=r'no folder of features \(no index.json\): tools/extract_features.py',
+    ):
+        FeatureStore(tmp_path)
 
 
 def test_the_tool(checkpoint, media, tmp_path, monkeypatch, capsys):
@@ -108,6 +111,6 @@ def test_the_tool(checkpoint, media, tmp_path, monkeypatch, capsys):
     assert printed.count('  not read: ') == 2
     settings = json.loads((tmp_path / 'index.json').read_text())['settings']
     assert (settings['fps'], settings['kind'], settings['num_frames']) == (None, 'pooled', 8)
-    assert FeatureStore.open(tmp_path)[str(media / 'long.mp4')].features.shape == (24,)
+    assert FeatureStore(tmp_path)[str(media / 'long.mp4')].features.shape == (24,)
     with pytest.raises(SystemExit, match=r'extract_features: error: num_frames=3'):
         run(media, '--out', tmp_path, '--num-frames', '3')
