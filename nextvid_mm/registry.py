@@ -19,6 +19,7 @@ _DATASETS = ('nextvid_mm.datasets',)
 _EVALUATION = ('nextvid_mm.evaluation',)
 _ENGINE = ('nextvid_mm.engine',)
 _VISUALIZATION = ('nextvid_mm.visualization',)
+_INFERENCERS = ('nextvid_mm.inferencers',)
 
 
 def _child(parent: Registry, locations: tuple[str, ...]) -> Registry:
@@ -52,7 +53,7 @@ EVALUATOR = _child(_root.EVALUATOR, _EVALUATION)
 VISUALIZERS = _child(_root.VISUALIZERS, _VISUALIZATION)
 VISBACKENDS = _child(_root.VISBACKENDS, _VISUALIZATION)
 
-INFERENCERS = _child(_root.INFERENCERS, ())
+INFERENCERS = _child(_root.INFERENCERS, _INFERENCERS)
 FUNCTIONS = _child(_root.FUNCTIONS, _DATASETS)
 
 __all__ = [

@@ -23,6 +23,7 @@ FLOORS = {
     'interop': 3,
     'report': 4,
     'benchmark': 4,
+    'inferencers': 4,
     'demo': 5,
     'ablations': 6,
 }

@@ -14,7 +14,7 @@ from .files import read_file, unwrap
 CLASSIFIER = ('head.', 'head_dist.')
 
 
-def from_timm(path: str | Path, model: str | None) -> Converted:
+def from_timm(path: str | Path, model: str | None = None) -> Converted:
     """Convert weights in timm's layout, as its releases have them.
 
     Args:

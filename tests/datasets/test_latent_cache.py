@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nextvid_mm.datasets.latent_cache import LatentCache, LatentCacheWriter, entry_name, read_index
+from nextvid_mm.datasets.latent_cache import LatentCache, LatentCacheWriter, entry_name
 
 SETTINGS = dict(dtype='float32', sources=dict(videos=dict(flips=False)))
 
@@ -81,7 +81,7 @@ def test_what_is_missing_is_named(tmp_path):
     fill(tmp_path, range(1))
     with pytest.raises(LookupError, match=r'no entry .videos\|16\|plain\|clips/7.mp4'):
         LatentCache(tmp_path).read(name(7))
-    index = read_index(tmp_path)
+    index = LatentCache(tmp_path).read_index(tmp_path)
     (tmp_path / 'index.json').write_text(json.dumps(index | dict(format=9)))
     with pytest.raises(ValueError, match='has format 9, expected 1'):
         LatentCache(tmp_path)

@@ -177,7 +177,7 @@ def check_same_backbone(config: dict, stored: dict, path: str | Path) -> None:
     Raises:
         ValueError: if they differ in anything that matters; the message shows both.
     """
-    ours, theirs = _essential(config), _essential(stored)
+    ours, theirs = essential_config(config), essential_config(stored)
     if ours == theirs:
         return
     different = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
@@ -198,7 +198,7 @@ def hash_weights(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _essential(config: dict) -> dict[str, Any]:
+def essential_config(config: dict) -> dict[str, Any]:
     """An encoder's config with defaults, without what does not matter in evaluation."""
     settings = plain_config(config)
     kind = MODELS.get(settings.pop('type'))

@@ -1,0 +1,191 @@
+"""Frozen features of videos and images of any length.
+
+Shape legend: T rows in time (one per tubelet), N patches per row, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.device import get_device
+from rich.progress import track
+from torch import Tensor
+
+from nextvid_mm.layers import check_dtype, resolve_dtype
+from nextvid_mm.models.recognizers.encoder_checkpoint import (
+    PREFIXES,
+    load_encoder,
+    read_checkpoint,
+    stored_backbone,
+)
+from nextvid_mm.registry import INFERENCERS, MODELS
+
+from .media import MediaReader, Window
+
+KINDS = ('token', 'frame', 'pooled')
+
+
+@dataclass(frozen=True)
+class MediaFeatures:
+    """Features of one file.
+
+    Attributes:
+        path: the file.
+        features: ``(T, N, C)`` per token, ``(T, C)`` per frame (mean over its tokens), or ``(C,)``
+            pooled (mean over all tokens).
+        timestamps: ``(T,)`` seconds, float64: the mean time of the video frames of a row. Zeros
+            for an image.
+        grid: patches per row of tokens, (height, width); N is their product.
+    """
+
+    path: str
+    features: Tensor
+    timestamps: Tensor
+    grid: tuple[int, int]
+
+
+@INFERENCERS.register_module()
+class FeatureInferencer:
+    """Paths in, features out.
+
+    A video is cut into windows; each row of features comes from the first window that covers it,
+    where most of what came before is in view. With ``stride`` below ``num_frames``, rows of later
+    windows see ``num_frames - stride`` frames of context.
+
+    Args:
+        checkpoint: of ``tools/train.py``, or a file of ``tools/convert_checkpoint.py``.
+        weights: ``reference`` or ``encoder``; None takes the reference (EMA) encoder where there
+            is one.
+        device: None takes the fastest there is.
+        fps: frames per second; None takes every frame of the file.
+        num_frames: video frames per window.
+        stride: frames from one window to the next; None does not overlap them.
+        size: pixels per side; None takes that of the encoder's configuration.
+        batch_size: windows per forward pass.
+        dtype: autocast type: None, ``bfloat16``, ``float16`` or ``auto``.
+
+    Raises:
+        FileNotFoundError: if the checkpoint is missing.
+        ValueError: if it holds no encoder, or a setting does not fit it.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        weights: str | None = None,
+        device: str | None = None,
+        fps: float | None = 4.0,
+        num_frames: int = 16,
+        stride: int | None = None,
+        size: int | None = None,
+        batch_size: int = 4,
+        dtype: str | None = None,
+    ):
+        check_dtype(dtype, 'dtype')
+        backbone, weights = _inspect(checkpoint, weights)
+        self.encoder: Any = MODELS.build(dict(backbone))
+        self.origin = load_encoder(self.encoder, backbone, checkpoint, weights)
+        self.device = device or get_device()
+        self.encoder.eval().requires_grad_(False).to(self.device)
+        self.batch_size, self.dtype = batch_size, dtype
+        stride, size = stride or num_frames, size or self.encoder.img_size
+        tubelet, patch = self.encoder.tubelet_size, self.encoder.patch_size
+        check_windows(num_frames, stride, size, tubelet, patch)
+        if fps is not None and fps <= 0:
+            raise ValueError(f'fps={fps} must be above 0, or None for every frame')
+        if batch_size < 1:
+            raise ValueError(f'batch_size={batch_size} must be at least 1')
+        self.reader = MediaReader(fps, num_frames, stride, size, tubelet)
+        self.grid = (size // patch, size // patch)
+        self.settings = dict(
+            encoder=dict(weights=weights, sha256=self.origin.sha256),
+            fps=fps,
+            num_frames=num_frames,
+            stride=stride,
+            size=size,
+            dtype=dtype,
+        )
+
+    def __call__(
+        self, inputs: str | Path | Sequence[str | Path], kind: str = 'frame', progress: bool = True
+    ) -> list[MediaFeatures]:
+        """Features of files, in their order.
+
+        Args:
+            inputs: one path or several.
+            kind: ``token``, ``frame`` or ``pooled``.
+            progress: show a progress bar.
+
+        Raises:
+            UnreadableMediaError: at the first file that cannot be decoded; ``write_features``
+                skips and lists such files.
+        """
+        paths = [inputs] if isinstance(inputs, str | Path) else inputs
+        hidden = not progress or len(paths) < 2
+        return [self.extract(path, kind) for path in track(paths, 'features', disable=hidden)]
+
+    @torch.no_grad()
+    def extract(self, path: str | Path, kind: str = 'frame') -> MediaFeatures:
+        """Features of one file; see ``__call__``."""
+        if kind not in KINDS:
+            raise ValueError(f'kind={kind!r} is not one of {", ".join(KINDS)}')
+        tubelet = self.encoder.tubelet_size
+        rows, times, covered = [], [], 0
+        windows = self.reader.windows(path)
+        while batch := list(islice(windows, self.batch_size)):
+            for window, tokens in zip(batch, self._encode(batch), strict=True):
+                new = covered - window.first // tubelet
+                mean_times = torch.from_numpy(window.times).unflatten(0, (-1, tubelet)).mean(1)
+                rows.append((tokens if kind == 'token' else tokens.mean(1))[new:])
+                times.append(mean_times[new:])
+                covered += len(times[-1])
+        features = torch.cat(rows)
+        if kind == 'pooled':
+            features = features.mean(0)
+        return MediaFeatures(str(path), features, torch.cat(times), self.grid)
+
+    def _encode(self, windows: list[Window]) -> Iterator[Tensor]:
+        """Tokens ``(T, N, C)`` of each window, in float32 on the CPU."""
+        clips = torch.stack([window.clip for window in windows]).to(self.device)
+        dtype = resolve_dtype(self.dtype, self.device)
+        with torch.autocast(torch.device(self.device).type, dtype, enabled=dtype is not None):
+            tokens = self.encoder.encode_layers(clips)[-1]
+        yield from tokens.float().cpu()
+
+
+def check_windows(num_frames: int, stride: int, size: int, tubelet: int, patch: int) -> None:
+    """Raise unless windows and pixels divide into whole tokens.
+
+    Raises:
+        ValueError: names the setting, its value and what would do.
+    """
+    for key, value in (('num_frames', num_frames), ('stride', stride)):
+        if value < 1 or value % tubelet:
+            raise ValueError(f'{key}={value} must be a multiple of the tubelet of {tubelet} frames')
+    if stride > num_frames:
+        raise ValueError(f'stride={stride} would leave out frames: at most num_frames={num_frames}')
+    if size % patch:
+        raise ValueError(f'size={size} must be a multiple of the patch of {patch} pixels')
+
+
+def _inspect(path: str | Path, weights: str | None) -> tuple[dict[str, Any], str]:
+    """Config of the encoder in a checkpoint, and which of its encoders to take."""
+    checkpoint = read_checkpoint(path)
+    backbone = stored_backbone(checkpoint)
+    if backbone is None:
+        raise ValueError(
+            f'{path} does not say what its encoder is: convert published checkpoints with '
+            'tools/convert_checkpoint.py first'
+        )
+    if weights is None:
+        names = list(checkpoint['state_dict'])
+        there = [k for k, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
+        weights = there[0] if there else 'reference'
+    elif weights not in PREFIXES:
+        raise ValueError(f'weights={weights!r} is not one of {list(PREFIXES)}')
+    return backbone, weights

@@ -1,0 +1,73 @@
+"""What ``tools/convert_checkpoint.py`` does: the format by name, the options each one takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .converted import Converted
+from .export import export_encoder
+from .timm_images import from_timm
+from .videomae import from_videomae
+from .vjepa import from_vjepa, from_vjepa2
+
+OURS = 'nextvid'
+FORMATS: dict[str, Callable[..., Converted]] = {
+    'videomae': from_videomae,
+    'videomaev2': from_videomae,
+    'vjepa': from_vjepa,
+    'vjepa2': from_vjepa2,
+    'timm': from_timm,
+}
+TARGETS = ('nextvid', 'safetensors')
+
+
+def convert(
+    source: str, target: str, path: str | Path, output: str | Path, **options: Any
+) -> list[str]:
+    """Convert a checkpoint file.
+
+    Args:
+        source: one of ``FORMATS``, or ``nextvid``.
+        target: ``nextvid`` for others' encoders, ``safetensors`` for ours.
+        path: the checkpoint.
+        output: file to write.
+        options: what the format takes; those that are None are left out.
+
+    Returns:
+        Lines that say what was done.
+
+    Raises:
+        ValueError: if the formats do not go together, an option is not the format's, or the file
+            is not what it should be.
+    """
+    if (source == OURS) != (target == 'safetensors'):
+        raise ValueError(
+            f'--from {source} --to {target}: published encoders are converted --to nextvid, ours '
+            '--from nextvid --to safetensors'
+        )
+    given = {key: value for key, value in options.items() if value is not None}
+    reader: Callable[..., Any] = export_encoder if source == OURS else FORMATS[source]
+    allowed = set(inspect.signature(reader).parameters) - {'path', 'output'}
+    if foreign := sorted(set(given) - allowed):
+        raise ValueError(
+            f'--from {source} takes no --{foreign[0]}; it takes '
+            f'{", ".join(f"--{name}" for name in sorted(allowed)) or "no options"}'
+        )
+    if source == OURS:
+        card = export_encoder(path, output, **given)
+        return [f'wrote {output}', f'wrote {card}']
+    converted = reader(path, **given)
+    converted.save(output)
+    return [f'wrote {output}', *_describe(converted, Path(output))]
+
+
+def _describe(converted: Converted, output: Path) -> list[str]:
+    parts = sorted({name.split('.')[0] for name in converted.dropped})
+    lines = [f'encoder: {converted.backbone}']
+    if parts:
+        lines.append(f'left out, no part of the encoder: {", ".join(parts)}')
+    options = f'model.encoder={output} model.encoder_weights=encoder'
+    return [*lines, f'probe it with --cfg-options {options}']

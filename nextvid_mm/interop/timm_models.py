@@ -1,0 +1,158 @@
+"""Our encoders as timm models; importing this module registers them.
+
+``timm.create_model('nextvid_vit_large_patch16_256', checkpoint_path='encoder.safetensors')`` loads
+what ``tools/convert_checkpoint.py --to safetensors`` has written.
+
+Shape legend: B batch, T frames (tubelets), N patches per frame, C channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from nextvid_mm.layers import init_transformer
+from nextvid_mm.models.backbones.causal_vit import ARCHITECTURES, CausalViT, resolve_arch
+from nextvid_mm.models.recognizers.encoder_checkpoint import essential_config
+
+TINY = dict(embed_dims=128, depth=4, num_heads=4, mlp_ratio=4.0)
+# Image size and architecture of every name.
+MODELS_OF_NAME: dict[str, tuple[int, dict[str, Any]]] = {
+    'nextvid_vit_tiny_patch16_64': (64, TINY),
+    'nextvid_vit_large_patch16_256': (256, ARCHITECTURES['large']),
+    'nextvid_vit_huge_patch16_256': (256, ARCHITECTURES['huge']),
+    'nextvid_vit_giant_patch16_256': (256, ARCHITECTURES['giant']),
+}
+POOLS = ('avg', '')
+
+default_cfgs = generate_default_cfgs(
+    {
+        name: dict(
+            input_size=(3, size, size),
+            num_classes=0,
+            crop_pct=1.0,
+            interpolation='bicubic',
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            classifier='head',
+            license='apache-2.0',
+        )
+        for name, (size, _) in MODELS_OF_NAME.items()
+    }
+)
+
+
+class NextVidViT(CausalViT):
+    """The causal video ViT behind timm's interface, for clips and for images.
+
+    An image is a static clip of one tubelet. Pixels are in [-1, 1] (timm's mean and std of 0.5).
+
+    Args:
+        arch: as in ``CausalViT``.
+        img_size: pixels per side, one number or two equal ones; other sizes work in ``forward``.
+        num_classes: outputs of a linear classifier; 0 for none.
+        global_pool: ``avg`` over all tokens, or an empty string for tokens.
+        drop_path_rate: as in ``CausalViT``.
+        drop_rate: dropout before the classifier.
+        in_chans: 3, the only number the encoder has.
+    """
+
+    def __init__(
+        self,
+        arch: dict,
+        img_size: int | tuple[int, int] = 256,
+        num_classes: int = 0,
+        global_pool: str = 'avg',
+        drop_path_rate: float = 0.0,
+        drop_rate: float = 0.0,
+        in_chans: int = 3,
+    ):
+        size = img_size if isinstance(img_size, int) else img_size[0]
+        super().__init__(arch, img_size=size, drop_path_rate=drop_path_rate)
+        if in_chans != 3:
+            raise ValueError(f'in_chans={in_chans}: NextVid encoders have 3 colours')
+        self.num_features = self.head_hidden_size = self.embed_dims
+        self.head_drop = nn.Dropout(drop_rate)
+        self.global_pool = global_pool
+        self.reset_classifier(num_classes, global_pool)
+        init_transformer(self, self.blocks)
+
+    def get_classifier(self) -> nn.Module:
+        """The linear classifier, or an identity."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Exchange the classifier for a new one."""
+        if global_pool not in (None, *POOLS):
+            raise ValueError(f'global_pool={global_pool!r} is not one of {list(POOLS)}')
+        if global_pool is not None:
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        self.head = nn.Linear(self.embed_dims, num_classes) if num_classes else nn.Identity()
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute blocks in the backward pass."""
+        self.with_cp = enable
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Normalised tokens ``(B, T * N, C)``.
+
+        Args:
+            x: images ``(B, 3, height, width)`` or clips ``(B, 3, T_video, height, width)``.
+        """
+        clip = x[:, :, None].expand(-1, -1, self.tubelet_size, -1, -1) if x.dim() == 4 else x
+        return self.encode(clip).flatten(1, 2)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool tokens ``(B, T * N, C)`` and classify, or stop before with ``pre_logits``."""
+        x = self.head_drop(x.mean(dim=1) if self.global_pool == 'avg' else x)
+        return x if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(B, num_classes)``; pooled features ``(B, C)`` without a classifier."""
+        return self.forward_head(self.forward_features(x))
+
+
+def timm_name(backbone: dict[str, Any]) -> str | None:
+    """Which of the registered models an encoder's config is; None if it is none of them."""
+    settings = essential_config(backbone)
+    for name, (_, arch) in MODELS_OF_NAME.items():
+        other = essential_config(dict(type='CausalViT', arch=arch))
+        if settings | dict(arch=resolve_arch(settings['arch'])) == other:
+            return name
+    return None
+
+
+def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
+    if kwargs.pop('features_only', False):
+        raise ValueError(f'{name} has no features_only: use forward_features, or CausalViT itself')
+    size, arch = MODELS_OF_NAME[name]
+    return build_model_with_cfg(
+        NextVidViT, name, pretrained, **(dict(arch=arch, img_size=size) | kwargs)
+    )
+
+
+@register_model
+def nextvid_vit_tiny_patch16_64(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """The demo's encoder: 4 blocks, width 128."""
+    return _create('nextvid_vit_tiny_patch16_64', pretrained, kwargs)
+
+
+@register_model
+def nextvid_vit_large_patch16_256(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ViT-L of arXiv 2512.21004, Table 7: 24 blocks, width 1024."""
+    return _create('nextvid_vit_large_patch16_256', pretrained, kwargs)
+
+
+@register_model
+def nextvid_vit_huge_patch16_256(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ViT-H of arXiv 2512.21004, Table 7: 32 blocks, width 1280."""
+    return _create('nextvid_vit_huge_patch16_256', pretrained, kwargs)
+
+
+@register_model
+def nextvid_vit_giant_patch16_256(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """ViT-G of arXiv 2512.21004, Table 7: 40 blocks, width 1408."""
+    return _create('nextvid_vit_giant_patch16_256', pretrained, kwargs)

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from nextvid_mm.inferencers.media import (
+    MediaReader,
+    UnreadableMediaError,
+    find_media,
+    sample_evenly,
+    window_starts,
+)
+
+
+def read(path, fps=None, num_frames=16, stride=16, size=32, multiple=2):
+    return list(MediaReader(fps, num_frames, stride, size, multiple).windows(path))
+
+
+def levels(window):
+    """Which frame of the file each frame of the window is, by its grey level."""
+    grey = (window.clip.mean((0, 2, 3)) + 1) * 127.5
+    return (grey / 4).round().int().tolist()
+
+
+def test_windows_cover_a_long_video_and_the_last_is_moved_back(media):
+    windows = read(media / 'long.mp4')
+    assert [levels(w) for w in windows] == [
+        list(range(16)),
+        list(range(16, 32)),
+        list(range(28, 44)),
+    ]
+    assert [w.first for w in windows] == [0, 16, 28]
+    np.testing.assert_allclose(windows[2].times, np.arange(28, 44) / 8, atol=1e-4)
+    assert windows[0].clip.shape == (3, 16, 32, 32)
+
+
+def test_a_short_video_is_one_window_of_whole_tokens(media):
+    (window,) = read(media / 'short.mp4')
+    assert levels(window) == [0, 1, 2, 3, 4, 4]
+    np.testing.assert_allclose(window.times, np.array([0, 1, 2, 3, 4, 4]) / 8, atol=1e-4)
+
+
+def test_frames_are_taken_at_even_times(media):
+    (window,) = read(media / 'long.mp4', fps=2.0)
+    assert levels(window) == [*range(0, 44, 4), 40]  # 11 frames, rounded up to whole tokens
+    indices, times = sample_evenly(np.arange(6), np.array([0, 0.1, 0.5, 0.6, 1.4, 1.5]), 2.0)
+    assert indices.tolist() == [0, 2, 4, 5]
+    assert times.tolist() == [0, 0.5, 1.4, 1.5]
+
+
+def test_an_image_is_a_static_clip_in_rgb(media):
+    (window,) = read(media / 'image.png', num_frames=4)
+    assert window.clip.shape == (3, 4, 32, 32)
+    assert window.clip.mean((1, 2, 3)).tolist() == [1.0, -1.0, -1.0]
+    assert window.times.tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize('name', ['text.mp4', 'text.jpg', 'absent.mp4', 'absent.png'])
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(media, name):
+    with pytest.raises(UnreadableMediaError, match=rf'{name}: \w+Error'):
+        read(media / name)
+
+
+@pytest.mark.parametrize(
+    ('total', 'length', 'stride', 'starts'),
+    [
+        (16, 16, 16, [0]),
+        (18, 16, 16, [0, 2]),
+        (48, 16, 16, [0, 16, 32]),
+        (6, 16, 16, [0]),
+        (24, 16, 4, [0, 4, 8]),
+    ],
+)
+def test_starts_cover_everything(total, length, stride, starts):
+    assert window_starts(total, length, stride) == starts
+    assert max(starts) + length >= total
+
+
+def test_files_folders_and_lists_without_repetition(media, tmp_path):
+    (tmp_path / 'list.txt').write_text(f'{media}/long.mp4\n\n{media}/absent.mp4\n')
+    found = find_media([media / 'short.mp4', media, tmp_path / 'list.txt'])
+    names = [path.rsplit('/', 1)[1] for path in found]
+    assert names == [
+        'short.mp4',
+        'image.png',
+        'long.mp4',
+        'text.jpg',
+        'text.mp4',
+        'absent.mp4',
+    ]
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(FileNotFoundError, match=r'no video or image in .*empty; endings: .mp4'):
+        find_media([tmp_path / 'empty'])

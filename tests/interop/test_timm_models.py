@@ -1,0 +1,101 @@
+import pytest
+import timm
+import torch
+from exporting import save_checkpoint
+
+from nextvid_mm.interop import export_encoder
+from nextvid_mm.interop.timm_models import MODELS_OF_NAME, TINY, NextVidViT, timm_name
+from nextvid_mm.registry import MODELS
+
+NAME = 'nextvid_vit_tiny_patch16_64'
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    """A checkpoint of the demo's encoder and its export."""
+    folder = tmp_path_factory.mktemp('export')
+    backbone = dict(type='CausalViT', arch=TINY, img_size=64, patch_size=16)
+    model = save_checkpoint(folder / 'iter_5.pth', backbone)
+    export_encoder(folder / 'iter_5.pth', folder / 'encoder.safetensors')
+    return model.reference.encoder, str(folder / 'encoder.safetensors')
+
+
+def test_timm_loads_the_export_for_clips_and_images(exported):
+    encoder, path = exported
+    model = timm.create_model(NAME, checkpoint_path=path).eval()
+    clip = torch.rand(2, 3, 4, 64, 64) * 2 - 1
+    tokens = model.forward_features(clip)
+    assert tokens.shape == (2, 2 * 16, 128)
+    torch.testing.assert_close(tokens, encoder.encode(clip).flatten(1, 2))
+    torch.testing.assert_close(model(clip), tokens.mean(1))
+    image = clip[:, :, 0]
+    still = image[:, :, None].expand(-1, -1, 2, -1, -1)
+    torch.testing.assert_close(model.forward_features(image), encoder.encode(still).flatten(1, 2))
+
+
+def test_a_classifier_on_exported_weights(exported):
+    encoder, path = exported
+    source = dict(file=path)
+    model = timm.create_model(NAME, pretrained=True, pretrained_cfg_overlay=source, num_classes=7)
+    model.eval()
+    clip = torch.rand(1, 3, 2, 64, 64)
+    features = model.forward_features(clip)
+    torch.testing.assert_close(features, encoder.encode(clip).flatten(1, 2))
+    assert model(clip).shape == (1, 7)
+    assert model.get_classifier().out_features == model.num_classes == 7
+    torch.testing.assert_close(model.forward_head(features, pre_logits=True), features.mean(1))
+    model.reset_classifier(0, '')
+    torch.testing.assert_close(model(clip), features)
+
+
+def test_gradients_pass_with_recomputation(exported):
+    model = timm.create_model(NAME, checkpoint_path=exported[1], num_classes=0)
+    clip, gradients = torch.rand(1, 3, 2, 64, 64), []
+    for recompute in (False, True):
+        model.set_grad_checkpointing(recompute)
+        model.zero_grad()
+        model(clip).square().sum().backward()
+        gradients.append(model.patch_embed.weight.grad.clone())
+    torch.testing.assert_close(*gradients)
+
+
+def test_weights_of_another_model_are_refused(exported):
+    with pytest.raises(RuntimeError, match='size mismatch for patch_embed.weight'):
+        timm.create_model(NAME, checkpoint_path=exported[1], arch=TINY | dict(embed_dims=64))
+
+
+@pytest.mark.parametrize(('name', 'width', 'depth'), [('large', 1024, 24), ('huge', 1280, 32)])
+def test_the_published_sizes(name, width, depth):
+    with torch.device('meta'):
+        model = timm.create_model(f'nextvid_vit_{name}_patch16_256')
+    assert (model.num_features, len(model.blocks)) == (width, depth)
+    assert model.pretrained_cfg['input_size'] == (3, 256, 256)
+    assert model.pretrained_cfg['mean'] == (0.5, 0.5, 0.5)
+
+
+def test_every_name_is_registered_and_found_by_its_configuration():
+    assert set(timm.list_models('nextvid_vit_*')) == set(MODELS_OF_NAME)
+    for name, (_, arch) in MODELS_OF_NAME.items():
+        assert timm_name(dict(type='CausalViT', arch=arch)) == name
+    assert timm_name(dict(type='CausalViT', arch='giant')) == 'nextvid_vit_giant_patch16_256'
+    assert timm_name(dict(type='CausalViT', arch='giant', patch_size=14)) is None
+    assert timm_name(dict(type='CausalViT', arch='large', causal=False)) is None
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(in_chans=1), 'in_chans=1'),
+        (dict(global_pool='token'), "global_pool='token' is not one of"),
+        (dict(features_only=True), 'no features_only'),
+    ],
+)
+def test_what_it_cannot_do_is_said(settings, message):
+    with pytest.raises(ValueError, match=message):
+        timm.create_model(NAME, **settings)
+
+
+def test_it_is_still_the_registered_encoder():
+    encoder = MODELS.build(dict(type='CausalViT', arch=TINY, img_size=64))
+    names = set(encoder.state_dict())
+    assert names == set(NextVidViT(TINY, img_size=64).state_dict())
