@@ -46,7 +46,8 @@ def _kept_in_truth(config, frames, tau):
     return kept(2) - kept(1)
 
 
-def test_without_autocast_it_is_what_autograd_really_keeps(monkeypatch, frames=8, tau=2):
+def test_without_autocast_it_is_what_autograd_really_keeps(monkeypatch):
+    frames, tau = 8, 2
     monkeypatch.setattr('nextvid_mm.engine.activations.AUTOCAST', None)
     config = _config(depth=3)
     counted = ActivationCounter(config, [10, 5]).count(frames, tau, checkpointing=())
