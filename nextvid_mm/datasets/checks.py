@@ -1,6 +1,7 @@
 """Looks for data before a run starts, and says what is missing where."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -106,6 +107,14 @@ def path_of(info: Mapping[str, Any]) -> str:
         if info.get(key):
             return str(info[key])
     return ''
+
+
+def one_line(error: Exception) -> str:
+    """Type and first line of an error's message, the same each time a file is looked at."""
+    lines = str(error).strip().splitlines() or ['no message']
+    # decord puts the time and its own source line first.
+    text = re.sub(r'^\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', lines[0])
+    return f'{type(error).__name__}: {text[:200]}'
 
 
 def _below(root: str, path: str) -> str:

@@ -7,7 +7,7 @@ from mmengine.dataset import BaseDataset, Compose
 from torch.utils.data import Dataset
 
 from nextvid_mm.datasets.breadcrumbs import Breadcrumbs
-from nextvid_mm.datasets.checks import check_files, path_of, require_data_of
+from nextvid_mm.datasets.checks import check_files, one_line, path_of, require_data_of
 from nextvid_mm.datasets.permutation import make_key, permute
 from nextvid_mm.datasets.request import ClipRequest, derive_seed
 from nextvid_mm.datasets.rng import isolated_rng
@@ -163,7 +163,7 @@ class MixtureDataset(Dataset):
         # Decoders raise whatever they like (decord alone has three kinds), and one file must not
         # end a run.
         except Exception as error:
-            return Failure(path, _summary(error))
+            return Failure(path, one_line(error))
         finally:
             self._breadcrumbs.pick_up()
         return Failure(path, 'the pipeline returned None') if results is None else results
@@ -222,9 +222,3 @@ def _build_dataset(where: str, config: Mapping[str, Any]) -> BaseDataset:
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{where}: {error}') from error
     return dataset
-
-
-def _summary(error: Exception) -> str:
-    """One line about an error: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f'{type(error).__name__}: {lines[0][:200] if lines else "no message"}'

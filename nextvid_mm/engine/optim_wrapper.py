@@ -9,10 +9,10 @@ import torch
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from nextvid_mm.layers.precision import check_dtype, resolve_dtype
+from nextvid_mm.engine.sharding import whole
 from nextvid_mm.registry import OPTIM_WRAPPERS
 
 ADVICE = (
@@ -128,9 +128,7 @@ class AutocastOptimWrapper(OptimWrapper):
         groups = self.optimizer.param_groups
         params = [p for group in groups for p in group['params'] if p.grad is not None]
         norm_type = self.clip_grad.get('norm_type', 2.0)
-        norm = nn.utils.get_total_norm([p.grad for p in params], norm_type)
-        if isinstance(norm, DTensor):
-            norm = norm.full_tensor()
+        norm = whole(nn.utils.get_total_norm([p.grad for p in params], norm_type))
         if self.clip_grad:
             nn.utils.clip_grads_with_norm_(params, self.clip_grad['max_norm'], norm)
         return norm

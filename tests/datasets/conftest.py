@@ -2,54 +2,14 @@
 
 import copy
 import os
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
+from clips import CORRUPTIONS, SIZE, write_corrupt
+from clips import write_clip as _write_clip
 from mmengine.registry import DefaultScope
-
-SIZE = 32
-
-
-def _write_clip(path, num_frames=24, rate=Fraction(8), times=None):
-    """Write a clip whose frame k is grey level 4·k; ``times`` (in ms) make its rate variable."""
-    with av.open(str(path), 'w', options={'movflags': 'faststart'}) as container:
-        stream = container.add_stream('libx264', rate=rate)
-        stream.width = stream.height = SIZE
-        stream.pix_fmt = 'yuv420p'
-        stream.options = {'g': '12', 'bf': '2', 'preset': 'ultrafast', 'crf': '10'}
-        if times is not None:
-            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
-        for k in range(num_frames):
-            pixels = np.full((SIZE, SIZE, 3), 4 * (k % 60), dtype=np.uint8)
-            frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
-            if times is not None:
-                frame.pts, frame.time_base = int(times[k]), Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return str(path)
-
-
-def _write_without_frames(path):
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('libx264', rate=8)
-        stream.width = stream.height = SIZE
-        stream.pix_fmt = 'yuv420p'
-        container.start_encoding()
-
-
-def _write_audio_only(path):
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('aac', rate=16000)
-        frame = av.AudioFrame.from_ndarray(
-            np.zeros((1, 16000), np.float32), format='fltp', layout='mono'
-        )
-        frame.rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope='session')
@@ -84,27 +44,13 @@ def corrupt_folder(tmp_path_factory, clip_folder):
     """One unreadable file of every kind, by the kind's name."""
     folder = tmp_path_factory.mktemp('corrupt')
     good = Path(clip_folder, '0.mp4').read_bytes()
-    third, moov = len(good) // 3, good.index(b'moov') - 4
-    after_moov = moov + int.from_bytes(good[moov : moov + 4], 'big')
-    files = {
-        'empty': b'',
-        'text': b'this is not a video\n' * 50,
-        'head_cut': good[third:],
-        'tail_cut': good[: 2 * third],
-        'middle_cut': good[:third] + good[2 * third :],
-        'no_moov': good[:moov] + good[after_moov:],
-    }
-    for kind, content in files.items():
-        (folder / f'{kind}.mp4').write_bytes(content)
-    _write_audio_only(folder / 'audio_only.mp4')
-    _write_without_frames(folder / 'zero_frames.mp4')
+    # Root can read what is forbidden.
+    kinds = [kind for kind in CORRUPTIONS if kind != 'forbidden' or os.geteuid() != 0]
+    for kind in kinds:
+        write_corrupt(folder / f'{kind}.mp4', kind, good)
     (folder / 'folder.mp4').mkdir()
-    if os.geteuid() != 0:
-        (folder / 'forbidden.mp4').write_bytes(good)
-        (folder / 'forbidden.mp4').chmod(0)
-    (folder / 'missing.mp4').unlink(missing_ok=True)
-    kinds = sorted({path.name for path in folder.iterdir()} | {'missing.mp4'})
-    (folder / 'list.txt').write_text('\n'.join(kinds))
+    names = sorted({path.name for path in folder.iterdir()} | {'missing.mp4'})
+    (folder / 'list.txt').write_text('\n'.join(names))
     return folder
 
 

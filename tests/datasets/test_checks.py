@@ -2,6 +2,7 @@ import pytest
 
 from nextvid_mm.datasets.checks import (
     check_files,
+    one_line,
     path_of,
     require_data_of,
     require_loaders_data,
@@ -76,3 +77,10 @@ def test_every_loader_and_every_source_with_a_weight_is_looked_at(tmp_path):
         require_loaders_data(config)
     with pytest.raises(FileNotFoundError, match='test_dataloader: data_root='):
         require_loaders_data(dict(test_dataloader=dict(dataset=gone)))
+
+
+def test_one_line_of_an_error_does_not_tell_the_time():
+    noisy = RuntimeError('[09:32:15] /src/video_reader.cc:486: Error: no packet\nstack trace')
+    assert one_line(noisy) == 'RuntimeError: Error: no packet'
+    assert one_line(ValueError()) == 'ValueError: no message'
+    assert len(one_line(OSError('x' * 999))) < 250

@@ -19,6 +19,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
+from nextvid_mm.engine import ShardedRunner
 from nextvid_mm.registry import DATASETS, HOOKS, MODELS
 
 # Now rather than on first use: forked children then need not import them, each for itself.
@@ -181,6 +182,10 @@ class ToyRunner(Runner):
         self.logger.info('toy run')
 
 
+class ToyShardedRunner(ToyRunner, ShardedRunner):
+    """The same for ``runner_type='ShardedRunner'``."""
+
+
 def config(work_dir, stages=STAGES, **changes):
     """A complete config for the Runner."""
     cfg = dict(
@@ -216,4 +221,5 @@ def make_runner(work_dir, stages=STAGES, **changes):
     """A Runner that shares no state with those made before it in this process."""
     cfg = config(work_dir, stages, **changes)
     cfg.experiment_name = f'toy{next(_NUMBERS)}'
-    return ToyRunner.from_cfg(cfg)
+    kinds = {None: ToyRunner, 'ShardedRunner': ToyShardedRunner}
+    return kinds[cfg.get('runner_type')].from_cfg(cfg)

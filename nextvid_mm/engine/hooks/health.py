@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from nextvid_mm.evaluation.representation import effective_rank, feature_std
+from nextvid_mm.engine.sharding import whole
 from nextvid_mm.registry import HOOKS
 
 
@@ -124,5 +125,5 @@ def _whole_weights(model: nn.Module) -> AbstractContextManager[None]:
 def relative_distance(module: nn.Module, other: nn.Module) -> float:
     """Norm of the difference of two modules' parameters over the norm of the second's."""
     mine, theirs = list(module.parameters()), list(other.parameters())
-    difference = nn.utils.get_total_norm(torch._foreach_sub(mine, theirs))
-    return float(difference / nn.utils.get_total_norm(theirs))
+    difference = whole(nn.utils.get_total_norm(torch._foreach_sub(mine, theirs)))
+    return float(difference / whole(nn.utils.get_total_norm(theirs)))

@@ -1,0 +1,243 @@
+"""Opens every file of a list or folder before a run does, and sorts the good from the bad."""
+
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import decord
+from PIL import Image
+
+from nextvid_mm.datasets.checks import HELP_PAGE, one_line
+from nextvid_mm.datasets.video_lists import VIDEO_EXTENSIONS, split_line
+
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
+# Files handed to the workers at once; bounds memory on lists of millions.
+_BLOCK = 1024
+
+
+class Entry(NamedTuple):
+    """One file to look at."""
+
+    path: str
+    text: str
+    """Its line in the list, or its path below the folder: what the clean list repeats."""
+    line: int
+    """Number of the line; in a folder, place in the sorted order, from 1."""
+
+
+class Finding(NamedTuple):
+    """What a look at one file showed; ``kind`` is empty if it is good."""
+
+    kind: str
+    reason: str
+    seconds: float
+
+
+@dataclass
+class ScanReport:
+    """The sorted files.
+
+    Attributes:
+        good: lines of the clean list.
+        bad: ``(entry, finding)`` of every other one, in the order of the list.
+        seconds: playing time of the good videos.
+    """
+
+    good: list[str] = field(default_factory=list)
+    bad: list[tuple[Entry, Finding]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """Number of bad files by kind."""
+        return Counter(finding.kind for _, finding in self.bad)
+
+    def add(self, entry: Entry, finding: Finding) -> None:
+        """File one entry."""
+        if finding.kind:
+            self.bad.append((entry, finding))
+        else:
+            self.good.append(entry.text)
+            self.seconds += finding.seconds
+
+    def write(self, prefix: str | Path) -> tuple[Path, Path]:
+        """Write ``PREFIX.clean.txt`` and ``PREFIX.bad.txt`` (line, path, kind, reason by tabs)."""
+        clean, bad = (Path(f'{prefix}.{kind}.txt') for kind in ('clean', 'bad'))
+        clean.write_text(''.join(f'{line}\n' for line in self.good), encoding='utf-8')
+        bad.write_text(
+            ''.join(f'{e.line}\t{e.path}\t{f.kind}\t{f.reason}\n' for e, f in self.bad),
+            encoding='utf-8',
+        )
+        return clean, bad
+
+
+def list_entries(source: str | Path, folder: str | Path = '') -> list[Entry]:
+    """Entries of a list file (paths relative to ``folder``) or of all files below a folder.
+
+    Raises:
+        FileNotFoundError: If ``source`` does not exist.
+        ValueError: If it names no file.
+    """
+    source = Path(source)
+    if source.is_dir():
+        endings = VIDEO_EXTENSIONS + IMAGE_EXTENSIONS
+        found = sorted(p for p in source.rglob('*') if p.name.lower().endswith(endings))
+        entries = [
+            Entry(str(path), str(path.relative_to(source)), number)
+            for number, path in enumerate(found, start=1)
+        ]
+    elif source.is_file():
+        lines = source.read_text(encoding='utf-8').splitlines()
+        entries = [
+            Entry(os.path.join(folder, split_line(line.strip())[0]), line.strip(), number)
+            for number, line in enumerate(lines, start=1)
+            if line.strip() and not line.lstrip().startswith('#')
+        ]
+    else:
+        raise FileNotFoundError(f'{source}: no such list or folder; see {HELP_PAGE}')
+    if not entries:
+        raise ValueError(f'{source} names no video or image')
+    return entries
+
+
+def check_file(path: str, min_frames: int = 16, full: bool = False) -> Finding:
+    """Look at one video or image with the reader that training uses.
+
+    Args:
+        path: The file.
+        min_frames: A video with fewer frames is ``too short``.
+        full: Decode every frame; otherwise the first, the middle and the last one.
+    """
+    try:
+        if os.path.isdir(path):
+            return Finding('undecodable', 'it is a folder', 0.0)
+        with open(path, 'rb') as file:
+            if not file.read(1):
+                return Finding('undecodable', 'the file is empty', 0.0)
+        if path.lower().endswith(IMAGE_EXTENSIONS):
+            return _check_image(path)
+        return _check_video(path, min_frames, full)
+    except FileNotFoundError:
+        return Finding('missing', 'there is no such file', 0.0)
+    except PermissionError as error:
+        return Finding('permission', f'cannot be read: {error.strerror}', 0.0)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever they like
+        return Finding('undecodable', one_line(error), 0.0)
+
+
+def _check_image(path: str) -> Finding:
+    with Image.open(path) as image:
+        image.convert('RGB').load()
+    return Finding('', '', 0.0)
+
+
+def _check_video(path: str, min_frames: int, full: bool) -> Finding:
+    reader = decord.VideoReader(path, num_threads=1)
+    count = len(reader)
+    if count == 0:
+        return Finding('zero-frame', 'the video holds no frame', 0.0)
+    # Ends come first: where a file was cut, the last frame fails at once.
+    frames = range(count) if full else sorted({0, count // 2, count - 1}, reverse=True)
+    for frame in frames:
+        reader[frame]
+    if count < min_frames:
+        return Finding('too short', f'{count} frames, fewer than {min_frames}', 0.0)
+    rate = reader.get_avg_fps()
+    return Finding('', '', count / rate if rate > 0 else 0.0)
+
+
+def scan(
+    entries: Sequence[Entry],
+    workers: int = 4,
+    min_frames: int = 16,
+    full: bool = False,
+    timeout: int = 120,
+) -> Iterator[tuple[Entry, Finding]]:
+    """Look at all entries, several at a time; yields them in their order.
+
+    Args:
+        entries: From :func:`list_entries`.
+        workers: Processes; 0 looks in this one.
+        min_frames: See :func:`check_file`.
+        full: See :func:`check_file`.
+        timeout: Seconds for one file, after which its process is killed; not with ``workers=0``.
+    """
+    check = partial(check_file, min_frames=min_frames, full=full)
+    fresh, repeated = _split_duplicates(entries)
+    results = _in_processes(fresh, check, workers, timeout) if workers else _here(fresh, check)
+    for entry in entries:
+        yield entry, repeated[entry.line] if entry.line in repeated else next(results)
+
+
+def _split_duplicates(entries: Sequence[Entry]) -> tuple[list[Entry], dict[int, Finding]]:
+    """Part the first entry of every file from those that repeat it."""
+    seen: dict[str, Entry] = {}
+    fresh, repeated = [], {}
+    for entry in entries:
+        first = seen.setdefault(os.path.realpath(entry.path), entry)
+        if first is entry:
+            fresh.append(entry)
+            continue
+        labels = [split_line(e.text)[1] for e in (first, entry)]
+        other = f', where its label is {labels[0]}, not {labels[1]}' if len(set(labels)) > 1 else ''
+        repeated[entry.line] = Finding('duplicate', f'same file as line {first.line}{other}', 0.0)
+    return fresh, repeated
+
+
+def _here(entries: Sequence[Entry], check: partial[Finding]) -> Iterator[Finding]:
+    return (check(entry.path) for entry in entries)
+
+
+def _in_processes(
+    entries: Sequence[Entry], check: partial[Finding], workers: int, timeout: int
+) -> Iterator[Finding]:
+    """Look block by block; after a crash, the rest of the block file by file."""
+    paths, job = iter([entry.path for entry in entries]), partial(_with_alarm, check, timeout)
+    pool = _new_pool(workers)
+    try:
+        while block := list(islice(paths, _BLOCK)):
+            done = 0
+            try:
+                for finding in pool.map(job, block, chunksize=8):
+                    yield finding
+                    done += 1
+            except BrokenProcessPool:
+                yield from (_alone(job, path, timeout) for path in block[done:])
+                pool = _new_pool(workers)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _new_pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context('fork'))
+
+
+def _with_alarm(check: partial[Finding], timeout: int, path: str) -> Finding:
+    # The default action ends the process also inside a decoder, which sees no Python exception.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(timeout)
+    try:
+        return check(path)
+    finally:
+        signal.alarm(0)
+
+
+def _alone(job: partial[Finding], path: str, timeout: int) -> Finding:
+    """Look at one file in a process of its own, so that a crash points at it."""
+    with _new_pool(1) as pool:
+        try:
+            return pool.submit(job, path).result()
+        except BrokenProcessPool:
+            reason = f'the decoder crashed, or took longer than {timeout} s'
+            return Finding('undecodable', reason, 0.0)
