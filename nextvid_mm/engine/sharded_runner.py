@@ -30,10 +30,10 @@ class ShardedRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Initialise the whole weights, which are then gone, and shard the model."""
+        self._gathered: dict[str, Any] = {}  # the Runner's constructor calls this method
         if not self.distributed:
             return super().wrap_model(None, model)
         model = model.to(get_device())
-        self._gathered: dict[str, Any] = {}
         super()._init_model_weights()
         return shard_model(model, **(model_wrapper_cfg or {}))
 
@@ -65,7 +65,7 @@ class ShardedRunner(Runner):
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Exchange shards for whole tensors in a checkpoint on its way out, and back."""
-        checkpoint = kwargs.get('checkpoint')
+        checkpoint: dict[str, Any] = kwargs.get('checkpoint', {})
         if self.is_sharded and fn_name == 'before_save_checkpoint':
             checkpoint.update(self._gathered)
         super().call_hook(fn_name, **kwargs)

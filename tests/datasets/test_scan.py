@@ -91,15 +91,16 @@ def test_processes_give_the_same_in_the_same_order(folder):
         assert list(scan(entries, workers=2)) == list(scan(entries, workers=0))
 
 
-def test_a_crash_or_hang_of_the_decoder_is_the_fault_of_one_file(monkeypatch):
-    def check(path, **settings):
-        if path == 'crash':
-            os._exit(11)
-        while path == 'hang':
-            pass
-        return path
+def _fragile(path, **settings):
+    if path == 'crash':
+        os._exit(11)
+    while path == 'hang':
+        pass
+    return path
 
-    monkeypatch.setattr('nextvid_mm.datasets.scan.check_file', check)
+
+def test_a_crash_or_hang_of_the_decoder_is_the_fault_of_one_file(monkeypatch):
+    monkeypatch.setattr('nextvid_mm.datasets.scan.check_file', _fragile)
     entries = [Entry(name, name, n) for n, name in enumerate(['a', 'crash', 'b', 'hang', 'c'])]
     found = [finding for _, finding in scan(entries, workers=1, timeout=1)]
     assert [found[n] for n in (0, 2, 4)] == ['a', 'b', 'c']
@@ -125,5 +126,5 @@ def test_the_tool(folder, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match=r'scan_dataset: error: absent: no such list'):
         _run_tool(monkeypatch, 'absent')
     (tmp_path / 'bad.txt').write_text('empty.mp4\n')
-    with pytest.raises(SystemExit, match=r'bad\.txt has no readable file; reasons in bad\.bad\.txt'):
+    with pytest.raises(SystemExit, match='bad.txt has no readable file; reasons in bad.bad'):
         _run_tool(monkeypatch, 'bad.txt', '--folder', folder, '--workers', 1)

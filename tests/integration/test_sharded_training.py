@@ -106,9 +106,7 @@ def test_a_checkpoint_serves_the_other_kind(tmp_path, single, first, then):
     assert run(_resume, tmp_path, KINDS[then], world_size=2) == [0, 0]
     ours, theirs = load(tmp_path), load(single)
     for name, value in theirs['state_dict'].items():
-        torch.testing.assert_close(
-            ours['state_dict'][name], value, rtol=1e-3, atol=1e-5, msg=name
-        )
+        torch.testing.assert_close(ours['state_dict'][name], value, rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_one_process_resumes_a_sharded_run(tmp_path, single, whole):

@@ -10,8 +10,8 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from nextvid_mm.evaluation.representation import effective_rank, feature_std
 from nextvid_mm.engine.sharding import whole
+from nextvid_mm.evaluation.representation import effective_rank, feature_std
 from nextvid_mm.registry import HOOKS
 
 
