@@ -38,7 +38,8 @@ def _allocate(path):
     for parameter in trainable:
         parameter.grad = torch.zeros_like(parameter).fill_(1)
     sizes['gradients'], start = _resident() - start, _resident()
-    torch.optim.AdamW(trainable, lr=0.0, fused=True).step()
+    optimizer = torch.optim.AdamW(trainable, lr=0.0, fused=True)
+    optimizer.step()
     sizes['optimizer'] = _resident() - start
     torch.save((sizes, count_weights(model)), path)
 
@@ -90,11 +91,15 @@ def _run_tool(monkeypatch, *arguments):
     runpy.run_path(str(tool), run_name='__main__')
 
 
-def test_the_tool(monkeypatch, capsys):
-    config = ROOT / 'configs/nextvid/vit-tiny_demo.py'
+def test_the_tool(tmp_path, monkeypatch, capsys):
+    config = tmp_path / 'short.py'
+    stage = dict(name='a', steps=1, lr=1.0, tau_samples=1, num_frames=4, batch_size=8)
+    config.write_text(
+        f"_base_ = '{ROOT}/configs/nextvid/vit-tiny_demo.py'\ntrain_cfg = dict(stages=[{stage}])\n"
+    )
     _run_tool(monkeypatch, config, '--world-size', 2)
     output = capsys.readouterr().out
-    for text in ('2 GPUs, 16 frames, tau 2, DDP', '2 GPUs, 24 frames, tau 1, FSDP', 'encoder'):
+    for text in ('2 GPUs, 4 frames, tau 1, DDP', '2 GPUs, 4 frames, tau 1, FSDP', 'encoder'):
         assert text in output
     with pytest.raises(SystemExit, match='plan_memory: error: .*over 7 processes'):
         _run_tool(monkeypatch, config, '--world-size', 7)
