@@ -47,12 +47,11 @@ def _kept_in_truth(config, frames, tau):
 
 
 def test_without_autocast_it_is_what_autograd_really_keeps(monkeypatch):
-    frames, tau = 8, 2
     monkeypatch.setattr('nextvid_mm.engine.activations.AUTOCAST', None)
     config = _config(depth=3)
-    counted = ActivationCounter(config, [10, 5]).count(frames, tau, checkpointing=())
+    counted = ActivationCounter(config, [10, 5]).count(8, 2, checkpointing=())
     assert counted.recomputed == 0
-    assert counted.kept == pytest.approx(_kept_in_truth(config, frames, tau), rel=0.02)
+    assert counted.kept == pytest.approx(_kept_in_truth(config, 8, 2), rel=0.02)
 
 
 def test_autocast_and_checkpointing_save_memory(counter):
