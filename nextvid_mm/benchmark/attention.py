@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nextvid_mm.layers import prefix_attention, sdpa
+from nextvid_mm.layers.flex import flex_prefix_attention
 
 from .flops import attention as attention_cost
 from .flops import prefix_pairs
@@ -153,6 +154,8 @@ def variants_of(case: Pattern, groups: Sequence[int], device: str) -> dict[str, 
 
     made = dict(dense=both(lambda q, k, v: sdpa(q, k, v, mask)), structured=both(case.structured))
     if case.name != 'isolated':
+        if device != 'cpu':  # FlexAttention has no backward pass there
+            made['flex'] = both(lambda q, k, v: flex_prefix_attention(q, k, v, case.frames))
         for group in groups:
             made[f'group of {group}'] = both(
                 lambda q, k, v, group=group: case.structured(q, k, v, group)

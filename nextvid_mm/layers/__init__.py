@@ -1,7 +1,14 @@
 """Pure PyTorch building blocks on the regular ``(B, T, N, C)`` token layout."""
 
 from .adaln import AdaLN, TimestepEmbed, modulate
-from .attention import Attend, ContextAttention, FrameAttention, prefix_attention, sdpa
+from .attention import (
+    Attend,
+    ContextAttention,
+    FrameAttention,
+    prefix_attention,
+    sdpa,
+    set_attention_backend,
+)
 from .blocks import CausalBlock, ContextBlock, CrossDiTBlock, DiTBlock
 from .frame_cache import FrameCache
 from .grid import TokenGrid, gather_patches
@@ -40,6 +47,7 @@ __all__ = [
     'prefix_attention',
     'resolve_dtype',
     'sdpa',
+    'set_attention_backend',
     'set_recompute',
     'unpatchify',
 ]

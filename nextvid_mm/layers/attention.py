@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from .flex import BACKENDS, flex_prefix_attention, use_flex
 from .rope import RopeTable, split_rotated
 
 # What meets what: a function of queries, keys, values and the number of query blocks, such as
@@ -27,8 +28,10 @@ from .rope import RopeTable, split_rotated
 Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 # Frames with fewer tokens than this are attended to in groups (see `prefix_attention`): below it,
-# the fixed cost of one call is more than the arithmetic that the grouping wastes.
-MIN_GROUP_TOKENS = 128
+# the fixed cost of one call is more than the arithmetic that the grouping wastes. Measured on a CPU
+# with AVX2 by tools/benchmark.py attention --groups: best or within a few percent of it from 10 to
+# 256 tokens and 7 to 31 frames.
+MIN_GROUP_TOKENS = 256
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -96,6 +99,7 @@ class FrameAttention(nn.Module):
         check_heads(dim, num_heads)
         self.num_heads = num_heads
         self.causal = causal
+        self.backend = 'auto'
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
@@ -110,7 +114,10 @@ class FrameAttention(nn.Module):
         blocks, rows = (T, B) if self.causal else (1, B * T)
         packed = self.qkv(x).reshape(rows, blocks * N, 3, self.num_heads, -1)
         q, k, v = split_rotated(packed, rope, rotated=2)
-        out = (attend or prefix_attention)(q, k, v, T) if self.causal else sdpa(q, k, v)
+        if self.causal:
+            out = attend(q, k, v, T) if attend else attend_to_prefix(q, k, v, T, self.backend)
+        else:
+            out = sdpa(q, k, v)
         return self.proj(out.transpose(1, 2).reshape(B, T, N, -1))
 
 
@@ -126,6 +133,7 @@ class ContextAttention(nn.Module):
         super().__init__()
         check_heads(dim, num_heads)
         self.num_heads = num_heads
+        self.backend = 'auto'
         self.q = nn.Linear(dim, dim)
         self.kv = nn.Linear(dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -156,8 +164,33 @@ class ContextAttention(nn.Module):
         kv = self.kv(context).flatten(1, 2).unflatten(-1, (2, self.num_heads, -1))
         (q,) = split_rotated(q, query_rope, rotated=1)
         k, v = split_rotated(kv, context_rope, rotated=1)
-        out = (attend or prefix_attention)(q, k, v, T)
+        out = attend(q, k, v, T) if attend else attend_to_prefix(q, k, v, T, self.backend)
         return self.proj(out.transpose(1, 2).reshape(B, T, nq, -1))
+
+
+def attend_to_prefix(q: Tensor, k: Tensor, v: Tensor, num_blocks: int, backend: str) -> Tensor:
+    """`prefix_attention` by one of two implementations, see `use_flex`."""
+    if use_flex(backend, q, num_blocks):
+        return flex_prefix_attention(q, k, v, num_blocks)
+    return prefix_attention(q, k, v, num_blocks)
+
+
+def set_attention_backend(module: nn.Module, backend: str) -> None:
+    """Choose the implementation of prefix attention in every layer of ``module``.
+
+    Args:
+        module: networks with `FrameAttention` and `ContextAttention` layers.
+        backend: ``sdpa``: a call for every frame or group of frames; ``flex``: one FlexAttention
+            kernel, for GPUs; ``auto``: by device and number of frames.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f'attention={backend!r} is not one of {", ".join(BACKENDS)}')
+    for layer in module.modules():
+        if isinstance(layer, FrameAttention | ContextAttention):
+            layer.backend = backend
 
 
 def check_heads(dim: int, num_heads: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch import _dynamo as dynamo
 
-from nextvid_mm.layers import TokenGrid, gather_patches
+from nextvid_mm.layers import TokenGrid, gather_patches, set_attention_backend
 from nextvid_mm.registry import MODELS
 
 from .base import ClipPretraining, check_ahead, check_target_channels
@@ -38,6 +38,7 @@ class NextVid(ClipPretraining):
         reference: the reference encoder; needed by ``align_head``.
         queries: predict the ``hidden`` patches or ``all``.
         compile: compile every block with ``torch.compile`` (shapes are static).
+        attention: how attention to earlier frames is computed, see ``set_attention_backend``.
         data_preprocessor: batches and normalises clips; MMAction2's by default.
         init_cfg: mmengine initialisation config.
     """
@@ -52,6 +53,7 @@ class NextVid(ClipPretraining):
         reference: dict | None = None,
         queries: str = 'hidden',
         compile: bool = False,
+        attention: str = 'auto',
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
@@ -70,6 +72,7 @@ class NextVid(ClipPretraining):
         )
         check_target_channels(self.head, self.target_generator)
         check_ahead(self, 1)
+        set_attention_backend(self, attention)
         if compile:
             self.compile_blocks()
 
