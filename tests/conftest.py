@@ -25,11 +25,16 @@ def seed():
     torch.manual_seed(0)
 
 
+_MANAGERS = (DefaultScope, MessageHub, MMLogger, Visualizer)
+_PRISTINE = [manager._instance_dict.copy() for manager in _MANAGERS]
+
+
 @pytest.fixture(autouse=True)
 def global_state():
-    """Take back what a Runner leaves behind: default scope, message hub, logger, visualizer."""
-    managers = (DefaultScope, MessageHub, MMLogger, Visualizer)
-    before = [manager._instance_dict.copy() for manager in managers]
+    """Take back what a Runner leaves behind: default scope, message hub, logger, visualizer.
+
+    Back to how it was at the start, not before the test: a module's own fixtures run earlier.
+    """
     yield
-    for manager, instances in zip(managers, before, strict=True):
-        manager._instance_dict = instances
+    for manager, instances in zip(_MANAGERS, _PRISTINE, strict=True):
+        manager._instance_dict = instances.copy()
