@@ -15,7 +15,7 @@ from nextvid_mm.evaluation.streaming_cost import measure_streaming
 
 from .attention import compare_attention, patterns
 from .compiling import count_compilations
-from .counted import count_components, published_run
+from .counted import count_components, expected_rates, published_run
 from .loading import compare_backends, compare_loader, with_videos
 from .memory import compare_memory
 from .probing import compare_probing
@@ -114,7 +114,7 @@ def compile(args: Namespace) -> list[Report]:
 
 def flops(args: Namespace) -> list[Report]:
     """Operations per component of L, H and G, and of the published run; counted."""
-    return [count_components(target=args.target), published_run()]
+    return [count_components(target=args.target), expected_rates(), published_run()]
 
 
 COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(

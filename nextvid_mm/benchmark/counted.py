@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
+from nextvid_mm.registry import MODELS
+
 from .flops import Cost
 from .report import Report
 from .step import costs_of, work_of
@@ -51,6 +55,53 @@ def clip_costs(
     """Operations for one video clip by component."""
     load = Workload(size, frames, 1, pixels, target, tau_samples)
     return costs_of(load, make_batch(replace(load, frames=2)))
+
+
+def expected_rates(
+    sizes: Sequence[str] = ('large', 'huge', 'giant'),
+    frames: Sequence[int] = (16, 64),
+    efficiency: float = 0.4,
+    decode_ms: float = 80.0,
+) -> Report:
+    """What one H100 would do at a given share of its peak. Arithmetic, not a measurement.
+
+    Args:
+        sizes: of the encoder.
+        frames: video frames per clip.
+        efficiency: share of the peak; 0.4 is what well-tuned training of large ViTs reaches.
+        decode_ms: of one worker for 16 frames, as ``loader`` measures it.
+    """
+    report = Report(
+        f'one H100 at {efficiency:.0%} of its dense bfloat16 peak (arithmetic, not measured)',
+        dict(efficiency=efficiency, decode_ms=decode_ms, h100_peak=H100_PEAK),
+        ('encoder size', 'frames', 'ms per clip', 'clips/s', 'loader workers', 'state GB'),
+    )
+    for size in sizes:
+        state = state_bytes(size) / 1e9
+        for count in frames:
+            work = work_of('whole step', clip_costs(size, count, 256, 'vae', 1))
+            rate = H100_PEAK * efficiency / work
+            workers = rate * decode_ms / 1e3 * count / 16
+            row = {'encoder size': size, 'frames': count, 'ms per clip': 1e3 / rate}
+            row |= {'clips/s': rate, 'loader workers': workers, 'state GB': round(state, 1)}
+            report.add(**row)
+    report.notes.append(
+        f'loader workers: at {decode_ms:.0f} ms for 16 frames of each; state: weights, gradients and '
+        'two moments in float32, and the reference encoder'
+    )
+    return report
+
+
+def state_bytes(size: str) -> float:
+    """Bytes of weights, gradients, optimiser moments and the reference encoder, all float32."""
+    with torch.device('meta'):
+        parts = {
+            name: MODELS.build(part)
+            for name, part in Workload(size, pixels=256, target='vae').config().items()
+            if name in ('backbone', 'neck', 'head', 'align_head')
+        }
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    return 4.0 * (4 * sum(count.values()) + count['backbone'])
 
 
 def published_run(size: str = 'giant', image_share: float = 0.25) -> Report:
