@@ -12,7 +12,8 @@ EPILOG = """\
 examples:
   python tools/benchmark.py step --size tiny                       # against a plain baseline
   python tools/benchmark.py step --size base --pixels 256 --components
-  python tools/benchmark.py step --size base --pixels 256 --frames 64 --batch 1 --memory --recompute light
+  python tools/benchmark.py step --size base --pixels 256 --memory --recompute light
+  python tools/benchmark.py step --size base --pixels 256 --frames 64 --batch 1
   python tools/benchmark.py step --size tiny --target vae --images 1 --batch 4 --pixels 256
   python tools/benchmark.py attention --size base --pixels 256 --groups 1 2 4
   python tools/benchmark.py scale --size tiny --pixels 256 --axis encoder
@@ -23,7 +24,8 @@ examples:
   python tools/benchmark.py flops                                  # counted, nothing is run
 
 Times are medians with half the distance between quartiles. On a machine that others use, compare
-processor time of one thread: --clock cpu --threads 1 --repeats 5. --json FILE keeps every single measurement.
+processor time of one thread: --clock cpu --threads 1 --repeats 5. --json FILE keeps every single
+measurement.
 """
 
 

@@ -86,8 +86,8 @@ def expected_rates(
             row |= {'clips/s': rate, 'loader workers': workers, 'state GB': round(state, 1)}
             report.add(**row)
     report.notes.append(
-        f'loader workers: at {decode_ms:.0f} ms for 16 frames of each; state: weights, gradients and '
-        'two moments in float32, and the reference encoder'
+        f'loader workers: at {decode_ms:.0f} ms for 16 frames of each; state: weights, '
+        'gradients and two moments in float32, and the reference encoder'
     )
     return report
 
