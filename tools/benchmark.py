@@ -20,6 +20,7 @@ examples:
   python tools/benchmark.py loader --config configs/nextvid/vit-l_4stage.py --videos FOLDER
   python tools/benchmark.py stream --size tiny
   python tools/benchmark.py probe --size tiny
+  python tools/benchmark.py protocol --encoder CHECKPOINT            # the whole probe protocol
   python tools/benchmark.py compile --size tiny --backend aot_eager
   python tools/benchmark.py flops                                  # counted, nothing is run
 

@@ -17,10 +17,7 @@ pipeline = [
 train_dataloader = dict(
     batch_size=48,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=True),
     dataset=dict(
-        type='LabelledDataset',
         dataset=dict(
             type='mmaction.VideoDataset',
             ann_file=data_root + 'demo_probe_list_videos.txt',
@@ -32,11 +29,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=50,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='LabelledDataset',
-        test_mode=True,
         dataset=dict(
             type='mmaction.VideoDataset',
             ann_file=data_root + 'demo_val_list_videos.txt',
@@ -48,9 +41,5 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(type='ExactEpochLoop', max_epochs=100, val_interval=50)
-# To 0 at the last step, whatever max_epochs is.
-param_scheduler = dict(
-    type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True
-)
+train_cfg = dict(max_epochs=100, val_interval=50)
 default_hooks = dict(checkpoint=dict(interval=100))

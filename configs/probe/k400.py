@@ -34,11 +34,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=192,  # of all processes together
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='EpochSampler', shuffle=True),
     dataset=dict(
-        type='LabelledDataset',
         dataset=dict(
             type='mmaction.VideoDataset',
             ann_file='data/kinetics400/kinetics400_train_list_videos.txt',
@@ -49,12 +45,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=4,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type='LabelledDataset',
-        test_mode=True,
         dataset=dict(
             type='mmaction.VideoDataset',
             ann_file='data/kinetics400/kinetics400_val_list_videos.txt',
@@ -66,8 +57,4 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-train_cfg = dict(type='ExactEpochLoop', max_epochs=20, val_interval=5)
-# To 0 at the last step, whatever max_epochs is.
-param_scheduler = dict(
-    type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True
-)
+train_cfg = dict(max_epochs=20, val_interval=5)

@@ -18,6 +18,7 @@ from .compiling import count_compilations
 from .counted import count_components, expected_rates, published_run
 from .loading import compare_backends, compare_loader, with_videos
 from .memory import compare_memory
+from .probe_runs import compare_cached, compare_grid, compare_views
 from .probing import compare_probing
 from .report import Report
 from .scale import AXES, encoder_scaling, step_scaling
@@ -107,6 +108,20 @@ def probe(args: Namespace) -> list[Report]:
     return [compare_probing(workload_of(args), args.classes, args.repeats, args.device, args.clock)]
 
 
+def protocol(args: Namespace) -> list[Report]:
+    """The probe protocol: grid or one probe, online or cached features, memory by views."""
+    config, reports = Config.fromfile(args.probe_config), []
+    if args.part in ('grid', 'all'):
+        reports.append(compare_grid(config, args.encoder, args.repeats, args.clock))
+    if args.part in ('cached', 'all'):
+        seeds = list(range(args.seeds))
+        reports.append(compare_cached(config, args.encoder, args.epochs, seeds, args.clock))
+    if args.part in ('views', 'all'):
+        workload = Workload('tiny', args.frames, args.batch, args.pixels)
+        reports.append(compare_views(workload, device=args.device, repeats=args.repeats))
+    return reports
+
+
 def compile(args: Namespace) -> list[Report]:
     """How often blocks are compiled over steps with other masks."""
     return [count_compilations(workload_of(args), args.steps, args.device, args.backend)]
@@ -124,6 +139,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     scale=scale,
     stream=stream,
     probe=probe,
+    protocol=protocol,
     compile=compile,
     flops=flops,
 )
@@ -149,6 +165,17 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
         add('--cache', action='store_true', help="leave the config's cache of frames on")
         add('--clips', type=int, default=64, help='clips per run (default: 64)')
         add('--workers', type=int, nargs='+', default=[0, 1], help='worker processes to try')
+        return
+    if command == 'protocol':
+        parts = ('grid', 'cached', 'views', 'all')
+        add('--probe-config', default='configs/probe/demo.py', help='probe config')
+        add('--encoder', required=True, help='checkpoint with the encoder')
+        add('--part', choices=parts, default='all', help='what to measure (default: all)')
+        add('--epochs', type=int, default=20, help='of probe training (default: 20)')
+        add('--seeds', type=int, default=3, help='runs of each kind of training (default: 3)')
+        add('--frames', type=int, default=16, help='of the clips whose views are counted')
+        add('--batch', type=int, default=4, help='videos whose views are counted')
+        add('--pixels', type=int, default=128, help='side of their frames')
         return
     vae = command == 'flops'
     add('--size', choices=SIZES, default='tiny', help='encoder (default: tiny)')

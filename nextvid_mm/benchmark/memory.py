@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,10 +33,19 @@ def peak_memory(kind: str, workload: Workload, device: str = 'cpu', steps: int =
         device: where.
         steps: optimiser steps; the optimiser has its state from the first on.
     """
+    return in_new_process(_measure, kind, workload, device, steps)
+
+
+def in_new_process(measure: Callable[..., int], *arguments: Any) -> int:
+    """What ``measure(*arguments)`` returns in a process of its own with as many threads.
+
+    Raises:
+        RuntimeError: If the process died.
+    """
     context: Any = multiprocessing.get_context(START)
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(
-        target=_measure, args=(sender, kind, workload, device, steps, torch.get_num_threads())
+        target=_send, args=(sender, torch.get_num_threads(), measure, arguments)
     )
     child.start()
     sender.close()
@@ -51,21 +61,28 @@ def peak_memory(kind: str, workload: Workload, device: str = 'cpu', steps: int =
         child.join()
 
 
-def _measure(
-    sender: Connection, kind: str, workload: Workload, device: str, steps: int, threads: int
+def _send(
+    sender: Connection, threads: int, measure: Callable[..., int], arguments: tuple[Any, ...]
 ) -> None:
     torch.set_num_threads(threads)
+    sender.send(measure(*arguments))
+
+
+def _measure(kind: str, workload: Workload, device: str, steps: int) -> int:
     smallest = Workload(frames=4, batch=1)
     make_stepper(kind, smallest, device).step()  # loads libraries and kernels
     before = resident_bytes()
     stepper = make_stepper(kind, workload, device)
     for _ in range(steps):
         stepper.step()
+    return peak_since(before, device)
+
+
+def peak_since(before: int, device: str) -> int:
+    """Growth of the resident set's peak over ``before`` bytes; on a GPU, PyTorch's own peak."""
     if device == 'cpu':
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    else:
-        peak = torch.cuda.max_memory_allocated(device)
-    sender.send(peak)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return torch.cuda.max_memory_allocated(device)
 
 
 def resident_bytes() -> int:

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, set_random_seed
-from rich.progress import Progress, TextColumn
 
+from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.engine.probe_results import save_probe
 from nextvid_mm.evaluation.cached_probe import ProbeSchedule, train_probes
 from nextvid_mm.evaluation.feature_cache import FeatureCache
@@ -49,10 +49,10 @@ def train_on_cache(cfg: Config, root: str | Path) -> Path:
     cache = FeatureCache(root, model, cached_dataset(cfg, 'train'))
     features = cache.load()
     if features is None:
-        with _bar('encoding the training set once') as progress:
+        with _bar('encoding the training set once', 'samples') as progress:
             features = cache.fill(loader, progress)
     schedule = ProbeSchedule(cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size, seed)
-    with _bar(f'training {len(model.cls_head.members)} probes') as progress:
+    with _bar(f'training {len(model.cls_head.members)} probes', 'steps') as progress:
         train_probes(model, features, schedule, progress)
     path = Path(cfg.work_dir) / CACHED_PROBE
     save_probe(model, path, dict(mode=MODE, seed=seed))
@@ -68,9 +68,8 @@ def validate_probe(cfg: Config, checkpoint: str | Path) -> None:
 
 
 @contextmanager
-def _bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar with the time left, as a function of (done, total)."""
-    columns = (*Progress.get_default_columns(), TextColumn('{task.completed}/{task.total}'))
-    with Progress(*columns) as bar:
+def _bar(text: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a function of (done, total)."""
+    with progress_bar(unit) as bar:
         task = bar.add_task(text, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

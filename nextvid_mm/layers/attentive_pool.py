@@ -104,12 +104,14 @@ class AttentiveProbes(nn.Module):
         B, _, C = tokens.shape
         G, H = self.num_members, self.num_heads
         normed = F.layer_norm(tokens, (C,), eps=EPS)
-        read = (self._weights(normed) @ normed).view(B, G, H, C).permute(1, 2, 0, 3)
+        read = (self._weights(normed) @ normed).view(B, G * H, C).transpose(0, 1)
+        # The norm's affine map is folded into the values' weights: applied to `read`, it would
+        # pass over H times as many numbers as there are values.
         weight, bias = self.norm_tokens.weight, self.norm_tokens.bias
-        read = read * weight[:, None, None] + bias[:, None, None]
-        value_weight = self.to_value.weight.view(G, H, -1, C)
-        values = (read @ value_weight.transpose(-1, -2)).transpose(1, 2).reshape(G, B, C)
-        return values + self.to_value.bias[:, None]
+        value_weight = (self.to_value.weight * weight[:, None]).view(G * H, -1, C)
+        shift = self.to_value.bias + (self.to_value.weight @ bias[..., None])[..., 0]
+        values = (read @ value_weight.transpose(-1, -2)).view(G, H, B, -1)
+        return values.transpose(1, 2).reshape(G, B, C) + shift[:, None]
 
 
 class StackedLinear(nn.Module):

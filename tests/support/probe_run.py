@@ -62,6 +62,7 @@ def _loader(root, split, pipeline, **settings):
     )
     return dict(
         num_workers=0,
+        persistent_workers=False,
         dataset=dict(type='LabelledDataset', dataset=dataset, test_mode=split == 'val'),
         **settings,
     )

@@ -39,6 +39,26 @@ optim_wrapper = dict(
     optimizer=dict(type='GridAdamW', betas=(0.9, 0.999)),
 )
 
+# The data set's config adds list and pipeline, inside of `dataset.dataset`.
+train_dataloader = dict(
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='EpochSampler', shuffle=True),
+    dataset=dict(type='LabelledDataset'),
+)
+val_dataloader = dict(
+    num_workers=8,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='LabelledDataset', test_mode=True),
+)
+test_dataloader = val_dataloader
+# Learning rates fall to 0 at the last step, whatever max_epochs is.
+train_cfg = dict(type='ExactEpochLoop')
+param_scheduler = dict(
+    type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True
+)
+
 # Test and validation are the same data: the test labels of these data sets are not public.
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

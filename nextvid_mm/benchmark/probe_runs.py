@@ -1,0 +1,224 @@
+"""What the probe protocol costs as a whole: a grid or one probe, online or on cached features."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from nextvid_mm.engine.probe_results import RESULTS
+from nextvid_mm.engine.probe_training import train_on_cache, validate_probe
+from nextvid_mm.registry import MODELS, SCOPE
+
+from .memory import MIB, in_new_process, peak_since, resident_bytes
+from .report import Report
+from .timing import ratio, side_by_side, timed
+from .workload import PATCH, SIZES, TUBELET, Workload
+
+
+def compare_grid(config: Config, encoder: str, repeats: int = 5, clock: str = 'wall') -> Report:
+    """Time training a grid of probes online for an epoch, against its fixed member alone.
+
+    Loading, the frozen encoder, the probes and their optimiser are all in it. Everything happens
+    in this process, without loader workers.
+
+    Args:
+        config: a probe config.
+        encoder: checkpoint with the encoder.
+        repeats: timed epochs of each.
+        clock: ``wall`` or ``cpu``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        grid = _runner(config, encoder, Path(folder, 'grid'))
+        head = grid.model.cls_head
+        fixed = head.members[head.fixed_member]
+        single = {'lrs': [fixed.lr], 'weight_decays': [fixed.weight_decay]}
+        changes = {f'model.cls_head.{key}': value for key, value in single.items()}
+        alone = _runner(config, encoder, Path(folder, 'alone'), **changes)
+        names = f'grid of {len(head.members)}', 'one probe'
+        series = side_by_side(
+            {names[0]: lambda: _epoch(grid), names[1]: lambda: _epoch(alone)},
+            repeats,
+            1,
+            clock,
+            'one epoch, online',
+        )
+    report = Report(
+        'one epoch of probe training, online',
+        dict(repeats=repeats, clock=clock, encoder=encoder, threads=torch.get_num_threads()),
+        ('what', 'median s', '±', 'over one probe'),
+    )
+    for name, values in series.items():
+        times = ratio(values, series[names[1]]).median
+        row = {'what': name, 'median s': values.median, '±': f'{values.spread:.0%}'}
+        report.add(**row, **{'over one probe': times}, seconds=values.seconds)
+    return report
+
+
+def compare_cached(
+    config: Config,
+    encoder: str,
+    epochs: int = 20,
+    seeds: Sequence[int] = (0, 1, 2),
+    clock: str = 'wall',
+) -> Report:
+    """Train the grid online and on cached features, once per seed; time it and evaluate both.
+
+    Training only is timed: evaluation is the same in both. The cache starts empty every time.
+
+    Args:
+        config: a probe config.
+        encoder: checkpoint with the encoder.
+        epochs: of training.
+        seeds: of the runs.
+        clock: ``wall`` or ``cpu``.
+    """
+    report = Report(
+        f'{epochs} epochs of probe training, online and on cached features',
+        dict(seeds=list(seeds), clock=clock, encoder=encoder, threads=torch.get_num_threads()),
+        ('seed', 'online s', 'cached s', 'times', 'online top-1', 'cached top-1'),
+    )
+    for seed in seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            changes = {'train_cfg.max_epochs': epochs, 'randomness.seed': seed}
+            online = _runner(config, encoder, Path(folder, 'online'), **changes)
+            slow = timed(lambda run=online: _train(run, epochs), clock)
+            online.val_loop.run()
+            cached = _config(config, encoder, Path(folder, 'cached'), **changes)
+            made: list[Path] = []
+            fast = timed(
+                lambda cfg=cached, out=made, where=folder: out.append(train_on_cache(cfg, where)),
+                clock,
+            )
+            validate_probe(cached, made[0])
+            top1 = [_top1(Path(folder, name)) for name in ('online', 'cached')]
+        row = {'online s': slow, 'cached s': fast, 'times': slow / fast}
+        report.add(seed=seed, **row, **{'online top-1': top1[0], 'cached top-1': top1[1]})
+    for name in ('online', 'cached'):
+        values = [row[f'{name} top-1'] for row in report.rows]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        report.notes.append(f'{name}: top-1 {statistics.mean(values):.2f} ± {spread:.2f} %')
+    return report
+
+
+def compare_views(
+    workload: Workload, views: Sequence[int] = (1, 3, 9), device: str = 'cpu', repeats: int = 3
+) -> Report:
+    """Peak memory of evaluating one batch, by the number of spatial views per video.
+
+    The loader's own bytes, which do grow with the views, are in memory before the measurement.
+
+    Args:
+        workload: encoder, clip and batch.
+        views: numbers of views.
+        device: where.
+        repeats: processes measured for each.
+    """
+    report = Report(
+        f'peak memory of a test step above its input, {workload.size} encoder, batch of '
+        f'{workload.batch} videos',
+        vars(workload) | dict(repeats=repeats, device=device),
+        ('views', 'MiB', 'input MiB', 'over the first'),
+    )
+    for count in views:
+        peaks = [in_new_process(_test_peak, workload, count, device) for _ in range(repeats)]
+        size = count * workload.batch * 3 * workload.frames * workload.pixels**2
+        row = {'MiB': statistics.median(peaks) / MIB, 'input MiB': size / MIB}
+        report.add(views=count, **row, bytes=peaks)
+    for row in report.rows:
+        row['over the first'] = row['MiB'] / report.rows[0]['MiB']
+    return report
+
+
+def _test_peak(workload: Workload, views: int, device: str) -> int:
+    """Bytes a test step adds at its peak."""
+    init_default_scope(SCOPE)
+    model = _recognizer(workload).to(device).eval()
+    clip = 3, workload.frames, workload.pixels, workload.pixels
+
+    def step(count: int, clips: list[Tensor]) -> None:
+        with torch.no_grad():
+            model.test_step(dict(inputs=[c[:count] for c in clips], data_samples=_samples(clips)))
+
+    inputs = [torch.randint(256, (views, *clip), dtype=torch.uint8) for _ in range(workload.batch)]
+    step(1, [clips[:, :, :TUBELET] for clips in inputs[:1]])  # loads libraries and kernels
+    before = resident_bytes()
+    step(views, inputs)
+    return peak_since(before, device)
+
+
+def _samples(clips: list[Tensor]) -> list[Any]:
+    return [ActionDataSample().set_gt_label(0) for _ in clips]
+
+
+def _recognizer(workload: Workload) -> nn.Module:
+    arch: dict[str, Any] = SIZES[workload.size]
+    backbone = dict(type='CausalViT', arch=arch, patch_size=PATCH, tubelet_size=TUBELET)
+    return MODELS.build(
+        dict(
+            type='ProbeRecognizer',
+            backbone=backbone | dict(img_size=workload.pixels),
+            data_preprocessor=workload.config()['data_preprocessor'],
+            cls_head=dict(type='ProbeHead', num_classes=174, num_heads=arch['num_heads']),
+        )
+    )
+
+
+def _config(config: Config, encoder: str, work_dir: Path, **changes: Any) -> Config:
+    """The config for a run in this process that logs only warnings."""
+    made = config.copy()
+    made.merge_from_dict(
+        {
+            'model.encoder': encoder,
+            'work_dir': str(work_dir),
+            'log_level': 'WARNING',
+            'default_hooks.checkpoint.interval': -1,
+            'default_hooks.checkpoint.save_last': False,
+        }
+    )
+    for split in ('train', 'val', 'test'):
+        made[f'{split}_dataloader'].update(num_workers=0, persistent_workers=False)
+    made.visualizer.vis_backends = []
+    made.experiment_name = f'{work_dir}'.replace('/', '_')
+    made.merge_from_dict(changes)
+    return made
+
+
+def _runner(config: Config, encoder: str, work_dir: Path, **changes: Any) -> Runner:
+    """A Runner ready to train, with its encoder loaded."""
+    runner = Runner.from_cfg(_config(config, encoder, work_dir, **changes))
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    runner._val_loop = runner.build_val_loop(runner._val_loop)
+    runner.call_hook('before_run')
+    runner._init_model_weights()
+    runner.optim_wrapper.initialize_count_status(
+        runner.model, runner.train_loop.iter, runner.train_loop.max_iters
+    )
+    runner.call_hook('before_train')
+    return runner
+
+
+def _epoch(runner: Runner) -> None:
+    runner.train_loop._epoch = runner.train_loop._iter = 0  # the same epoch again
+    runner.train_loop.run_epoch()
+
+
+def _train(runner: Runner, epochs: int) -> None:
+    for _ in range(epochs):
+        runner.train_loop.run_epoch()
+
+
+def _top1(work_dir: Path) -> float:
+    return float(json.loads((work_dir / RESULTS).read_text())['top1'])
