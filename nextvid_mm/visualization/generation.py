@@ -226,15 +226,16 @@ def generate_files(
     Raises:
         ValueError: if a number is out of range or the seed too short.
     """
-    backbone = generator.model.backbone
-    tubelet, rate = backbone.tubelet_size, generator.fps if fps is None else fps
+    tubelet = generator.model.backbone.tubelet_size
+    rate = generator.fps if fps is None else fps
     checked = dict(rollout=rollout, frames=num_frames, samples=sampling.samples, fps=fps)
     for name, value in checked.items():
         if value is not None and value <= 0:
             raise ValueError(f'{name}={value} must be larger than 0')
     wanted = num_frames or min(DEFAULT_FRAMES, generator.num_frames or DEFAULT_FRAMES)
     tubelets = -(-(rollout or 0) // tubelet)
-    seed = read_seed(source, wanted + tubelets * tubelet, backbone.img_size, rate, start)
+    size = generator.model.backbone.img_size
+    seed = read_seed(source, wanted + tubelets * tubelet, size, rate, start)
     found = seed.frames.shape[1]
     short = [f'{source.name}: {found} of {wanted} frames, it is shorter'] if found < wanted else []
     for note in (*seed.notes, *short):
@@ -243,13 +244,28 @@ def generate_files(
     if rollout is None:
         result = generate_masked(generator, seed, sampling)
         return write_masked(result, folder / f'{source.stem}_masked', tubelet, rate)
-    wanted = tubelet if seed.static and num_frames is None else wanted
+    if seed.static and num_frames is None:
+        wanted = tubelet
+    stem = folder / f'{source.stem}_rollout'
+    return _rollout_files(generator, seed, wanted, tubelets, sampling, stem, rate)
+
+
+def _rollout_files(
+    generator: Generator,
+    seed: Seed,
+    wanted: int,
+    tubelets: int,
+    sampling: Sampling,
+    stem: Path,
+    fps: float,
+) -> list[Path]:
+    """Continue the first ``wanted`` video frames; what the seed has beyond them is the truth."""
+    tubelet = generator.model.backbone.tubelet_size
     if sampling.window is None and generator.num_frames:
         sampling = replace(sampling, window=generator.num_frames // tubelet)
     context = replace(seed, frames=seed.frames[:, :wanted])
     generated = continue_clip(generator, context, tubelets, sampling)
     whole = normalised(generator, seed)[0]
     known = normalised(generator, context).shape[2]
-    truth = whole[:, known:known] if seed.static else whole[:, known : known + tubelets * tubelet]
-    stem = folder / f'{source.stem}_rollout'
-    return write_rollout(whole[:, :known], generated, truth, stem, tubelet, rate)
+    truth = whole[:, known:known] if seed.static else whole[:, known : known + generated.shape[2]]
+    return write_rollout(whole[:, :known], generated, truth, stem, tubelet, fps)
