@@ -52,6 +52,7 @@ def parse_args() -> argparse.Namespace:
     add(
         '--window', type=int, help='tubelets a roll-out remembers (default: as long as in training)'
     )
+    add('--compare-cache', action='store_true', help='time the roll-out with and without its cache')
     add('--out', type=Path, help='folder to write to (default: generated/ beside CKPT)')
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args()
@@ -73,6 +74,7 @@ def main() -> None:
             num_frames=args.frames,
             fps=args.fps,
             start=args.start,
+            compare=args.compare_cache,
         )
     except (ValueError, OSError) as error:
         sys.exit(f'generate: error: {error}')

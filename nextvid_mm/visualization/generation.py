@@ -5,6 +5,7 @@ Shape legend: S samples, T video frames, n generated tubelets.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -131,6 +132,50 @@ def continue_clip(
     return torch.cat(list(steps), dim=2)
 
 
+@dataclass(frozen=True)
+class RolloutCost:
+    """A roll-out with the key/value cache, side by side with one that encodes all frames again.
+
+    Attributes:
+        cached: seconds.
+        recomputed: seconds.
+        difference: largest difference of a pixel in [-1, 1].
+    """
+
+    cached: float
+    recomputed: float
+    difference: float
+
+    def __str__(self) -> str:
+        return (
+            f'{self.cached:.2f} s with the cache, {self.recomputed:.2f} s without: '
+            f'{self.recomputed / self.cached:.1f} times; largest difference {self.difference:.1e}'
+        )
+
+
+def compare_cache(
+    generator: Generator, seed: Seed, tubelets: int, sampling: Sampling
+) -> RolloutCost:
+    """Time the same roll-out both ways, without a window: nothing is evicted in either.
+
+    Args:
+        generator: the model.
+        seed: what comes before.
+        tubelets: how many to generate.
+        sampling: how to sample.
+    """
+    clip = normalised(generator, seed).expand(sampling.samples, -1, -1, -1, -1)
+    settings = (sampling.seeds, sampling.num_steps, sampling.solver, None)
+    list(roll_out(generator.model, clip, 1, *settings))  # warms up
+    seconds, videos = [], []
+    for use_cache in (True, False):
+        start = time.perf_counter()
+        frames = list(roll_out(generator.model, clip, tubelets, *settings, use_cache))
+        videos.append(torch.cat(frames, dim=2).cpu())
+        seconds.append(time.perf_counter() - start)
+    return RolloutCost(*seconds, difference=float((videos[0] - videos[1]).abs().max()))
+
+
 def normalised(generator: Generator, seed: Seed) -> Tensor:
     """The seed's whole tubelets as the model takes clips, ``(1, 3, T, height, width)``."""
     model = generator.model
@@ -208,6 +253,7 @@ def generate_files(
     num_frames: int | None = None,
     fps: float | None = None,
     start: float = 0.0,
+    compare: bool = False,
 ) -> list[Path]:
     """From an image or video to a sheet, a GIF and an MP4; prints what had to be adapted.
 
@@ -222,19 +268,21 @@ def generate_files(
             that is less (1 tubelet for an image that is continued).
         fps: frames taken per second of video; None for the training's.
         start: seconds of video to skip.
+        compare: time the roll-out with and without the key/value cache, and print both.
 
     Raises:
         ValueError: if a number is out of range or the seed too short.
     """
-    backbone = generator.model.backbone
-    tubelet, rate = backbone.tubelet_size, generator.fps if fps is None else fps
+    tubelet = generator.model.backbone.tubelet_size
+    rate = generator.fps if fps is None else fps
     checked = dict(rollout=rollout, frames=num_frames, samples=sampling.samples, fps=fps)
     for name, value in checked.items():
         if value is not None and value <= 0:
             raise ValueError(f'{name}={value} must be larger than 0')
     wanted = num_frames or min(DEFAULT_FRAMES, generator.num_frames or DEFAULT_FRAMES)
     tubelets = -(-(rollout or 0) // tubelet)
-    seed = read_seed(source, wanted + tubelets * tubelet, backbone.img_size, rate, start)
+    size = generator.model.backbone.img_size
+    seed = read_seed(source, wanted + tubelets * tubelet, size, rate, start)
     found = seed.frames.shape[1]
     short = [f'{source.name}: {found} of {wanted} frames, it is shorter'] if found < wanted else []
     for note in (*seed.notes, *short):
@@ -243,13 +291,31 @@ def generate_files(
     if rollout is None:
         result = generate_masked(generator, seed, sampling)
         return write_masked(result, folder / f'{source.stem}_masked', tubelet, rate)
-    wanted = tubelet if seed.static and num_frames is None else wanted
+    if seed.static and num_frames is None:
+        wanted = tubelet
+    if compare:
+        context = replace(seed, frames=seed.frames[:, :wanted])
+        print(compare_cache(generator, context, tubelets, sampling))
+    stem = folder / f'{source.stem}_rollout'
+    return _rollout_files(generator, seed, wanted, tubelets, sampling, stem, rate)
+
+
+def _rollout_files(
+    generator: Generator,
+    seed: Seed,
+    wanted: int,
+    tubelets: int,
+    sampling: Sampling,
+    stem: Path,
+    fps: float,
+) -> list[Path]:
+    """Continue the first ``wanted`` video frames; what the seed has beyond them is the truth."""
+    tubelet = generator.model.backbone.tubelet_size
     if sampling.window is None and generator.num_frames:
         sampling = replace(sampling, window=generator.num_frames // tubelet)
     context = replace(seed, frames=seed.frames[:, :wanted])
     generated = continue_clip(generator, context, tubelets, sampling)
     whole = normalised(generator, seed)[0]
     known = normalised(generator, context).shape[2]
-    truth = whole[:, known:known] if seed.static else whole[:, known : known + tubelets * tubelet]
-    stem = folder / f'{source.stem}_rollout'
-    return write_rollout(whole[:, :known], generated, truth, stem, tubelet, rate)
+    truth = whole[:, known:known] if seed.static else whole[:, known : known + generated.shape[2]]
+    return write_rollout(whole[:, :known], generated, truth, stem, tubelet, fps)

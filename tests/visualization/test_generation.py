@@ -12,7 +12,9 @@ from nextvid_mm.datasets.demo.video import encode_h264
 from nextvid_mm.models.algorithms import load_generator
 from nextvid_mm.visualization.clip_files import read_frames, read_seed
 from nextvid_mm.visualization.generation import (
+    RolloutCost,
     Sampling,
+    compare_cache,
     continue_clip,
     generate_files,
     generate_masked,
@@ -100,6 +102,19 @@ def test_rollout_of_an_image_starts_with_one_tubelet_and_says_it_was_resized(
     assert 'picture.png: 16x32 px resized to 16x16 px' in capsys.readouterr().out
     with Image.open(paths[0]) as sheet:
         assert sheet.size == ((1 + 1 + 2) * 32, 2 * (14 + 32)), 'there is no true continuation'
+
+
+def test_the_cache_is_timed_side_by_side(generator, folder, seed, tmp_path, capsys):
+    cost = compare_cache(generator, seed, 2, QUICK)
+    assert cost.cached > 0
+    assert cost.recomputed > 0
+    assert cost.difference < 1e-3
+    text = str(RolloutCost(0.5, 2.0, 3e-7))
+    assert text == '0.50 s with the cache, 2.00 s without: 4.0 times; largest difference 3.0e-07'
+    generate_files(
+        generator, folder / 'clip.mp4', tmp_path, QUICK, rollout=2, num_frames=8, compare=True
+    )
+    assert 's with the cache' in capsys.readouterr().out
 
 
 def test_a_truth_that_ends_early_is_padded(tmp_path):
