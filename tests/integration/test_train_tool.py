@@ -147,3 +147,13 @@ def test_slurm_script_starts_one_task_per_gpu(tmp_path):
     assert lines[0].startswith(f'{ROOT}')
     assert {'--ntasks=96', '--ntasks-per-node=8', '--gres=gpu:8', '--job-name=job'} <= set(lines)
     assert lines[-6:] == [f'{TRAIN}', 'a config.py', '--launcher', 'slurm', '--seed', '1']
+
+
+@pytest.mark.slow
+def test_check_resume(toy, tmp_path):
+    """Two SIGKILLs from outside, resumed: nothing differs."""
+    options = ['train_cfg.stages.1.steps=200', 'train_dataloader.num_workers=1']
+    command = [sys.executable, ROOT / 'tools/check_resume.py', toy, '--kills', 2]
+    code, output = run(*command, '--cfg-options', *options, cwd=tmp_path)
+    assert code == 0, output
+    assert '2 kills, 213 steps, 1 process(es): 0 differences' in output

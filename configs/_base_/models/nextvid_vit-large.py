@@ -10,7 +10,14 @@ model = dict(
     backbone=dict(
         type='CausalViT', arch='large', img_size=256, patch_size=16, tubelet_size=2, with_cp=True
     ),
-    neck=dict(type='QFormerPredictor', in_channels=1024, embed_dims=384, depth=12, num_heads=12),
+    neck=dict(
+        type='QFormerPredictor',
+        in_channels=1024,
+        embed_dims=384,
+        depth=12,
+        num_heads=12,
+        with_cp=True,
+    ),
     head=dict(
         type='FlowMatchingHead',
         # Two frames of 32 latent channels each make one target token.
@@ -21,6 +28,8 @@ model = dict(
             depth=12,
             num_heads=12,
             timestep_scale=1000.0,
+            # Four tau samples make the decoder keep more than the encoder: tools/plan_memory.py.
+            with_cp=True,
         ),
         loss_weight=0.5,
     ),

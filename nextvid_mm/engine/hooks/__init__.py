@@ -8,6 +8,7 @@ from nextvid_mm.engine.hooks.health import HealthHook
 from nextvid_mm.engine.hooks.online_probe import OnlineProbeHook
 from nextvid_mm.engine.hooks.probe import ProbeHook
 from nextvid_mm.engine.hooks.stage import StageHook
+from nextvid_mm.engine.hooks.trace import TraceHook
 
 __all__ = [
     'ClipVisualizationHook',
@@ -18,4 +19,5 @@ __all__ = [
     'ProbeHook',
     'SafeCheckpointHook',
     'StageHook',
+    'TraceHook',
 ]

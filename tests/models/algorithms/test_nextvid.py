@@ -160,3 +160,25 @@ def test_static_clips_have_the_same_targets():
     expected = model.loss(clip, data)['loss_flow']
     data[0].metainfo['static'] = True
     torch.testing.assert_close(model.loss(clip, data)['loss_flow'], expected)
+
+
+def test_compiled_blocks_are_not_compiled_again_after_the_first_step(monkeypatch):
+    """With dynamo's front end alone: what is compiled again depends on nothing behind it."""
+    compile_block = torch.nn.Module.compile
+
+    def without_code_generation(block, **settings):
+        compile_block(block, **settings, backend='eager')
+
+    monkeypatch.setattr(torch.nn.Module, 'compile', without_code_generation)
+    torch._dynamo.reset()
+    model = tiny.build(compile=True)
+
+    def step():
+        sum(model.loss(tiny.clips(), tiny.samples()).values()).backward()
+
+    step()
+    with torch.compiler.set_stance('fail_on_recompile'):
+        step()
+        step()
+    with torch.compiler.set_stance('fail_on_recompile'), pytest.raises(RuntimeError):
+        model.loss(tiny.clips(frames=12), tiny.samples())  # other shapes would be
