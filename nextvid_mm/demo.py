@@ -97,8 +97,8 @@ def run_demo(
     console.print(make_table(results, count_classes(probe)))
     target = work_dir / 'results.json'
     target.write_text(json.dumps([asdict(result) for result in results], indent=2) + '\n')
-    with console.status('writing the report'):
-        report = write_report(work_dir, probe_config=probe)
+    probe.dump(work_dir / 'probe.py')  # with it, tools/report.py can write the report again
+    report = write_report(work_dir, probe_config=probe, batches=batches)
     console.print(f'results: {target}\ncurves: tensorboard --logdir {work_dir}')
     console.print(f'report: {report}', style='bold')
     return results

@@ -14,11 +14,13 @@ from nextvid_mm.report import write_report
 
 EPILOG = """\
 examples:
-  python tools/report.py work_dirs/demo --probe-config configs/probe/demo.py
+  python tools/report.py work_dirs/demo                          # what the demo ends with
+  python tools/report.py work_dirs/vit-tiny_demo --probe-config configs/probe/demo.py
   python tools/report.py work_dirs/vit-l_4stage                  # curves and settings only
 
 With a probe config, its labelled videos serve for the map of features, the attention of a probe
-and the comparison of generated frames with copying the last one; that takes about a minute.
+and the comparison of generated frames with copying the last one. The demo leaves its own in its
+work directory, where it is found.
 """
 
 

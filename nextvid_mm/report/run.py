@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.checkpoint_files import newest_good
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.visualization.curves import Series
 
+RESULTS = 'results.json'  # the demo's accuracies, in its work directory
+PROBE_CONFIG = 'probe.py'  # and the config of the probes they are of
 _STEP_KEYS = ('step', 'iter', 'epoch')
 
 
@@ -61,6 +65,31 @@ def find_runs(work_dir: Path) -> list[Path]:
         f'{work_dir} holds no logs: expected */vis_data/scalars.json there, or in seed_* folders '
         'below, as tools/train.py and the demo write them'
     )
+
+
+def probe_config_of(work_dir: Path) -> Config | None:
+    """The probe config that the demo leaves in its work directory; None if there is none."""
+    path = work_dir / PROBE_CONFIG
+    return Config.fromfile(path) if path.is_file() else None
+
+
+def find_masking(config: Config) -> FrameIsolatedMasking | None:
+    """The masking transform of a training config; None if it trains without one."""
+    for entry in _pipelines(config.get('train_dataloader') or {}):
+        if str(entry.get('type')).rpartition('.')[2] == FrameIsolatedMasking.__name__:
+            return FrameIsolatedMasking(**{k: v for k, v in entry.items() if k != 'type'})
+    return None
+
+
+def _pipelines(config: Any) -> Iterator[dict]:
+    """Every dict inside a nested config."""
+    if isinstance(config, dict):
+        yield config
+        config = config.values()
+    elif not isinstance(config, list | tuple):
+        return
+    for entry in config:
+        yield from _pipelines(entry)
 
 
 def load_run(folder: Path) -> Run:

@@ -10,11 +10,15 @@ from matplotlib import colormaps
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+_DIMMED = 0.5  # brightness that is left of frames under the colours
+
 
 def overlay_attention(
-    clip: Tensor, attention: Tensor, tubelet_size: int, strength: float = 0.6
+    clip: Tensor, attention: Tensor, tubelet_size: int, strength: float = 0.8
 ) -> Tensor:
-    """Colour the second frame of every tubelet by the attention on its patches.
+    """Colour the last frame of every tubelet by the attention on its patches.
+
+    Where there is little attention, the frame is grey and dim; where there is much, it glows.
 
     Args:
         clip: ``(3, T * tubelet, height, width)`` in [-1, 1].
@@ -32,4 +36,5 @@ def overlay_attention(
     share = share.clamp(0, 1)
     colours = torch.from_numpy(colormaps['inferno'](share.numpy())[..., :3]).float()
     colours = colours.permute(3, 0, 1, 2) * 2 - 1
-    return torch.lerp(frames.float(), colours, share * strength)
+    dim = (frames.float().mean(0, keepdim=True) + 1) * _DIMMED - 1
+    return torch.lerp(dim.expand_as(colours), colours, share * strength)

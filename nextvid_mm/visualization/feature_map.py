@@ -15,6 +15,7 @@ from sklearn.manifold import TSNE
 
 from .figures import new_figure
 
+_MAX_NAMES = 24
 _MARKERS = 'osD^v<>P*Xph'
 
 
@@ -33,35 +34,25 @@ def project(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.floatin
 
 
 def draw_feature_map(
-    maps: Sequence[tuple[str, NDArray[np.floating]]],
-    labels: Sequence[int],
-    names: Sequence[str],
+    points: NDArray[np.floating], labels: Sequence[int], names: Sequence[str]
 ) -> Figure:
-    """Draw projected features side by side.
+    """Draw projected features.
 
     Args:
-        maps: title and points ``(n, 2)`` of each.
+        points: ``(n, 2)``.
         labels: class of each point.
-        names: names of the classes.
+        names: names of the classes; with more than 24, none is written.
     """
-    figure = new_figure(4.2 * len(maps) + 1.6, 4.2)
-    colours = colormaps['tab20'](np.linspace(0, 1, max(len(names), 2)))
+    figure = new_figure(4.4, 4.8)
+    axis = figure.add_subplot()
     classes = np.asarray(labels)
-    for number, (title, points) in enumerate(maps, start=1):
-        axis = figure.add_subplot(1, len(maps), number)
-        for label, name in enumerate(names):
-            x, y = points[classes == label].T
-            axis.scatter(
-                x,
-                y,
-                s=14,
-                color=colours[label],
-                marker=_MARKERS[label % len(_MARKERS)],
-                label=name,
-                linewidths=0,
-            )
-        axis.set_title(title, fontsize=9)
-        axis.set_xticks([])
-        axis.set_yticks([])
-    axis.legend(fontsize=7, loc='center left', bbox_to_anchor=(1.0, 0.5), frameon=False)
+    for label, name in enumerate(names):
+        x, y = points[classes == label].T
+        marker = _MARKERS[label % len(_MARKERS)]
+        colour = colormaps['tab10'](label % 10)
+        axis.scatter(x, y, s=16, color=colour, marker=marker, label=name, linewidths=0)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if len(names) <= _MAX_NAMES:
+        figure.legend(loc='outside lower center', ncols=3, fontsize=8.5, frameon=False)
     return figure

@@ -43,7 +43,7 @@ def data_uri(image: Image.Image, quality: int | None = None) -> str:
 
 
 def shade_spans(axes: Sequence, spans: Sequence[tuple[str, int, int]]) -> None:
-    """Shade every other stretch of the horizontal axis and write its name at the top.
+    """Shade every other stretch of the horizontal axis and write its name above it.
 
     Args:
         axes: Matplotlib axes.
@@ -54,11 +54,11 @@ def shade_spans(axes: Sequence, spans: Sequence[tuple[str, int, int]]) -> None:
             axis.axvspan(first, last, color='#8899aa', alpha=0.18 if number % 2 else 0.07, lw=0)
             axis.text(
                 (first + last) / 2,
-                0.99,
+                1.01,
                 name,
                 transform=axis.get_xaxis_transform(),
                 ha='center',
-                va='top',
-                fontsize=7,
+                va='bottom',
+                fontsize=7.5,
                 color='#555555',
             )

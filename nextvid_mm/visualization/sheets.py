@@ -34,18 +34,20 @@ def hide_patches(clip: Tensor, hidden: Tensor, patch_size: int) -> Tensor:
     return torch.where(shown > 0, clip, torch.full_like(clip, HIDDEN_GREY))
 
 
-def tile_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2) -> Image.Image:
+def tile_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2, gap: int = 0) -> Image.Image:
     """One captioned film strip under the other.
 
     Args:
         rows: caption and clip ``(3, T, height, width)`` in [-1, 1].
         zoom: enlargement.
+        gap: white pixels between frames, which tell where one ends.
     """
     strips = []
     for caption, clip in rows:
         pixels = ((clip.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-        strip = pixels.permute(2, 1, 3, 0).flatten(1, 2).numpy()
-        strip = strip.repeat(zoom, axis=0).repeat(zoom, axis=1)
+        frames = pixels.permute(1, 2, 3, 0).numpy().repeat(zoom, axis=1).repeat(zoom, axis=2)
+        spaced = np.pad(frames, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
+        strip = np.concatenate(spaced, axis=1)[:, : spaced.shape[0] * spaced.shape[2] - gap]
         band = Image.new('RGB', (strip.shape[1], _CAPTION_HEIGHT), 'white')
         ImageDraw.Draw(band).text((2, 1), caption, fill='black')
         strips += [np.asarray(band), strip]
@@ -101,4 +103,4 @@ def draw_sheet(
         for name, video in (('original', clip), ('masked', masked)):
             rows.append((f'{number}: {name}', video[number, :, tubelet::tubelet]))
         rows.append((f'{number}: generated', generated[number, :, ::tubelet]))
-    return tile_rows(rows)
+    return tile_rows(rows, gap=2)

@@ -1,6 +1,17 @@
 import json
 
 import pytest
+import torch
+from mmengine.config import Config
+from probing import probe_config, toy_batches
+from tiny import CONFIG, PATCH, SIZE, build
+
+MASKING = dict(
+    type='FrameIsolatedMasking',
+    img_size=SIZE,
+    patch_size=PATCH,
+    strategies=[dict(num_blocks=3, scale=0.15), dict(num_blocks=1, scale=0.4)],
+)
 
 
 @pytest.fixture
@@ -22,3 +33,35 @@ def work_dir(tmp_path):
     again.write_text(again.read_text().replace('3.0', '9.0'))
     (run / 'config.py').write_text(f"train_cfg = dict(stages=[{stages}])\nname = 'a <b> config'\n")
     return run
+
+
+@pytest.fixture
+def trained_dir(work_dir):
+    """The same with a model, masks and a checkpoint."""
+    text = (work_dir / 'config.py').read_text()
+    model = CONFIG | dict(data_preprocessor=probe_config()['data_preprocessor'])
+    text += f'model = {model!r}\n'
+    text += f'train_dataloader = dict(dataset=dict(pipeline=[{MASKING!r}]))\n'
+    (work_dir / 'config.py').write_text(text)
+    data = dict(names=['clips', 'images'], weights=[3.0, 1.0], lengths=[12, 2])
+    meta = dict(cfg=f'model = {CONFIG!r}', iter=4, seed=7, data=data)
+    saved = dict(state_dict=build().state_dict(), meta=meta)
+    torch.save(saved, work_dir / 'iter_4.pth')
+    return work_dir
+
+
+@pytest.fixture
+def probe(tmp_path):
+    """A probe config for three classes and decoded videos of them."""
+    model = probe_config(backbone=None)
+    dataset = dict(ann_file=str(tmp_path / 'list.txt'))
+    (tmp_path / 'label_map.txt').write_text('dark\ngrey\nbright\n')
+    config = Config(
+        dict(
+            model=model,
+            train_cfg=dict(max_epochs=2),
+            train_dataloader=dict(batch_size=8),
+            val_dataloader=dict(dataset=dataset),
+        )
+    )
+    return config, (toy_batches(), toy_batches())

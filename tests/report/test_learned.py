@@ -1,4 +1,4 @@
-"""The parts on toy clips; the demo's test runs ``look_into`` as a whole."""
+"""The parts on toy clips; test_build.py and the demo's test run them together."""
 
 from types import SimpleNamespace
 
@@ -7,8 +7,9 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from probing import build_probe, toy_batches
-from tiny import build, clips
+from tiny import FRAMES, PATCH, SIZE, build, clips
 
+from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.evaluation.cached_probe import extract_features
 from nextvid_mm.report import learned
 
@@ -21,20 +22,51 @@ def scope():
 def test_attention_strips_show_the_video_and_the_attention_of_every_clip():
     probe, model = build_probe(), build()
     features = extract_features(probe.eval(), toy_batches(count=6))
-    image = learned.attention_strips(probe, clips(2), features, model)
+    image = learned.attention_strips(probe, clips(2), features, model.backbone)
     frames, rows, caption = 4, 4, 14
-    assert image.width == frames * 16
-    assert image.height == rows * (16 + caption)
+    assert image.width == frames * 32 + (frames - 1) * 2
+    assert image.height == rows * (32 + caption)
 
 
-def test_without_a_decoder_nothing_is_generated():
-    assert learned._generation(SimpleNamespace(head=None), clips(2), [0, 1]) is None
+def test_features_are_mapped_beside_those_of_an_untrained_encoder(trained_dir, probe):
+    config, batches = probe
+    backbone = build().backbone
+    seen = learned.look_at_features(backbone, trained_dir / 'iter_4.pth', config, batches)
+    assert [title for title, _ in seen.maps] == ['pretrained', 'untrained']
+    assert all(points.shape == (24, 2) for _, points in seen.maps)
+    assert seen.labels == [0, 1, 2] * 8
+    assert seen.names == ['dark', 'grey', 'bright']
+    assert 0 <= seen.top1 <= 100
+
+
+@pytest.mark.parametrize('masked', [True, False])
+def test_generation_gives_figures_by_label_and_a_sheet(masked):
+    strategies = [dict(num_blocks=1, scale=0.3)]
+    masking = FrameIsolatedMasking(SIZE, PATCH, strategies) if masked else None
+    seen = learned.look_at_generation(build().eval(), clips(2), [0, 1], ['a', 'b'], masking)
+    assert sorted(seen.metrics.by_label) == [0, 1]
+    assert seen.sheet.height == 2 * 3 * (14 + 32)
+
+
+def test_what_cannot_be_generated_is_one_sentence():
+    nothing = SimpleNamespace(head=None)
+    assert 'no decoder' in learned.look_at_generation(nothing, clips(2), [0, 1], [], None)
+    target = dict(type='PixelTarget', patch_size=PATCH, norm_pix=True)
+    model = build(target_generator=target).eval()
+    assert 'norm_pix' in learned.look_at_generation(model, clips(2), [0, 1], [], None)
+
+
+def test_the_cost_of_a_roll_out_counts_seconds():
+    cost = learned.measure_rollout(build().eval(), clips(1), num_steps=1)
+    assert (cost.context, cost.tubelets) == (FRAMES // 2, 16)
+    assert min(cost.cached, cost.recomputed, cost.cached_context, cost.recomputed_context) > 0
+    assert cost.advantage == cost.recomputed_context / cost.cached_context
 
 
 def test_one_probe_of_the_grid_is_enough_and_the_config_stays():
     head = dict(lrs=[5e-3, 1e-3], weight_decays=[0.01, 0.1, 0.4], fixed_member=[1e-3, 0.1])
     config = Config(dict(model=dict(cls_head=head)))
-    single = learned._with_one_probe(config)
+    single = learned.with_one_probe(config)
     assert single.model.cls_head.lrs == [5e-3]
     assert single.model.cls_head.weight_decays == [0.1]
     assert config.model.cls_head.lrs == [5e-3, 1e-3]
@@ -43,14 +75,20 @@ def test_one_probe_of_the_grid_is_enough_and_the_config_stays():
 def test_class_names_come_from_the_file_beside_the_list(tmp_path):
     dataset = dict(ann_file=str(tmp_path / 'list.txt'))
     config = Config(dict(val_dataloader=dict(dataset=dataset)))
-    assert learned._class_names(config, 2) == ['0', '1']
+    assert learned.class_names(config, 2) == ['0', '1']
     (tmp_path / 'label_map.txt').write_text('left\nright\n')
-    assert learned._class_names(config, 2) == ['left', 'right']
-    assert learned._class_names(config, 3) == ['0', '1', '2']
+    assert learned.class_names(config, 2) == ['left', 'right']
+    assert learned.class_names(config, 3) == ['0', '1', '2']
 
 
 def test_pooled_features_tell_mean_and_deviation():
     tokens = torch.arange(12.0).view(2, 1, 3, 2)
-    pooled = learned._pooled(SimpleNamespace(tokens=tokens))
-    assert pooled.shape == (2, 4)
-    assert pooled[0].tolist() == [2.0, 3.0, 2.0, 2.0]
+    rows = learned.pooled(SimpleNamespace(tokens=tokens))
+    assert rows.shape == (2, 4)
+    assert rows[0].tolist() == [2.0, 3.0, 2.0, 2.0]
+
+
+def test_clips_are_the_first_of_the_batches():
+    probe = build_probe()
+    taken = learned.clips_of(probe, toy_batches(count=16), 10)
+    assert taken.shape == (10, 3, 8, 16, 16)

@@ -1,8 +1,15 @@
 import shutil
 
 import pytest
+from mmengine.config import Config
 
-from nextvid_mm.report.run import find_runs, load_run, read_scalars
+from nextvid_mm.report.run import (
+    find_masking,
+    find_runs,
+    load_run,
+    probe_config_of,
+    read_scalars,
+)
 
 
 def test_a_resumed_run_is_one_series_and_the_later_log_counts(work_dir):
@@ -37,3 +44,14 @@ def test_a_run_without_its_config(work_dir):
     (work_dir / 'config.py').unlink()
     with pytest.raises(FileNotFoundError, match='no configuration'):
         load_run(work_dir)
+
+
+def test_the_demos_probe_config_is_found(work_dir):
+    assert probe_config_of(work_dir) is None
+    (work_dir / 'probe.py').write_text('answer = 42\n')
+    assert probe_config_of(work_dir).answer == 42
+
+
+def test_masking_is_found_in_any_pipeline(trained_dir, work_dir):
+    assert find_masking(load_run(trained_dir).config).grid == (4, 4)
+    assert find_masking(Config(dict(train_dataloader=dict(dataset=dict(pipeline=[]))))) is None

@@ -1,65 +1,85 @@
-import dataclasses
+import json
 
 import pytest
 
-from nextvid_mm.evaluation.generation import GenerationMetrics
+from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.report.run import load_run
 from nextvid_mm.report.sections import (
     curves_section,
-    generation_section,
-    generation_table,
+    demo_spec,
+    masks_section,
     published_section,
     results_section,
     setting_section,
 )
 
-RESULTS = [dict(seed=seed, top1={'pretrained': 70.0 + seed, 'untrained': 40.0}) for seed in (0, 2)]
-METRICS = GenerationMetrics(
-    clips=3,
-    samples=2,
-    psnr_generated=12.0,
-    psnr_mean_of_samples=13.5,
-    psnr_copy=13.0,
-    psnr_target=20.0,
-    diversity=0.1,
-    moving_share=0.2,
-    by_label={},
-)
+RESULTS = [
+    dict(
+        seed=seed,
+        top1={'pretrained': 70.0 + seed, 'untrained': 40.0, 'pretrained, single frame': 11.0},
+        seconds={'pretraining': 600.0 + seed},
+    )
+    for seed in (0, 2)
+]
 
 
-def test_results_have_mean_chance_and_gain():
-    rows = {row[0]: row[1:] for row in results_section(RESULTS, num_classes=10).tables[0].rows}
+def rows_of(table):
+    return {row[0]: list(row[1:]) for row in table.rows}
+
+
+def test_results_have_mean_chance_and_gain_beside_the_papers_figures():
+    ours, paper, time = results_section(RESULTS, num_classes=10).tables
+    rows = rows_of(ours)
     assert rows['pretrained'] == ['70.0', '72.0', '71.0']
     assert rows['chance'] == ['10.0'] * 3
     assert rows['pretrained − untrained'] == ['+30.0', '+32.0', '+31.0']
+    assert 'paper' in paper.caption
+    assert rows_of(paper)['NExT-Vid-L'] == ['78.5', '76.3', '63.9', '82.7']
+    assert rows_of(time)['pretraining'] == ['600', '602', '601']
 
 
-@pytest.mark.parametrize(('generated', 'verdict'), [(12.0, 'do NOT beat'), (14.0, ' beat ')])
-def test_the_verdict_on_generated_frames_is_honest(generated, verdict):
-    metrics = dataclasses.replace(METRICS, psnr_generated=generated)
-    text = generation_section(metrics, None).text[0]
-    assert verdict in text
-    assert f'{generated - 13.0:+.2f} dB' in text
+@pytest.mark.parametrize(('untrained', 'word'), [(40.0, 'is ahead of'), (80.0, 'is NOT ahead of')])
+def test_the_verdict_is_honest(untrained, word):
+    results = [dict(r, top1=r['top1'] | {'untrained': untrained}) for r in RESULTS]
+    text = results_section(results, num_classes=10).text[0]
+    assert word in text
+    assert f'{71 - untrained:+.1f} points' in text
+    assert '11.0 %; chance is 10.0 %' in text
 
 
-def test_metrics_by_motion():
-    metrics = dataclasses.replace(METRICS, by_label={1: METRICS})
-    assert generation_table(metrics, ['left', 'right']).rows == [
-        ['right', '12.00', '13.00', '-1.00']
-    ]
-
-
-def test_curves_settings_and_published_figures(work_dir):
-    run = load_run(work_dir)
-    captions = [picture.caption for picture in curves_section(run).pictures]
+def test_curves(work_dir):
+    captions = [picture.caption for picture in curves_section(load_run(work_dir)).pictures]
     assert captions == ['Losses (weighted)', 'Learning rate per group']
-    meta = dict(data=dict(names=['a'], weights=[0.5], lengths=[1200]), iter=4, seed=7, stages=[])
-    section = setting_section(run, meta)
-    assert section.tables[0].rows == [['a', '0.5', '1,200']]
-    assert ['seed', '7'] in section.tables[1].rows
-    assert 'a <b> config' in section.details[1][1]
+
+
+def test_masks_say_how_much_is_visible():
+    masking = FrameIsolatedMasking(16, 4, [dict(num_blocks=1, scale=0.25, num_visible=12)])
+    section = masks_section(masking, draws=2)
+    assert 'visible: 12 of 16 patches (75%)' in section.text[0]
+    assert 'visible: all' in masks_section(FrameIsolatedMasking(16, 4, 'none'), draws=2).text[0]
+
+
+def test_settings_count_the_clips_of_every_source(work_dir):
+    meta = dict(data=dict(names=['a', 'b'], weights=[3.0, 1.0], lengths=[1200, 2]), iter=4, seed=7)
+    section = setting_section(load_run(work_dir), meta)
+    mixture, stages, run, _ = section.tables
+    assert rows_of(mixture) == {
+        'a': ['75.0%', '1,200', '6', '0.0'],
+        'b': ['25.0%', '2', '2', '1.0'],
+    }
+    assert [row[0] for row in stages.rows] == ['warm-up', 'stable', 'total']
+    assert rows_of(run) == {'steps done': ['4'], 'seed': ['7']}
+    assert 'a <b> config' in section.details[0][1]
+
+
+def test_generated_videos_are_described(work_dir, tmp_path):
+    source = dict(name='v', weight=1.0, dataset=dict(ann_file=str(tmp_path / 'list.txt')))
+    run = load_run(work_dir)
+    run.config.train_dataloader = dict(dataset=dict(sources=[source]))
+    assert demo_spec(run) == {}
+    (tmp_path / 'demo_spec.json').write_text(json.dumps(dict(num_train=48)))
+    assert demo_spec(run) == dict(num_train=48)
+
+
+def test_the_papers_figures_are_not_claimed():
     assert 'nothing on this page reproduces them' in published_section().text[0]
-
-
-def test_a_model_without_decoder():
-    assert generation_section(None, None).text == ['The model has no decoder.']

@@ -19,12 +19,18 @@ def test_classes_that_lie_apart_stay_apart_and_the_map_repeats():
     assert np.array_equal(points, project(features, seed=1))
 
 
-def test_every_class_of_every_map_is_drawn():
+def test_every_class_is_drawn_and_named():
     labels, features = clusters()
-    figure = draw_feature_map([('one', features[:, :2]), ('two', features[:, 2:4])], labels, 'ab')
-    assert [axis.get_title() for axis in figure.axes] == ['one', 'two']
-    sizes = [len(part.get_offsets()) for axis in figure.axes for part in axis.collections]
-    assert sizes == [12, 12, 12, 12]
+    (axis,) = draw_feature_map(features[:, :2], labels, ['one', 'two']).axes
+    assert [len(part.get_offsets()) for part in axis.collections] == [12, 12]
+    assert [part.get_label() for part in axis.collections] == ['one', 'two']
+
+
+@pytest.mark.parametrize(('classes', 'legends'), [(24, 1), (25, 0)])
+def test_hundreds_of_classes_are_drawn_without_their_names(classes, legends):
+    names = [str(number) for number in range(classes)]
+    figure = draw_feature_map(np.zeros((classes, 2)), list(range(classes)), names)
+    assert len(figure.legends) == legends
 
 
 def test_too_few_clips():

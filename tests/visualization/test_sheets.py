@@ -22,3 +22,10 @@ def test_rows_are_film_strips_under_captions():
     pixels = np.asarray(sheet)
     assert pixels[20, 5].tolist() == [0, 128, 255]
     assert pixels[-1, -1].tolist() == [255, 255, 255], 'a shorter strip is padded with white'
+
+
+def test_frames_can_stand_apart():
+    clip = torch.full((3, 3, 6, 6), -1.0)
+    pixels = np.asarray(tile_rows([('a', clip)], zoom=1, gap=2))
+    assert pixels.shape[1] == 3 * 6 + 2 * 2
+    assert (pixels[-1].mean(axis=1) == 255).tolist() == ([False] * 6 + [True] * 2) * 2 + [False] * 6

@@ -171,14 +171,14 @@ def test_compiled_blocks_are_not_compiled_again_after_the_first_step(monkeypatch
 
     monkeypatch.setattr(torch.nn.Module, 'compile', without_code_generation)
     torch._dynamo.reset()
-    model = tiny.build(compile=True)
+    model = build(compile=True)
 
     def step():
-        sum(model.loss(tiny.clips(), tiny.samples()).values()).backward()
+        sum(model.loss(clips(), samples()).values()).backward()
 
     step()
     with torch.compiler.set_stance('fail_on_recompile'):
         step()
         step()
     with torch.compiler.set_stance('fail_on_recompile'), pytest.raises(RuntimeError):
-        model.loss(tiny.clips(frames=12), tiny.samples())  # other shapes would be
+        model.loss(clips(frames=12), samples())  # other shapes would be
