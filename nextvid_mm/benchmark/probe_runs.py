@@ -6,6 +6,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from nextvid_mm.engine.probe_results import RESULTS
-from nextvid_mm.engine.probe_training import train_on_cache, validate_probe
+from nextvid_mm.engine.probe_training import CACHED_PROBE, train_on_cache, validate_probe
 from nextvid_mm.registry import MODELS, SCOPE
 
 from .memory import MIB, in_new_process, peak_since, resident_bytes
@@ -92,15 +93,11 @@ def compare_cached(
         with tempfile.TemporaryDirectory() as folder:
             changes = {'train_cfg.max_epochs': epochs, 'randomness.seed': seed}
             online = _runner(config, encoder, Path(folder, 'online'), **changes)
-            slow = timed(lambda run=online: _train(run, epochs), clock)
+            slow = timed(partial(_train, online, epochs), clock)
             online.val_loop.run()
             cached = _config(config, encoder, Path(folder, 'cached'), **changes)
-            made: list[Path] = []
-            fast = timed(
-                lambda cfg=cached, out=made, where=folder: out.append(train_on_cache(cfg, where)),
-                clock,
-            )
-            validate_probe(cached, made[0])
+            fast = timed(partial(train_on_cache, cached, folder), clock)
+            validate_probe(cached, Path(cached.work_dir) / CACHED_PROBE)
             top1 = [_top1(Path(folder, name)) for name in ('online', 'cached')]
         row = {'online s': slow, 'cached s': fast, 'times': slow / fast}
         report.add(seed=seed, **row, **{'online top-1': top1[0], 'cached top-1': top1[1]})

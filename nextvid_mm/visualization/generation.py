@@ -173,7 +173,7 @@ def compare_cache(
         frames = list(roll_out(generator.model, clip, tubelets, *settings, use_cache))
         videos.append(torch.cat(frames, dim=2).cpu())
         seconds.append(time.perf_counter() - start)
-    return RolloutCost(*seconds, difference=float((videos[0] - videos[1]).abs().max()))
+    return RolloutCost(seconds[0], seconds[1], float((videos[0] - videos[1]).abs().max()))
 
 
 def normalised(generator: Generator, seed: Seed) -> Tensor:
