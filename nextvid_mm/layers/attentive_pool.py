@@ -110,6 +110,7 @@ class AttentiveProbes(nn.Module):
         weight, bias = self.norm_tokens.weight, self.norm_tokens.bias
         value_weight = (self.to_value.weight * weight[:, None]).view(G * H, -1, C)
         shift = self.to_value.bias + (self.to_value.weight @ bias[..., None])[..., 0]
+        read = read.to(value_weight.dtype)  # tokens may be of a shorter type than the weights
         values = (read @ value_weight.transpose(-1, -2)).view(G, H, B, -1)
         return values.transpose(1, 2).reshape(G, B, C) + shift[:, None]
 

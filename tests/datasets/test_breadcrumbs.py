@@ -45,7 +45,8 @@ def lose_a_worker(answers):
     """Load until a worker is killed; torch reports that by a signal, hence a process of its own."""
     dataset = Fragile()
     try:
-        list(DataLoader(dataset, num_workers=2, batch_size=1))
+        # Plain numbers: a tensor's file descriptor could not be fetched from a dead worker.
+        list(DataLoader(dataset, num_workers=2, batch_size=1, collate_fn=list))
     except RuntimeError as error:
         answers.put((str(error), dataset.breadcrumbs.read()))
 

@@ -32,7 +32,9 @@ def trainer(tmp_path):
             with open(work / {TRACE!r}, 'a') as file:
                 file.write(json.dumps(dict(step=step + 1, losses=dict(a=step * 0.1))) + '\\n')
             time.sleep(0.01)
-            saved.write_text(str(step + 1))
+            # All or nothing, as a checkpoint: a kill may come in the middle.
+            saved.with_suffix('.tmp').write_text(str(step + 1))
+            saved.with_suffix('.tmp').rename(saved)
     """)
     )
     return [sys.executable, str(script)]

@@ -167,7 +167,7 @@ def test_compiled_blocks_are_not_compiled_again_after_the_first_step(monkeypatch
     compile_block = torch.nn.Module.compile
 
     def without_code_generation(block, **settings):
-        compile_block(block, **settings, backend='eager')
+        compile_block(block, **settings | dict(backend='eager'))
 
     monkeypatch.setattr(torch.nn.Module, 'compile', without_code_generation)
     torch._dynamo.reset()
