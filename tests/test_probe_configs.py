@@ -33,6 +33,21 @@ def read(name):
     return Config.fromfile(FOLDER / f'{name}.py')
 
 
+def test_published_encoders_are_probed_alike_at_224_px():
+    for name in (*VIDEO, 'in1k'):
+        ours, theirs = read(name), read(f'others/{name}_224')
+        check_config(theirs, name)
+        assert theirs.model == dict(ours.model, encoder_weights='encoder')
+        assert theirs.test_dataloader == theirs.val_dataloader
+        for key in ('train_dataloader', 'val_dataloader'):
+            pipelines = [cfg[key].dataset.dataset.pipeline for cfg in (ours, theirs)]
+            texts = [str(pipeline) for pipeline in pipelines]
+            expected = texts[0].replace('256', '224').replace('292', '256')
+            assert texts[1] == expected
+            cfg = ours[key].dataset.dataset
+            assert theirs[key].dataset.dataset == dict(cfg, pipeline=pipelines[1])
+
+
 def step(pipeline, kind):
     (found,) = [s for s in pipeline if s.type.rpartition('.')[2] == kind]
     return found

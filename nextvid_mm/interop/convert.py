@@ -69,5 +69,5 @@ def _describe(converted: Converted, output: Path) -> list[str]:
     lines = [f'encoder: {converted.backbone}']
     if parts:
         lines.append(f'left out, no part of the encoder: {", ".join(parts)}')
-    options = f'model.encoder={output} model.encoder_weights=encoder'
-    return [*lines, f'probe it with --cfg-options {options}']
+    options = '--train-probe --cfg-options model.encoder_weights=encoder'
+    return [*lines, f'probe it: python tools/test.py configs/probe/ssv2.py {output} {options}']

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nextvid_mm.models.recognizers.encoder_checkpoint import EncoderOrigin, read_assignment
+from nextvid_mm.models.recognizers.encoder_checkpoint import EncoderOrigin, stored_config
 from nextvid_mm.version import __version__
 
 LIBRARIES = ('torch', 'mmengine', 'mmaction2', 'timm', 'safetensors')
@@ -101,9 +102,8 @@ def _stages(stages: Sequence[Mapping[str, Any]] | None, step: int | None) -> str
 
 
 def _data(meta: Mapping[str, Any]) -> str:
-    text = meta.get('cfg')
-    loader = read_assignment(text, 'train_dataloader') if isinstance(text, str) else None
-    sources = (loader or {}).get('dataset', {}).get('sources')
+    loader = stored_config(dict(meta=meta), 'train_dataloader') or {}
+    sources = loader.get('dataset', {}).get('sources')
     if not sources:
         return f'The data mixture is {UNKNOWN}.'
     lengths = (meta.get('data') or {}).get('lengths') or [UNKNOWN] * len(sources)
@@ -117,10 +117,16 @@ def _data(meta: Mapping[str, Any]) -> str:
 def _versions(meta: Mapping[str, Any]) -> str:
     rows = {
         'nextvid_mm (export)': __version__,
-        'mmengine (training)': meta.get('mmengine_version', UNKNOWN),
+        'mmengine (training)': _with_commit(meta.get('mmengine_version', UNKNOWN)),
         **{f'{library} (export)': version(library) for library in LIBRARIES},
     }
     return _table(('package', 'version'), rows.items())
+
+
+def _with_commit(recorded: str) -> str:
+    """MMEngine appends the commit of the folder a run was started in, without a gap."""
+    parts = re.fullmatch(r'(.+?)([0-9a-f]{40})', recorded)
+    return recorded if parts is None else f'{parts[1]}, started in a checkout of {parts[2]}'
 
 
 def _table(head: Sequence[str], rows: Any) -> str:

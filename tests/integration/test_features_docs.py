@@ -13,10 +13,13 @@ import timm
 import torch
 from exporting import save_checkpoint
 from mmcv import imwrite
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from published import Slab, norm_state, vit_state
 from safetensors.torch import save_file
 
 from nextvid_mm.interop.timm_models import TINY
+from nextvid_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / 'docs/features.md').read_text(encoding='utf-8')
@@ -29,7 +32,9 @@ def blocks(language):
 
 def commands():
     text = '\n'.join(blocks('bash')).replace('\\\n', ' ')
-    return [shlex.split(line)[1:] for line in text.splitlines() if line]
+    lines = [shlex.split(line)[1:] for line in text.splitlines() if line]
+    # Probing takes data sets; what it does with such a file is tested below.
+    return [words for words in lines if words[0] != 'tools/test.py']
 
 
 @pytest.fixture(scope='module')
@@ -80,3 +85,17 @@ def test_commands_and_python(folder, monkeypatch, capsys):
     assert names['tokens'].shape == (1, 32, 128)
     assert names['pooled'].shape == (1, 128)
     assert names['classifier'](clip).shape == (1, 174)
+
+
+@pytest.mark.parametrize('name', ['videomae.pth', 'vjepa2-l.pth', 'clip-b.pth'])
+def test_a_probe_config_takes_each_of_the_files(folder, monkeypatch, name):
+    monkeypatch.chdir(folder)
+    model = Config.fromfile(ROOT / 'configs/probe/others/ssv2_224.py').model
+    model.update(encoder=f'checkpoints/{name}', num_segments=1, dtype=None)
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        probe = MODELS.build(model)
+    probe.init_weights()
+    assert probe.origin.weights == 'encoder'
+    clips = torch.rand(1, 1, 3, 2, 64, 64)
+    (tokens,) = probe.views(clips)
+    assert probe.cls_head(tokens).shape[-1] == 174

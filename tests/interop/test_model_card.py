@@ -37,6 +37,11 @@ def test_it_says_what_was_trained_on_what_for_how_long(tmp_path):
         assert line in text, line
 
 
+def test_the_commit_is_told_from_the_version(tmp_path):
+    text = card(tmp_path, dict(mmengine_version='0.10.7' + 'a1' * 20))
+    assert f'| mmengine (training) | 0.10.7, started in a checkout of {"a1" * 20} |' in text
+
+
 def test_what_the_checkpoint_does_not_say_is_not_made_up(tmp_path):
     text = card(tmp_path, {}, name=None, step=None)
     assert '| optimiser steps | not recorded in the checkpoint |' in text
