@@ -185,6 +185,7 @@ def component_table(
             if turn >= warmup:
                 steps.append(dict(spent))
             bar.advance(task)
+    peak = max(peak, matmul_peak(device, dtype, clock=clock))  # processors change their speed
     costs = costs_of(workload, stepper.batch)
     report = Report(
         f'where a step goes, {describe(workload)}',

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -114,11 +115,20 @@ def synchronize() -> None:
 def matmul_peak(
     device: str = 'cpu',
     dtype: torch.dtype = torch.float32,
-    side: int = 1024,
+    sides: Sequence[int] = (512, 1024, 2048, 3072),
     repeats: int = 10,
     clock: str = 'wall',
 ) -> float:
-    """Best rate of a square matrix product, in FLOP/s: what efficiency is measured against."""
-    a, b = torch.randn(2, side, side, device=device).to(dtype)
-    series = side_by_side(dict(product=lambda: a @ b), repeats, 2, clock, 'matmul peak')
-    return 2.0 * side**3 / min(series['product'].seconds)
+    """Best rate of a square matrix product, in FLOP/s: what efficiency is measured against.
+
+    Args:
+        device: where.
+        dtype: of the factors.
+        sides: sizes to try; which one is fastest depends on caches and threads.
+        repeats: products of each size; the fastest single one counts.
+        clock: ``wall`` or ``cpu``.
+    """
+    factors = {side: torch.randn(2, side, side, device=device).to(dtype) for side in sides}
+    products = {str(side): partial(torch.matmul, *pair) for side, pair in factors.items()}
+    series = side_by_side(products, repeats, 2, clock, 'matmul peak')
+    return max(2.0 * side**3 / min(series[str(side)].seconds) for side in sides)

@@ -31,7 +31,14 @@ def test_clocks_tell_waiting_from_working():
 
 
 def test_a_matrix_product_has_a_rate():
-    assert 1e8 < matmul_peak(side=128, repeats=2) < 1e16
+    assert 1e8 < matmul_peak(sides=(128,), repeats=2) < 1e16
+
+
+def test_the_peak_is_that_of_the_fastest_size(monkeypatch):
+    seconds = {'64': (4.0, 1.0), '128': (2.0, 4.0)}
+    fake = {side: Series(values) for side, values in seconds.items()}
+    monkeypatch.setattr('nextvid_mm.benchmark.timing.side_by_side', lambda *_: fake)
+    assert matmul_peak(sides=(64, 128)) == 2.0 * 128**3 / 2
 
 
 @pytest.mark.parametrize(
