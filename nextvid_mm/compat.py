@@ -8,6 +8,7 @@ Nothing here imports MMAction2 or MMPretrain: what concerns them takes effect wh
 
 import importlib.util
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import wraps
 from importlib import metadata
@@ -35,6 +36,7 @@ def apply() -> None:
     find_packages_without_pkg_resources()
     allow_history_buffers_in_checkpoints()
     allow_distributed_training_on_cpu()
+    silence_advice_against_mmcv_lite()
 
 
 # --------------------------------------------------------------------------- MMAction2 import
@@ -268,3 +270,18 @@ def _drop_device_ids_on_cpu() -> None:
 
     setattr(init, _APPLIED_MARK, True)
     MMDistributedDataParallel.__init__ = init
+
+
+# --------------------------------------------------------------------------- MMCV import
+
+
+def silence_advice_against_mmcv_lite() -> None:
+    """Ignore one warning of ``mmcv-lite``, which every command would begin with.
+
+    Importing its transformer without compiled operators advises to install the full ``mmcv``.
+    Nothing here uses the attention that it then lacks, and the full package has to be compiled.
+
+    Upstream: not reported to our knowledge; seen with MMCV 2.2.0. Can go when importing
+    ``mmcv.cnn.bricks.transformer`` is silent.
+    """
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')

@@ -238,3 +238,20 @@ def test_distributed_data_parallel_on_cpu():
 @needs_cpu_only
 def test_distributed_work_around_is_needed(errors_without):
     assert 'dist' in errors_without
+
+
+ADVICE = """
+import warnings
+SETUP
+with warnings.catch_warnings(record=True) as caught:
+    import mmcv.cnn.bricks.transformer
+print(sum('MultiScaleDeformableAttention' in str(warning.message) for warning in caught))
+"""
+
+
+@pytest.mark.skipif(not compat.is_installed('mmcv-lite'), reason='the full mmcv is installed')
+@pytest.mark.parametrize(
+    ('setup', 'warned'), [("warnings.simplefilter('always')", '1'), ('import nextvid_mm', '0')]
+)
+def test_advice_to_install_mmcv_is_silenced_and_would_come(setup, warned):
+    assert _run(ADVICE.replace('SETUP', setup)) == warned

@@ -48,7 +48,7 @@ def main() -> None:
     """Print one table per number of GPUs, kind of stage and way of distribution."""
     args = parse_args()
     console = Console(highlight=False)
-    console = Console(width=max(console.width, 130), highlight=False)
+    console = Console(width=max(console.width, 138), highlight=False)
     try:
         cfg = Config.fromfile(args.config)
         cfg.merge_from_dict(args.cfg_options or {})
