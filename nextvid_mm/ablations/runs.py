@@ -252,7 +252,7 @@ def follow(
     environment = os.environ | {SCALE: 'demo', 'OMP_NUM_THREADS': str(threads)}
     done = 0
     with (
-        open(log, 'a', encoding='utf-8') as file,
+        open(log, 'a', buffering=1, encoding='utf-8') as file,
         subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
