@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import (
@@ -140,6 +141,7 @@ def _run_all(
     """Pretrain in the pool, probe here as runs end."""
     total = progress.add_task('steps of all runs', total=sum(run.table_steps for run in todo))
     threads = max(1, (os.cpu_count() or 1) // jobs)
+    torch.set_num_threads(threads)  # probes run beside the trainings
     futures = {pool.submit(run.pretrain, threads, progress, total): run for run in todo}
     try:
         progress.console.print('decoding the labelled and the validation videos once for all')
