@@ -26,7 +26,9 @@ def test_the_grid_is_compared_with_its_fixed_member_alone(run):
 def test_online_and_cached_training_are_timed_and_evaluated(run):
     config, encoder = run
     report = compare_cached(config, encoder, epochs=2, seeds=(0,))
-    (row,) = report.rows
-    assert row['times'] == pytest.approx(row['online s'] / row['cached s'])
-    assert all(0 <= row[f'{name} top-1'] <= 100 for name in ('online', 'cached'))
-    assert [note.split(':')[0] for note in report.notes] == ['online', 'cached']
+    assert [row['probes'] for row in report.rows] == [4, 1]
+    for row in report.rows:
+        assert row['times'] == pytest.approx(row['online s'] / row['cached s'])
+        assert all(0 <= row[f'{name} top-1'] <= 100 for name in ('online', 'cached'))
+    notes = [note.split(':')[0] for note in report.notes]
+    assert notes == [f'{how}, {n} probe(s)' for n in (4, 1) for how in ('online', 'cached')]
