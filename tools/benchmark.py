@@ -19,6 +19,7 @@ examples:
   python tools/benchmark.py scale --size tiny --pixels 256 --axis encoder
   python tools/benchmark.py loader --config configs/nextvid/vit-l_4stage.py --videos FOLDER
   python tools/benchmark.py stream --size tiny
+  python tools/benchmark.py rollout --size large --pixels 128 --batch 1 --steps 10
   python tools/benchmark.py probe --size tiny
   python tools/benchmark.py protocol --encoder CHECKPOINT            # the whole probe protocol
   python tools/benchmark.py compile --size tiny --backend aot_eager

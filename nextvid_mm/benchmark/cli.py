@@ -21,6 +21,7 @@ from .memory import compare_memory
 from .probe_runs import compare_cached, compare_grid, compare_views
 from .probing import compare_probing
 from .report import Report
+from .rollout import compare_rollout
 from .scale import AXES, encoder_scaling, step_scaling
 from .step import compare_steps, component_table
 from .timing import CLOCKS
@@ -103,6 +104,12 @@ def stream(args: Namespace) -> list[Report]:
     return [report]
 
 
+def rollout(args: Namespace) -> list[Report]:
+    """Generating frames with a cache of the past against encoding it again."""
+    common = (args.length, args.steps, args.repeats, args.device, args.clock)
+    return [compare_rollout(workload_of(args), *common)]
+
+
 def probe(args: Namespace) -> list[Report]:
     """A frozen encoder, one probe, and a grid of probes at once."""
     return [compare_probing(workload_of(args), args.classes, args.repeats, args.device, args.clock)]
@@ -138,6 +145,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     loader=loader,
     scale=scale,
     stream=stream,
+    rollout=rollout,
     probe=probe,
     protocol=protocol,
     compile=compile,
@@ -191,8 +199,8 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
 
 def _add_own_flags(command: str, add: Callable) -> None:
     if command == 'step':
-        add('--components', action='store_true', help='where the time goes, and FLOP rates')
-        add('--memory', action='store_true', help='peak memory, each in a process of its own')
+        add('--components', action='store_true', help='instead: where the time goes, FLOP rates')
+        add('--memory', action='store_true', help='instead: peak memory, in processes of their own')
         both = ['dense', 'folded']
         add('--baselines', nargs='*', choices=both, default=both, help="the baseline's decoder")
     elif command == 'attention':
@@ -203,6 +211,9 @@ def _add_own_flags(command: str, add: Callable) -> None:
     elif command == 'stream':
         add('--length', type=int, default=120, help='frames (tubelets) of the stream')
         add('--window', type=int, default=32, help='frames in the cache')
+    elif command == 'rollout':
+        add('--length', type=int, default=16, help='tubelets to generate')
+        add('--steps', type=int, default=20, help='solver steps per tubelet')
     elif command == 'probe':
         add('--classes', type=int, default=174, help='of the probes (default: 174)')
     elif command == 'compile':

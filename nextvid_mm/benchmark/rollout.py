@@ -1,0 +1,79 @@
+"""What a roll-out costs with the cache of past frames, and with encoding them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from nextvid_mm.models.algorithms import roll_out
+from nextvid_mm.models.algorithms.rollout import cached, recomputed
+
+from .report import Report
+from .step import describe, settings_of
+from .timing import ratio, side_by_side
+from .workload import Workload, build_model
+
+WAYS: dict[bool, Callable[..., Any]] = {True: cached, False: recomputed}
+
+
+def compare_rollout(
+    workload: Workload,
+    tubelets: int = 16,
+    num_steps: int = 20,
+    repeats: int = 5,
+    device: str = 'cpu',
+    clock: str = 'wall',
+) -> Report:
+    """Time whole roll-outs, and encoder and predictor alone, with and without the cache.
+
+    Solving for the next frame costs the same in both ways. The larger the encoder beside the
+    decoder, and the fewer the solver's steps, the less of the whole it is.
+
+    Args:
+        workload: model and seed clips.
+        tubelets: to generate.
+        num_steps: solver steps per tubelet.
+        repeats: timed runs of each.
+        device: where.
+        clock: ``wall`` or ``cpu``.
+    """
+    model = build_model(workload, device).eval()
+    shape = (workload.batch, 3, workload.frames, workload.pixels, workload.pixels)
+    clip = torch.rand(shape, device=device) * 2 - 1
+    seeds = list(range(workload.batch))
+    window = workload.frames // model.backbone.tubelet_size + tubelets
+
+    def whole(use_cache: bool) -> None:
+        list(roll_out(model, clip, tubelets, seeds, num_steps, use_cache=use_cache))
+
+    @torch.no_grad()
+    def context(use_cache: bool) -> None:
+        predict, new = WAYS[use_cache](model, window), clip
+        for _ in range(tubelets):
+            predict(new)
+            new = clip[:, :, -model.backbone.tubelet_size :]
+
+    series = side_by_side(
+        {
+            'roll-out, cache': lambda: whole(True),
+            'roll-out, encoded again': lambda: whole(False),
+            'encoder and predictor, cache': lambda: context(True),
+            'encoder and predictor, encoded again': lambda: context(False),
+        },
+        repeats,
+        1,
+        clock,
+        'roll-outs',
+    )
+    report = Report(
+        f'roll-out of {tubelets} tubelets, {num_steps} solver steps, {describe(workload)}',
+        settings_of(workload, repeats, device, clock) | dict(tubelets=tubelets, steps=num_steps),
+        ('what', 'median s', '±', 'times the cache'),
+    )
+    for name, values in series.items():
+        times = ratio(values, series[f'{name.split(",")[0]}, cache'])
+        row = {'what': name, 'median s': values.median, '±': f'{values.spread:.0%}'}
+        report.add(**row, **{'times the cache': times.median}, seconds=values.seconds)
+    return report
