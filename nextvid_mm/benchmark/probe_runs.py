@@ -22,7 +22,7 @@ from nextvid_mm.engine.probe_training import CACHED_PROBE, train_on_cache, valid
 from nextvid_mm.models.heads.probe_head import build_grid, find_member
 from nextvid_mm.registry import MODELS, SCOPE
 
-from .memory import MIB, in_new_process, peak_since, resident_bytes
+from .memory import MIB, in_new_process, peak_since, start_measuring
 from .report import Report
 from .timing import ratio, side_by_side, timed
 from .workload import PATCH, SIZES, TUBELET, Workload
@@ -179,7 +179,7 @@ def _test_peak(workload: Workload, views: int, device: str) -> int:
 
     inputs = [torch.randint(256, (views, *clip), dtype=torch.uint8) for _ in range(workload.batch)]
     step(1, [clips[:, :, :TUBELET] for clips in inputs[:1]])  # loads libraries and kernels
-    before = resident_bytes()
+    before = start_measuring()
     step(views, inputs)
     return peak_since(before, device)
 
