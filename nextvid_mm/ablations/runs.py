@@ -200,6 +200,8 @@ class Run:
         log = self.folder / 'train.log'
         task = progress.add_task(f'{self.row.name}, seed {self.seed}', total=self.table_steps)
         code = follow(command, threads, log, progress, (task, total))
+        # A run that was resumed at its end has said nothing of its steps.
+        progress.advance(total, self.table_steps - progress.tasks[task].completed)
         progress.update(task, visible=False)
         if code:
             end = ''.join(log.read_text().splitlines(keepends=True)[-_LAST_LINES:])
