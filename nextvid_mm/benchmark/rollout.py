@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
 from nextvid_mm.models.algorithms import roll_out
-from nextvid_mm.models.algorithms.rollout import cached, recomputed
+from nextvid_mm.models.algorithms.rollout import run_context
 
 from .report import Report
 from .step import describe, settings_of
 from .timing import ratio, side_by_side
 from .workload import Workload, build_model
-
-WAYS: dict[bool, Callable[..., Any]] = {True: cached, False: recomputed}
 
 
 def compare_rollout(
@@ -43,17 +38,12 @@ def compare_rollout(
     shape = (workload.batch, 3, workload.frames, workload.pixels, workload.pixels)
     clip = torch.rand(shape, device=device) * 2 - 1
     seeds = list(range(workload.batch))
-    window = workload.frames // model.backbone.tubelet_size + tubelets
 
     def whole(use_cache: bool) -> None:
         list(roll_out(model, clip, tubelets, seeds, num_steps, use_cache=use_cache))
 
-    @torch.no_grad()
     def context(use_cache: bool) -> None:
-        predict, new = WAYS[use_cache](model, window), clip
-        for _ in range(tubelets):
-            predict(new)
-            new = clip[:, :, -model.backbone.tubelet_size :]
+        run_context(model, clip, tubelets, use_cache)
 
     series = side_by_side(
         {

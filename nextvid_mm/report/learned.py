@@ -29,7 +29,7 @@ from nextvid_mm.evaluation.cached_probe import (
 )
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
 from nextvid_mm.evaluation.protocol import build_probe, innermost_dataset, quiet
-from nextvid_mm.models.algorithms.rollout import cached, recomputed, roll_out
+from nextvid_mm.models.algorithms.rollout import roll_out, run_context
 from nextvid_mm.registry import MODELS, SCOPE
 from nextvid_mm.visualization.attention_maps import overlay_attention
 from nextvid_mm.visualization.feature_map import project
@@ -193,25 +193,18 @@ def measure_rollout(model: nn.Module, clip: Tensor, num_steps: int = 20) -> Roll
     def whole(use_cache: bool) -> None:
         list(roll_out(model, clip, _ROLLOUT, [0], num_steps, use_cache=use_cache))
 
-    frames = model.backbone.grid_of(clip).frames
-    new = clip[:, :, -model.backbone.tubelet_size :]
+    def context(use_cache: bool) -> None:
+        run_context(model, clip, _ROLLOUT, use_cache)
 
-    @torch.no_grad()
-    def context(make: Callable) -> None:
-        predict = make(model, frames + _ROLLOUT)
-        predict(clip)
-        for _ in range(_ROLLOUT - 1):
-            predict(new)
-
-    context(cached)  # the first pass of a shape is slower
+    context(True)  # the first pass of a shape is slower
     return RolloutCost(
-        context=frames,
+        context=model.backbone.grid_of(clip).frames,
         tubelets=_ROLLOUT,
         num_steps=num_steps,
         cached=_seconds(lambda: whole(True)),
         recomputed=_seconds(lambda: whole(False)),
-        cached_context=_seconds(lambda: context(cached)),
-        recomputed_context=_seconds(lambda: context(recomputed)),
+        cached_context=_seconds(lambda: context(True)),
+        recomputed_context=_seconds(lambda: context(False)),
     )
 
 
