@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import multiprocessing
-import re
-import resource
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from .report import Report
+from .resident import peak_since, start_measuring
 from .step import describe, make_stepper, settings_of
 from .workload import Workload
 
@@ -79,31 +75,6 @@ def _measure(kind: str, workload: Workload, device: str, steps: int) -> int:
     for _ in range(steps):
         stepper.step()
     return peak_since(before, device)
-
-
-def start_measuring() -> int:
-    """Forget the peak so far and return the bytes in use now (Linux with the GNU C library).
-
-    Freed memory that the allocator still holds is given back first: to reuse it would not show.
-    """
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path('/proc/self/clear_refs').write_text('5')  # resets VmHWM
-    return resident_bytes()
-
-
-def peak_since(before: int, device: str) -> int:
-    """Growth of the resident set's peak over ``before`` bytes; on a GPU, PyTorch's own peak."""
-    if device == 'cpu':
-        status = Path('/proc/self/status').read_text()
-        return int(re.findall(r'VmHWM:\s+(\d+) kB', status)[0]) * 1024 - before
-    return torch.cuda.max_memory_allocated(device)
-
-
-def resident_bytes() -> int:
-    """Memory of this process now (Linux)."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def compare_memory(

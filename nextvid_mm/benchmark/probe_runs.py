@@ -22,8 +22,9 @@ from nextvid_mm.engine.probe_training import CACHED_PROBE, train_on_cache, valid
 from nextvid_mm.models.heads.probe_head import build_grid, find_member
 from nextvid_mm.registry import MODELS, SCOPE
 
-from .memory import MIB, in_new_process, peak_since, start_measuring
+from .memory import MIB, in_new_process
 from .report import Report
+from .resident import peak_since, start_measuring
 from .timing import ratio, side_by_side, timed
 from .workload import PATCH, SIZES, TUBELET, Workload
 

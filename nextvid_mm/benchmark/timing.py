@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from .resident import make_room
+
 # What is read: time on the wall, or processor time of all threads of this process, which other
 # programs on the machine disturb much less (compare with one thread).
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
@@ -84,6 +86,7 @@ def side_by_side(
         task = bar.add_task(label, total=(warmup + repeats) * len(functions))
         for turn in range(warmup + repeats):
             for name, function in functions.items():
+                make_room()
                 spent = timed(function, clock)
                 if turn >= warmup:
                     seconds[name].append(spent)

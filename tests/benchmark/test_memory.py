@@ -1,7 +1,7 @@
 import pytest
 
 from nextvid_mm.benchmark import memory
-from nextvid_mm.benchmark.memory import compare_memory, peak_memory, resident_bytes
+from nextvid_mm.benchmark.memory import compare_memory, peak_memory
 from nextvid_mm.benchmark.workload import Workload
 
 SMALL, LARGE = Workload('tiny', frames=4, batch=1), Workload('tiny', frames=8, batch=12)
@@ -16,7 +16,6 @@ def fast_start(monkeypatch):
 def test_larger_batches_need_more_memory():
     small, large = (peak_memory('ours', load, steps=1) for load in (SMALL, LARGE))
     assert large - small > 12 * 8 * 3 * 64**2 * 4, 'the clips alone'
-    assert resident_bytes() > 50 * 2**20
 
 
 def test_a_measurement_that_dies_says_so(capfd):
