@@ -10,6 +10,8 @@ from .attention import (
     set_attention_backend,
 )
 from .blocks import CausalBlock, ContextBlock, CrossDiTBlock, DiTBlock
+from .compile_limit import allow_many_shapes
+from .eager import run_eagerly
 from .frame_cache import FrameCache
 from .grid import TokenGrid, gather_patches
 from .init import init_transformer
@@ -35,6 +37,7 @@ __all__ = [
     'TimestepEmbed',
     'TokenGrid',
     'TubeletEmbed',
+    'allow_many_shapes',
     'apply_rope',
     'check_dtype',
     'check_state',
@@ -46,6 +49,7 @@ __all__ = [
     'patchify',
     'prefix_attention',
     'resolve_dtype',
+    'run_eagerly',
     'sdpa',
     'set_attention_backend',
     'set_recompute',

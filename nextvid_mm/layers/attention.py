@@ -188,9 +188,13 @@ def set_attention_backend(module: nn.Module, backend: str) -> None:
     """
     if backend not in BACKENDS:
         raise ValueError(f'attention={backend!r} is not one of {", ".join(BACKENDS)}')
-    for layer in module.modules():
-        if isinstance(layer, FrameAttention | ContextAttention):
-            layer.backend = backend
+    for layer in attention_layers(module):
+        layer.backend = backend
+
+
+def attention_layers(module: nn.Module) -> list[FrameAttention | ContextAttention]:
+    """The layers of ``module`` that have a ``backend``."""
+    return [m for m in module.modules() if isinstance(m, FrameAttention | ContextAttention)]
 
 
 def check_heads(dim: int, num_heads: int) -> None:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from .compile_limit import allow_many_shapes
+
 # From this many blocks on, one kernel is expected to be faster than a call for each block, whose
 # queries are then too few to fill a GPU. By arithmetic: not measured.
 MANY_BLOCKS = 16
@@ -65,4 +67,6 @@ def _staircase(num_blocks: int, nq: int, nk: int, device: torch.device) -> Block
 
 @lru_cache(maxsize=1)
 def _compiled() -> Any:
+    # Past the limit, the kernel gives way to a full matrix of scores without a word.
+    allow_many_shapes()
     return torch.compile(flex_attention, dynamic=False)

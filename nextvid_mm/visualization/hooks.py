@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
 
+from nextvid_mm.layers import run_eagerly
 from nextvid_mm.registry import HOOKS
 
 from .sheets import draw_sheet
@@ -79,7 +80,7 @@ class GenerationVisHook(Hook):
         self._batch = None
         training = model.training
         # The solver needs none of the process's random numbers; the fork makes sure of it.
-        with torch.random.fork_rng(), torch.compiler.set_stance('force_eager'):
+        with torch.random.fork_rng(), run_eagerly(model):
             model.eval()
             image = draw_sheet(
                 model, data['inputs'].flatten(0, 1), data['data_samples'], self.num_steps

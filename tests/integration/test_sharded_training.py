@@ -2,9 +2,13 @@
 
 import pytest
 import torch
+from probe_run import make_videos, probe_run
 from processes import run
 from tiny_training import STAGES, settings
 from toy_training import KillHook, read_records, train
+
+from nextvid_mm.engine.hooks import OnlineProbeHook
+from nextvid_mm.evaluation.protocol import cached_dataset
 
 LAST = 'iter_6.pth'
 KINDS = {
@@ -117,3 +121,17 @@ def test_one_process_resumes_a_sharded_run(tmp_path, single, whole):
     expected = load(single)['state_dict']
     for name, value in load(tmp_path)['state_dict'].items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_sharded_run_with_probes_trains_as_without(tmp_path, whole):
+    """What runs before the first step must not become FSDP's root."""
+    make_videos(tmp_path / 'videos')
+    cfg = probe_run(tmp_path / 'videos', tmp_path)
+    sets = {split: cached_dataset(cfg, split) for split in ('train', 'val')}
+    assert run(_train_probed, tmp_path / 'run', sets, world_size=2) == [0, 0]
+    ours, theirs = (read_records(p / 'records.jsonl') for p in (tmp_path / 'run', whole('fsdp')))
+    assert ours == theirs
+
+
+def _train_probed(path, sets):
+    _train(path, KINDS['fsdp'], OnlineProbeHook(interval=3, config=sets, k=3, clips_per_pass=5))

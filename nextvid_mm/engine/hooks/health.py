@@ -1,6 +1,5 @@
 """Numbers that tell a healthy run from a sick one."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -8,10 +7,10 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 
 from nextvid_mm.engine.sharding import whole
 from nextvid_mm.evaluation.representation import effective_rank, feature_std
+from nextvid_mm.layers import run_eagerly
 from nextvid_mm.registry import HOOKS
 
 
@@ -97,8 +96,7 @@ class HealthHook(Hook):
         clip = batch['inputs'].flatten(0, 1)
         dtype = getattr(runner.optim_wrapper, 'dtype', None)
         autocast = torch.autocast(clip.device.type, dtype, enabled=dtype is not None)
-        # Blocks compiled for the static shapes of training would be compiled again for these.
-        with autocast, torch.compiler.set_stance('force_eager'), whole_weights(runner.model):
+        with autocast, run_eagerly(model):
             for name, encoder in encoders.items():
                 tokens = encode_frozen(encoder, clip)
                 runner.message_hub.update_scalar(f'train/{name}_std', feature_std(tokens))
@@ -112,13 +110,6 @@ def encode_frozen(encoder: nn.Module, clip: Tensor) -> Tensor:
         return encoder.eval().encode(clip)
     finally:
         encoder.train(training)
-
-
-def whole_weights(model: nn.Module) -> AbstractContextManager[None]:
-    """Gather sharded weights, which ``encode``, unlike ``forward``, does not do by itself."""
-    if isinstance(model, FullyShardedDataParallel):
-        return FullyShardedDataParallel.summon_full_params(model, writeback=False)
-    return nullcontext()
 
 
 @torch.no_grad()

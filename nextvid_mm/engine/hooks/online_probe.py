@@ -12,13 +12,14 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.datasets.rng import isolated_rng
-from nextvid_mm.engine.hooks.health import encode_frozen, whole_weights
+from nextvid_mm.engine.hooks.health import encode_frozen
 from nextvid_mm.evaluation.protocol import cached_dataset
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
-from nextvid_mm.layers import resolve_dtype
+from nextvid_mm.layers import resolve_dtype, run_eagerly
 from nextvid_mm.registry import DATASETS, HOOKS
 
 _SPLITS = ('train', 'val')
@@ -90,6 +91,8 @@ class OnlineProbeHook(Hook):
             f'test, {size:.0f} MB'
         )
         if runner.iter == 0:
+            if isinstance(runner.model, FSDPModule):
+                self._enter_by_root(runner.model)
             self._measure(runner, step=0)
 
     def after_train_iter(
@@ -99,6 +102,17 @@ class OnlineProbeHook(Hook):
         if self.every_n_train_iters(runner, self.interval) or runner.iter + 1 == runner.max_iters:
             self._measure(runner, step=runner.iter + 1)
 
+    @torch.no_grad()
+    def _enter_by_root(self, model: Any) -> None:
+        """Run a sharded model as a whole: what runs first is FSDP's root from then on."""
+        batch = dict(inputs=[self.clips['train'][:1]], data_samples=None)
+        inputs = model.data_preprocessor(batch, training=False)['inputs']
+        training = model.training
+        with run_eagerly(model):
+            model.eval()(inputs, mode='tensor')
+        model.train(training)
+        model.reshard()
+
     def _measure(self, runner: Runner, step: int) -> None:
         start = time.perf_counter()
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -106,14 +120,13 @@ class OnlineProbeHook(Hook):
         if getattr(model, 'reference', None) is not None:
             encoders['reference'] = model.reference.encoder
         scores: dict[str, float] = {}
-        with whole_weights(runner.model):
-            for name, encoder in encoders.items():
-                sets = [
-                    (self._features(model, encoder, self.clips[split]), self.labels[split])
-                    for split in _SPLITS
-                ]
-                scores[f'knn_{name}'] = knn_accuracy(*sets[0], *sets[1], k=self.k)
-                scores[f'linear_{name}'] = linear_accuracy(*sets[0], *sets[1])
+        for name, encoder in encoders.items():
+            sets = [
+                (self._features(model, encoder, self.clips[split]), self.labels[split])
+                for split in _SPLITS
+            ]
+            scores[f'knn_{name}'] = knn_accuracy(*sets[0], *sets[1], k=self.k)
+            scores[f'linear_{name}'] = linear_accuracy(*sets[0], *sets[1])
         scores['seconds'] = time.perf_counter() - start
         shown = ', '.join(f'{key} {value:.1f}' for key, value in scores.items())
         runner.logger.info(f'online probe at step {step}: {shown}')
@@ -130,7 +143,7 @@ class OnlineProbeHook(Hook):
             dtype = resolve_dtype(self.dtype, inputs.device)
             with (
                 torch.autocast(inputs.device.type, dtype, enabled=dtype is not None),
-                torch.compiler.set_stance('force_eager'),
+                run_eagerly(encoder),
             ):
                 parts.append(encode_frozen(encoder, inputs).float().mean((1, 2)).cpu())
         return torch.cat(parts)

@@ -9,17 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch import _dynamo as dynamo
+from torch import Tensor
 
-from nextvid_mm.layers import TokenGrid, gather_patches, set_attention_backend
+from nextvid_mm.layers import (
+    TokenGrid,
+    allow_many_shapes,
+    gather_patches,
+    set_attention_backend,
+)
 from nextvid_mm.registry import MODELS
 
 from .base import ClipPretraining, check_ahead, check_target_channels
 from .masks import BatchMask, collate_masks
 
 QUERIES = ('hidden', 'all')
-COMPILED_SHAPES = 64
 # Odd 64-bit constant: keeps the draws of the masking strategies of one clip apart.
 STRATEGY_SEED = 0x9E3779B97F4A7C15
 
@@ -143,9 +146,10 @@ class NextVid(ClipPretraining):
             Pixels ``(B, 3, T_video - tubelet, height, width)`` with the generated patches pasted
             into the original.
         """
-        grid = self.backbone.grid_of(clip)
+        grid = self.next_frame_grid(clip)
         visible, positions = (None, None) if mask is None else (mask.visible, mask.queried)
-        context = self.backbone.encode_patches(self.backbone.patchify(clip), grid, visible)[-1]
+        past = grid.with_frames(grid.frames - 1)
+        context = self.backbone.encode_patches(self.backbone.patchify(clip), past, visible)[-1]
         z = self.neck(context, grid, visible, positions)
         generated = self.head.sample(z, noise, grid, positions, num_steps, solver)
         if positions is not None:
@@ -164,7 +168,7 @@ class NextVid(ClipPretraining):
         Args:
             backend: of ``torch.compile``.
         """
-        dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, COMPILED_SHAPES)
+        allow_many_shapes()
         parts = [self.backbone, self.neck, self.head and self.head.decoder]
         parts.append(self.reference and self.reference.encoder)
         for part in filter(None, parts):
@@ -190,8 +194,3 @@ def _check_parts(
         if (loss is None) != (part is None):
             given, absent = names if part is None else names[::-1]
             raise ValueError(f'NextVid has a {given} but no {absent}: give both or neither')
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)

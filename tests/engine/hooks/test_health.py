@@ -78,6 +78,20 @@ def _train_two(path):
     assert runner.message_hub.get_scalar('train/feature_rank').current() > 1
 
 
+def test_features_are_measured_by_plain_attention(tmp_path):
+    """FlexAttention without its compiled kernel would hold all scores in memory."""
+    seen = set()
+
+    class Backends(Hook):
+        def before_train(self, runner):
+            runner.model.backbone.blocks[0].attn.register_forward_hook(
+                lambda module, args, output: seen.add((module.training, module.backend))
+            )
+
+    train_tiny(tmp_path, HealthHook(interval=1), Backends())
+    assert seen == {(True, 'auto'), (False, 'sdpa')}
+
+
 def test_features_that_are_not_finite_do_not_end_the_run(tmp_path):
     class Break(Hook):
         priority = 'NORMAL'
