@@ -10,8 +10,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .precision import ExactBuffers
 
-class TimestepEmbed(nn.Module):
+
+class TimestepEmbed(ExactBuffers):
     """Sinusoids of the flow time, then a two-layer MLP.
 
     Args:

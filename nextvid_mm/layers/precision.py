@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor, nn
 
 #: Autocast types by the name configs give them; None is no autocast.
 DTYPES = {None: None, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
@@ -53,3 +56,20 @@ def resolve_dtype(name: str | None, device: str | torch.device) -> torch.dtype |
         device: where the forward pass runs.
     """
     return fast_dtype(device) if name == AUTO else DTYPES[name]
+
+
+class ExactBuffers(nn.Module):
+    """A module whose own buffers keep their type when weights are cast, as by ``bfloat16()``.
+
+    For tables that positions or times are multiplied by: rounded to 8 bits, frame 257 would have
+    the rotation of frame 256.
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExactBuffers:
+        exact = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, value in exact.items():
+            moved = self._buffers[name]
+            if value is not None and moved is not None and not value.is_meta:
+                self._buffers[name] = value.to(moved.device)
+        return self

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .grid import TokenGrid
+from .precision import ExactBuffers
 
 
 class RopeTable(NamedTuple):
@@ -32,7 +33,7 @@ class RopeTable(NamedTuple):
     sin: Tensor
 
 
-class Rope3D(nn.Module):
+class Rope3D(ExactBuffers):
     """Makes the rotation table of any set of tokens on a grid.
 
     Args:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from nextvid_mm.layers.precision import check_dtype, fast_dtype, resolve_dtype
+from nextvid_mm.layers.precision import ExactBuffers, check_dtype, fast_dtype, resolve_dtype
 
 
 @pytest.fixture
@@ -47,3 +47,17 @@ def test_an_unknown_name_is_refused_with_its_key():
     check_dtype('auto', 'model.dtype')
     with pytest.raises(ValueError, match=r"model.dtype='bf16' is not one of .*'bfloat16'.*'auto'"):
         check_dtype('bf16', 'model.dtype')
+
+
+def test_exact_buffers_survive_a_change_of_precision_but_move():
+    class Table(ExactBuffers):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer('frequency', torch.linspace(0, 1, 7, dtype=torch.float64))
+            self.linear = torch.nn.Linear(2, 2)
+
+    table, exact = Table(), torch.linspace(0, 1, 7, dtype=torch.float64)
+    for cast in (table.bfloat16(), table.half(), table.to(torch.float32)):
+        assert torch.equal(cast.frequency, exact)
+    assert table.bfloat16().linear.weight.dtype == torch.bfloat16
+    assert table.to('meta').frequency.is_meta

@@ -80,6 +80,13 @@ def test_the_first_frame_shifts_time():
     torch.testing.assert_close(late.sin, rope(GRID).sin[:, :, 30:])
 
 
+def test_a_cast_to_bfloat16_keeps_far_frames_apart():
+    rope, grid = Rope3D(16), TokenGrid(3, 1, 1)
+    expected = rope(grid, first_frame=4000)
+    for ours, exact in zip(rope.bfloat16()(grid, first_frame=4000), expected, strict=True):
+        assert torch.equal(ours, exact)
+
+
 def test_tiled_frequencies_reproduce_the_released_vjepa2_rotation():
     """Their formula on interleaved pairs, position by position, against our halves."""
     dim = 8  # of one axis
