@@ -26,9 +26,11 @@ def effective_rank(features: Tensor) -> float:
     rows = rows - rows.mean(0)
     if not rows.isfinite().all():
         return math.nan  # the solver would raise, and end a run that a bad step need not end
-    # The eigenvalues of the smaller Gram matrix are the squared singular values.
+    # The eigenvalues of the smaller Gram matrix are the squared singular values: their square root
+    # turns rounding, above all that of autocast, into many small directions. Not in float64.
+    rows = rows.double()
     gram = rows.T @ rows if rows.shape[0] >= rows.shape[1] else rows @ rows.T
-    singular = torch.linalg.eigvalsh(gram.double()).clamp(min=0).sqrt()
+    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     total = singular.sum()
     if total == 0:
         return 1.0

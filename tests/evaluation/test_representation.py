@@ -26,6 +26,12 @@ def test_collapsed_features_have_rank_one_and_no_spread():
     assert feature_std(3 * torch.randn(20000, 4)) == pytest.approx(3, rel=0.02)
 
 
+def test_autocast_does_not_hide_a_collapse():
+    line = torch.linspace(-1, 1, 400)[:, None] * torch.randn(256)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert effective_rank(line) == pytest.approx(1, abs=0.05)
+
+
 @pytest.mark.parametrize('value', [math.nan, math.inf])
 def test_features_that_are_not_finite_have_no_rank(value):
     features = torch.randn(10, 8)
