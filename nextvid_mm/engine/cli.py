@@ -133,6 +133,11 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def _use_autocast(cfg: Config) -> None:
+    if cfg.optim_wrapper.get('constructor', '').endswith('ProbeOptimWrapperConstructor'):
+        # The frozen encoder is the cost of probing, and the only part that autocast reaches.
+        if cfg.model.get('dtype') in (None, 'auto'):
+            cfg.model.dtype = 'bfloat16'
+        return
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if kind not in (*_PLAIN_WRAPPERS, 'AmpOptimWrapper'):
         raise ValueError(

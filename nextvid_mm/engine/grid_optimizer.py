@@ -12,6 +12,8 @@ from torch.optim import AdamW
 
 from nextvid_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
+PROBE_WRAPPERS = ('OptimWrapper', 'mmengine.OptimWrapper')
+
 
 @OPTIMIZERS.register_module()
 class GridAdamW(AdamW):
@@ -72,6 +74,10 @@ class ProbeOptimWrapperConstructor:
         optim_wrapper_cfg: the config's ``optim_wrapper`` without its constructor; its ``optimizer``
             (``GridAdamW`` by default) gets parameters, learning rates and weight decays from here.
         paramwise_cfg: must be None.
+
+    Raises:
+        ValueError: for a wrapper that scales, clips or checks gradients before ``step``: it would
+            find none, see ``GridAdamW``.
     """
 
     def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: None = None):
@@ -80,7 +86,18 @@ class ProbeOptimWrapperConstructor:
                 'optim_wrapper.paramwise_cfg means nothing to a probe grid: set lrs and '
                 'weight_decays of model.cls_head'
             )
-        self.optim_wrapper_cfg = dict(optim_wrapper_cfg)
+        self.optim_wrapper_cfg = dict(type='OptimWrapper') | dict(optim_wrapper_cfg)
+        kind = self.optim_wrapper_cfg['type']
+        if kind not in PROBE_WRAPPERS:
+            raise ValueError(
+                f'optim_wrapper.type={kind!r} of a probe grid is not one of '
+                f'{", ".join(PROBE_WRAPPERS)}: set model.dtype for autocast of the encoder'
+            )
+        if self.optim_wrapper_cfg.get('clip_grad') is not None:
+            raise ValueError(
+                'optim_wrapper.clip_grad means nothing to a probe grid, whose members have '
+                'gradients of their own: remove it'
+            )
         self.optimizer_cfg = dict(self.optim_wrapper_cfg.pop('optimizer', {}))
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
@@ -96,5 +113,4 @@ class ProbeOptimWrapperConstructor:
                 weight_decays=[member.weight_decay for member in head.members],
             )
         )
-        self.optim_wrapper_cfg.setdefault('type', 'OptimWrapper')
         return OPTIM_WRAPPERS.build(self.optim_wrapper_cfg, default_args=dict(optimizer=optimizer))

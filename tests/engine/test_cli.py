@@ -84,6 +84,14 @@ def test_amp_keeps_a_chosen_type_and_refuses_what_it_does_not_know():
         applied(dict(optim_wrapper=dict(type='ApexOptimWrapper')), '--amp')
 
 
+@pytest.mark.parametrize(('dtype', 'expected'), [('auto', 'bfloat16'), ('float16', 'float16')])
+def test_amp_of_a_probe_is_the_frozen_encoders(dtype, expected):
+    wrapper = dict(type='OptimWrapper', constructor='ProbeOptimWrapperConstructor')
+    cfg = applied(dict(optim_wrapper=wrapper, model=dict(dtype=dtype)), '--amp')
+    assert cfg.optim_wrapper == wrapper
+    assert cfg.model.dtype == expected
+
+
 def test_auto_scale_lr():
     cfg = applied(dict(auto_scale_lr=dict(base_batch_size=64)), '--auto-scale-lr')
     assert cfg.auto_scale_lr.enable

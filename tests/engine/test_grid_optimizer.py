@@ -96,3 +96,15 @@ def test_constructor_reads_the_heads_grid():
 def test_constructor_refuses_paramwise_settings():
     with pytest.raises(ValueError, match='paramwise_cfg'):
         ProbeOptimWrapperConstructor(dict(type='OptimWrapper'), dict(norm_decay_mult=0.0))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(type='AmpOptimWrapper'), "type='AmpOptimWrapper' of a probe grid is not one of"),
+        (dict(clip_grad=dict(max_norm=1.0)), 'clip_grad means nothing to a probe grid'),
+    ],
+)
+def test_constructor_refuses_what_needs_gradients_before_the_step(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ProbeOptimWrapperConstructor(settings)
