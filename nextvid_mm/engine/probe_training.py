@@ -20,6 +20,7 @@ from nextvid_mm.registry import SCOPE
 
 MODE = 'cached features'
 CACHED_PROBE = 'cached_probe.pth'
+CACHED_SCHEDULER = 'CosineAnnealingLR'
 DEFAULT_CACHE = 'work_dirs/features'
 
 
@@ -36,8 +37,10 @@ def train_on_cache(cfg: Config, root: str | Path) -> Path:
         A checkpoint with encoder and probes, in the work directory.
 
     Raises:
-        ValueError: if the config asks for several processes.
+        ValueError: if the config asks for several processes, or for another learning rate schedule
+            than a cosine that ends at 0.
     """
+    check_schedule(cfg)
     if cfg.get('launcher', 'none') != 'none':
         raise ValueError('--cache-features works in one process: start it without a launcher')
     init_default_scope(cfg.get('default_scope', SCOPE))
@@ -51,12 +54,30 @@ def train_on_cache(cfg: Config, root: str | Path) -> Path:
     if features is None:
         with _bar('encoding the training set once', 'samples') as progress:
             features = cache.fill(loader, progress)
-    schedule = ProbeSchedule(cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size, seed)
+    schedule = ProbeSchedule(
+        cfg.train_cfg.max_epochs,
+        cfg.train_dataloader.batch_size,
+        seed,
+        cfg.optim_wrapper.get('optimizer', {}),
+    )
     with _bar(f'training {len(model.cls_head.members)} probes', 'steps') as progress:
         train_probes(model, features, schedule, progress)
     path = Path(cfg.work_dir) / CACHED_PROBE
     save_probe(model, path, dict(mode=MODE, seed=seed))
     return path
+
+
+def check_schedule(cfg: Config) -> None:
+    """Raise unless ``param_scheduler`` is what cached probes train by."""
+    found = cfg.get('param_scheduler')
+    one = found[0] if isinstance(found, list) and len(found) == 1 else found
+    allowed = dict(type=CACHED_SCHEDULER, eta_min=0.0)
+    free = ('by_epoch', 'convert_to_iter_based')
+    if not isinstance(one, dict) or {k: v for k, v in one.items() if k not in free} != allowed:
+        raise ValueError(
+            f'param_scheduler={found}, but --cache-features trains by {allowed} only: train '
+            'without the flag for another schedule'
+        )
 
 
 def validate_probe(cfg: Config, checkpoint: str | Path) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -46,11 +46,13 @@ class ProbeSchedule:
         epochs: passes over the training features.
         batch_size: videos per optimiser step.
         seed: of the probes' first weights and the order of the samples.
+        optimizer: the config's ``optim_wrapper.optimizer``; ``GridAdamW`` by default.
     """
 
     epochs: int = 20
     batch_size: int = 48
     seed: int = 0
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -101,8 +103,9 @@ def train_probes(
     head.reset_parameters()
     if head.standardizer is not None:
         head.standardizer.fit(tokens)
+    wrapper = dict(type='OptimWrapper', optimizer=dict(schedule.optimizer))
     build = OPTIM_WRAPPER_CONSTRUCTORS.build(
-        dict(type='ProbeOptimWrapperConstructor', optim_wrapper_cfg=dict(type='OptimWrapper'))
+        dict(type='ProbeOptimWrapperConstructor', optim_wrapper_cfg=wrapper)
     )
     optimizer = build(model).optimizer
     peaks = [group['lr'] for group in optimizer.param_groups]

@@ -33,3 +33,19 @@ def test_wrong_labels_stop_it_before_encoding(cfg, tmp_path):
     with pytest.raises(ValueError, match=r'train\.txt, line 3'):
         train_on_cache(cfg, tmp_path / 'cache')
     assert not (tmp_path / 'cache').exists()
+
+
+def test_the_configs_optimiser_trains_the_probes(cfg, tmp_path):
+    def trained(work_dir, **betas):
+        cfg.work_dir = str(tmp_path / work_dir)
+        cfg.optim_wrapper.optimizer.update(betas)
+        return torch.load(train_on_cache(cfg, tmp_path / 'cache'), weights_only=True)['state_dict']
+
+    one, other = trained('one'), trained('other', betas=(0.5, 0.6))
+    assert any(not torch.equal(one[name], other[name]) for name in one if 'cls_head' in name)
+
+
+def test_another_schedule_is_refused(cfg, tmp_path):
+    cfg.param_scheduler.eta_min = 1e-5
+    with pytest.raises(ValueError, match=r'eta_min.: 1e-05.*trains by .*CosineAnnealingLR'):
+        train_on_cache(cfg, tmp_path / 'cache')
