@@ -14,7 +14,7 @@ from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.loader import stop_workers, worker_deaths_explained
 from nextvid_mm.engine.signals import init_worker
 from nextvid_mm.engine.stages import Stage, StageBatch, StageTable
-from nextvid_mm.registry import LOOPS
+from nextvid_mm.registry import DATA_SAMPLERS, LOOPS
 
 
 @LOOPS.register_module()
@@ -99,9 +99,8 @@ class StageTrainLoop(BaseLoop):
                     'batch_size and micro_batch_size in train_cfg.stages'
                 )
         config = dict(dataloader)
-        config['sampler'] = dict(type='ClipSampler', seed=run_seed(runner)) | dict(
-            dataloader.get('sampler', {})
-        )
+        self._sampler = dict(type='ClipSampler') | dict(dataloader.get('sampler', {}))
+        config['sampler'] = dict(seed=run_seed(runner)) | self._sampler
         config['batch_sampler'] = dict(
             type='StageBatchSampler',
             plan=self.table.plan(runner.world_size),
@@ -181,10 +180,12 @@ class StageTrainLoop(BaseLoop):
         if self._iter >= self.max_iters:
             return iter(())
         batch_sampler = self.dataloader.batch_sampler
-        if batch_sampler.sampler.seed != run_seed(self.runner):
+        if batch_sampler.sampler.seed != self._sampler.get('seed', run_seed(self.runner)):
             # The seed was drawn at random, and resuming has brought back the one drawn then.
-            kind = type(batch_sampler.sampler)
-            batch_sampler.sampler = kind(self.dataloader.dataset, run_seed(self.runner))
+            batch_sampler.sampler = DATA_SAMPLERS.build(
+                self._sampler | dict(seed=run_seed(self.runner)),
+                default_args=dict(dataset=self.dataloader.dataset),
+            )
         batch_sampler.set_start(self._iter)
         return iter(self.dataloader)
 

@@ -69,6 +69,18 @@ def test_accumulation_changes_nothing_but_rounding(tmp_path):
     assert loss == pytest.approx(same, rel=1e-4)
 
 
+def test_the_order_of_clips_can_have_a_seed_of_its_own(tmp_path):
+    runs = {
+        seed: train(tmp_path / str(seed), **{'train_dataloader.sampler': sampler})
+        for seed, sampler in {None: {}, 5: dict(seed=5), 6: dict(seed=6)}.items()
+    }
+    samplers = {seed: run.train_loop.dataloader.batch_sampler.sampler for seed, run in runs.items()}
+    assert [samplers[seed].seed for seed in (5, 6)] == [5, 6]
+    assert samplers[None].seed == runs[None].seed
+    one, other = (weights(runs[seed]) for seed in (5, 6))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
 def test_a_run_is_a_function_of_its_seed(tmp_path):
     first = weights(train(tmp_path / 'a'))
     torch.manual_seed(99)
