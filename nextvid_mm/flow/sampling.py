@@ -49,7 +49,12 @@ def integrate(
     if num_steps < 1:
         raise ValueError(f'num_steps must be at least 1, found {num_steps}')
     scheduler = make_scheduler(solver)
-    scheduler.set_timesteps(num_steps, device=noise.device)
+    if solver == 'euler':
+        # Equal steps; the scheduler's own grid spends its last one on the last thousandth.
+        sigmas = [1 - step / num_steps for step in range(num_steps)]
+        scheduler.set_timesteps(sigmas=sigmas, device=noise.device)
+    else:
+        scheduler.set_timesteps(num_steps, device=noise.device)
     position = noise
     for timestep in scheduler.timesteps:
         tau = (1 - timestep / scheduler.config.num_train_timesteps).clamp(0, 1)
