@@ -36,7 +36,8 @@ class MaskedVideoRegression(ClipPretraining):
         init_cfg: mmengine initialisation config.
 
     Raises:
-        ValueError: unless exactly one of ``target_generator`` and ``reference`` is given.
+        ValueError: unless exactly one of ``target_generator`` and ``reference`` is given; for a
+            target of video codes, which has none for the first frame.
     """
 
     def __init__(
@@ -65,6 +66,12 @@ class MaskedVideoRegression(ClipPretraining):
         check_ahead(self, 0)
         if target_generator is not None:
             check_target_channels(self.head, self.target_generator)
+            if self.target_generator.lead_frames:
+                raise ValueError(
+                    f'target_generator={type(self.target_generator).__name__} encodes a tubelet '
+                    'with the frame before it, but MaskedVideoRegression has targets in the first '
+                    'one, too: use an image autoencoder, SigLIP 2 or pixels'
+                )
 
     def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Regression at the hidden patches of all frames, averaged over masking strategies.

@@ -58,6 +58,7 @@ class NextFrameRegression(ClipPretraining):
             data_samples: one per clip.
         """
         grid = self.next_frame_grid(clip)
-        z = self.backbone.encode_patches(self.backbone.patchify(clip), grid)[-1][:, :-1]
+        past = grid.with_frames(grid.frames - 1)  # nothing is predicted from the last frame
+        z = self.backbone.encode_patches(self.backbone.patchify(clip), past)[-1]
         target = self.target_generator.targets_of(clip, data_samples)
         return self.head.loss(z, target, grid)

@@ -205,7 +205,7 @@ def essential_config(config: dict) -> dict[str, Any]:
     if kind is not None:
         parameters = inspect.signature(kind).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-        settings = defaults | settings
+        settings = plain_config(defaults) | settings
     return {key: value for key, value in settings.items() if key not in FREE_KEYS}
 
 

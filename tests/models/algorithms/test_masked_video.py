@@ -73,3 +73,15 @@ def test_targets_are_pixels_or_features():
             build(PIXELS | wrong)
     with pytest.raises(ValueError, match='MaskedVideoRegression needs ahead=0'):
         build(PIXELS | dict(neck=NECK | dict(ahead=1, causal=True)))
+
+
+def test_video_codes_are_refused():
+    """They encode a tubelet with the frame before it, which the first one lacks."""
+
+    @MODELS.register_module(force=True)
+    class Led(MODELS.get('PixelTarget')):
+        lead_frames = 1
+
+    with pytest.raises(ValueError, match='target_generator=Led encodes a tubelet with the frame'):
+        build(PIXELS | dict(target_generator=PIXELS['target_generator'] | dict(type='Led')))
+    MODELS.module_dict.pop('Led')

@@ -6,7 +6,7 @@ from probing import build_probe
 from safetensors.torch import save_file
 from tiny import CONFIG, build, clips
 
-from nextvid_mm.models.recognizers.encoder_checkpoint import EXPORT_KEY
+from nextvid_mm.models.recognizers.encoder_checkpoint import EXPORT_KEY, essential_config
 from nextvid_mm.registry import MODELS
 
 
@@ -72,3 +72,11 @@ def test_weights_of_another_size_are_named_with_both_shapes(tmp_path):
     torch.save(dict(state_dict=state), path)
     with pytest.raises(ValueError, match=r'norm.weight: \(5,\) in the file, \(24,\) expected'):
         build_probe(encoder=path, encoder_weights='encoder')
+
+
+def test_a_default_left_out_is_the_same_as_one_written_down():
+    one = essential_config(dict(type='PerFrameViT', model='vit_tiny_patch16_224'))
+    other = essential_config(
+        dict(type='PerFrameViT', model='vit_tiny_patch16_224', mean=[0.5] * 3, std=[0.5] * 3)
+    )
+    assert one == other
