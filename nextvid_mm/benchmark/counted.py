@@ -61,7 +61,7 @@ def expected_rates(
     sizes: Sequence[str] = ('large', 'huge', 'giant'),
     frames: Sequence[int] = (16, 64),
     efficiency: float = 0.4,
-    decode_ms: float = 80.0,
+    decode_ms: float = 70.0,
 ) -> Report:
     """What one H100 would do at a given share of its peak. Arithmetic, not a measurement.
 
@@ -69,7 +69,7 @@ def expected_rates(
         sizes: of the encoder.
         frames: video frames per clip.
         efficiency: share of the peak; 0.4 is what well-tuned training of large ViTs reaches.
-        decode_ms: of one worker for 16 frames, as ``loader`` measures it.
+        decode_ms: of one worker for 16 frames, the whole pipeline, as ``loader`` measures it.
     """
     report = Report(
         f'one H100 at {efficiency:.0%} of its dense bfloat16 peak (arithmetic, not measured)',
