@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from nextvid_mm.engine.probe_training import DEFAULT_CACHE
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').glob('*.md')])
 SHELL_TOOLS = {'dist_train.sh': 'train.py', 'dist_test.sh': 'test.py', 'slurm_train.sh': 'train.py'}
@@ -94,6 +96,34 @@ def test_the_config_for_ones_own_videos_is_complete(tmp_path):
     path.write_text(block.replace("'./vit-tiny_demo.py'", repr(str(base))))
     sources = Config.fromfile(path).train_dataloader.dataset.sources
     assert [source.name for source in sources] == ['mine']
+
+
+def test_encoders_do_not_overwrite_each_others_results():
+    probing = [words for page in PAGES for words in commands(page) if '--train-probe' in words]
+    assert len(probing) >= 5
+    assert [words for words in probing if '--work-dir' not in words] == []
+
+
+def test_features_are_not_written_into_the_cache_of_the_probes():
+    outputs = [
+        words[words.index('--out') + 1]
+        for page in PAGES
+        for words in commands(page)
+        if '--out' in words
+    ]
+    assert outputs
+    assert DEFAULT_CACHE not in outputs
+
+
+def test_the_checkpoints_that_commands_name_are_those_the_demo_ends_with():
+    stages = Config.fromfile(ROOT / 'configs/nextvid/vit-tiny_demo.py').train_cfg.stages
+    last = sum(stage.steps for stage in stages)
+    texts = [page.read_text(encoding='utf-8') for page in PAGES]
+    texts += [tool.read_text(encoding='utf-8') for tool in (ROOT / 'tools').glob('*.py')]
+    runs = r'work_dirs/(?:demo/seed_\d+|vit-tiny_demo|my_videos)'
+    named = re.findall(rf'{runs}/iter_(\d+)\.pth', '\n'.join(texts))
+    assert len(named) >= 4
+    assert {int(steps) for steps in named} == {last}
 
 
 def extending_example():

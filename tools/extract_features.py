@@ -11,14 +11,16 @@ from nextvid_mm.inferencers import FeatureInferencer, find_media, write_features
 
 EPILOG = """\
 examples:
-  python tools/extract_features.py work_dirs/demo/seed_0/iter_1000.pth videos/ --out features
-  python tools/extract_features.py vit-l.safetensors list.txt --out features --kind pooled
+  python tools/extract_features.py work_dirs/demo/seed_0/iter_1500.pth videos/ --out features
+  python tools/extract_features.py vit-l.safetensors data/own/own_list_videos.txt \\
+      --root data/own/videos --out features --kind pooled
   python tools/extract_features.py vjepa2-l.pth a.mp4 b.jpg --out features --kind token \\
       --store float16 --num-frames 64 --stride 32
 
 The checkpoint is one of tools/train.py (its reference encoder unless --weights says otherwise) or
-a file of tools/convert_checkpoint.py. Folders are searched for videos and images; a .txt file
-lists one path per line. Videos of any length are cut into windows.
+a file of tools/convert_checkpoint.py. Folders are searched for videos and images; a .txt file is a
+list as in docs/data.md ("path [label]" a line, # begins a comment). Videos of any length are cut
+into windows.
 
 --kind token: (T, N, C); frame: (T, C), the mean over a frame's tokens; pooled: (C,). T is one row
 per tubelet, with its time in seconds. The same command again continues an interrupted run and tries
@@ -34,6 +36,7 @@ def main() -> None:
     add = parser.add_argument
     add('checkpoint', help='file with an encoder')
     add('inputs', nargs='+', help='videos, images, folders, or .txt lists of files')
+    add('--root', default='', help='folder that paths in lists are relative to (default: here)')
     add('--out', required=True, help='folder to write')
     add('--kind', choices=['token', 'frame', 'pooled'], default='frame', help='default: frame')
     add('--weights', choices=['reference', 'encoder'], help='which encoder of the checkpoint')
@@ -50,7 +53,7 @@ def main() -> None:
     names = ('weights', 'device', 'num_frames', 'stride', 'size', 'batch_size', 'dtype')
     settings = {name: getattr(args, name) for name in names}
     try:
-        paths = find_media(args.inputs)
+        paths = find_media(args.inputs, args.root)
         inferencer = FeatureInferencer(args.checkpoint, fps=args.fps or None, **settings)
         store = write_features(
             inferencer, paths, args.out, args.kind, args.store, args.shard_megabytes
@@ -62,6 +65,11 @@ def main() -> None:
     for path in paths:
         if path in store.failed:
             print(f'  not read: {path}: {store.failed[path]}')
+    if not done:
+        sys.exit(
+            f'extract_features: error: none of {len(paths)} files could be read; the reasons are '
+            f'above. Paths in lists are relative to --root (now {args.root or "."!r})'
+        )
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ CKPT is a checkpoint of a pretraining run; its configuration is read from the fi
 encoder has no decoder and cannot generate.
 
 examples:
-  python tools/generate.py work_dirs/demo/seed_0/iter_720.pth my_clip.mp4
+  python tools/generate.py work_dirs/demo/seed_0/iter_1500.pth my_clip.mp4
   python tools/generate.py CKPT seed.png --rollout 16 --samples 6
   python tools/generate.py CKPT clip.mp4 --rollout 32 --steps 10 --solver heun --seed 3
 """

@@ -47,9 +47,18 @@ def require_data_of(owner: str, config: Mapping[str, Any]) -> None:
     prefix = config.get('data_prefix') or {}
     folders = dict(data_prefix=prefix) if isinstance(prefix, str) else dict(prefix)
     require_paths(owner, data_root=root)
-    require_paths(owner, ann_file=_below(root, config.get('ann_file') or ''))
+    require_paths(owner, ann_file=list_file_of(config))
     for key, folder in folders.items():
         require_paths(owner, **{key: _below(root, folder or '')})
+
+
+def list_file_of(config: Mapping[str, Any]) -> str:
+    """List file in the config of an MMEngine data set, below its ``data_root``; '' if it has none.
+
+    Args:
+        config: The data set's config, without wrappers.
+    """
+    return _below(config.get('data_root') or '', config.get('ann_file') or '')
 
 
 def require_loaders_data(config: Mapping[str, Any]) -> None:

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.fileio import list_from_file
 
 from nextvid_mm.datasets.mixture import MixtureDataset
 from nextvid_mm.datasets.request import ClipRequest, derive_seed
-from nextvid_mm.datasets.video_lists import split_line
 from nextvid_mm.registry import DATASETS
 
 _SAMPLER = 'SampleClipByTime'
@@ -49,10 +47,7 @@ class LabelledDataset(MixtureDataset):
         if fps is not None:
             config['pipeline'] = with_fps(config['pipeline'], fps)
         name = str(config.get('ann_file') or config.get('data_root') or config['type'])
-        try:
-            super().__init__([dict(name=name, weight=1.0, dataset=config)], None, max_refetch)
-        except ValueError as error:
-            raise ValueError(_bad_line(config.get('ann_file')) or str(error)) from error
+        super().__init__([dict(name=name, weight=1.0, dataset=config)], None, max_refetch)
         self.test_mode = test_mode
 
     @property
@@ -142,14 +137,3 @@ def with_fps(pipeline: Sequence[Any], fps: float) -> list[Any]:
 
 def _is_sampler(step: Any) -> bool:
     return isinstance(step, Mapping) and str(step.get('type')).endswith(_SAMPLER)
-
-
-def _bad_line(ann_file: str | None) -> str | None:
-    """The first line of a list that is no path with a label, or None."""
-    if not ann_file:
-        return None
-    for number, line in enumerate(list_from_file(ann_file), start=1):
-        path, label = split_line(line.strip())
-        if label < 0 or ' ' in path:
-            return f'{ann_file}, line {number}: {line!r} is not "path label"'
-    return None

@@ -11,6 +11,7 @@ from nextvid_mm.datasets.checks import check_files, one_line, path_of, require_d
 from nextvid_mm.datasets.permutation import make_key, permute
 from nextvid_mm.datasets.request import ClipRequest, derive_seed
 from nextvid_mm.datasets.rng import isolated_rng
+from nextvid_mm.datasets.video_lists import bad_line
 from nextvid_mm.registry import DATASETS
 
 
@@ -50,7 +51,8 @@ class MixtureDataset(Dataset):
         max_refetch: Most samples tried in place of one that cannot be read.
 
     Raises:
-        ValueError: If a source lacks a key or has an unknown one.
+        ValueError: If a source lacks a key or has an unknown one, or a line of its list cannot be
+            read.
         FileNotFoundError: If data is missing; names source, folder and the page about data.
     """
 
@@ -213,7 +215,7 @@ def _build_source(place: int, config: dict[str, Any]) -> Source:
 
 
 def _build_dataset(where: str, config: Mapping[str, Any]) -> BaseDataset:
-    """Build a source's data set; missing data is reported with the source's name."""
+    """Build a source's data set; what is wrong with its data or list is said in full."""
     require_data_of(where, config)
     try:
         dataset = DATASETS.build(config)
@@ -221,4 +223,8 @@ def _build_dataset(where: str, config: Mapping[str, Any]) -> BaseDataset:
             dataset.full_init()
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{where}: {error}') from error
+    except ValueError as error:
+        if explained := bad_line(config):
+            raise ValueError(explained) from error
+        raise
     return dataset

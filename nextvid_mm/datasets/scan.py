@@ -17,9 +17,13 @@ import decord
 from PIL import Image
 
 from nextvid_mm.datasets.checks import HELP_PAGE, one_line
-from nextvid_mm.datasets.video_lists import VIDEO_EXTENSIONS, split_line
+from nextvid_mm.datasets.video_lists import (
+    IMAGE_EXTENSIONS,
+    VIDEO_EXTENSIONS,
+    read_lines,
+    split_line,
+)
 
-IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.ppm', '.tif', '.tiff', '.webp')
 # Files handed to the workers at once; bounds memory on lists of millions.
 _BLOCK = 1024
 
@@ -98,9 +102,8 @@ def list_entries(source: str | Path, folder: str | Path = '') -> list[Entry]:
     elif source.is_file():
         lines = source.read_text(encoding='utf-8').splitlines()
         entries = [
-            Entry(os.path.join(folder, split_line(line.strip())[0]), line.strip(), number)
-            for number, line in enumerate(lines, start=1)
-            if line.strip() and not line.lstrip().startswith('#')
+            Entry(os.path.join(folder, file.path), lines[file.line - 1].strip(), file.line)
+            for file in read_lines(lines)
         ]
     else:
         raise FileNotFoundError(f'{source}: no such list or folder; see {HELP_PAGE}')

@@ -1,14 +1,15 @@
 """Video data sets for one's own clips: a list of paths, or a folder."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from mmaction.datasets import VideoDataset
 from mmaction.datasets.base import BaseActionDataset
 from mmengine.fileio import get_file_backend, join_path, list_from_file
 
-from nextvid_mm.datasets.checks import check_files, require_paths
+from nextvid_mm.datasets.checks import check_files, list_file_of, require_paths
 from nextvid_mm.registry import DATASETS
 
 VIDEO_EXTENSIONS = (
@@ -23,15 +24,16 @@ VIDEO_EXTENSIONS = (
     '.flv',
     '.wmv',
 )
+IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
 
 
 @DATASETS.register_module()
 class ClipListDataset(BaseActionDataset):
     """Videos named in a text file, with or without labels.
 
-    One video per line, as in MMAction2's lists, optionally followed by a whole number, its label.
-    Blank lines and lines that begin with ``#`` are skipped; paths may contain spaces. Unlabelled
-    videos have the label -1.
+    The list is read by :func:`read_lines`, as by all tools: one video per line, as in MMAction2's
+    lists, optionally followed by a whole number, its label. Blank lines and lines that begin with
+    ``#`` are skipped; paths may contain spaces. Unlabelled videos have the label -1.
 
     .. code-block:: text
 
@@ -69,16 +71,35 @@ class ClipListDataset(BaseActionDataset):
         require_paths(type(self).__name__, ann_file=self.ann_file)
         folder = self.data_prefix['video']
         entries = []
-        for number, line in enumerate(list_from_file(self.ann_file), start=1):
-            if line.strip() and not line.lstrip().startswith('#'):
-                path, label = split_line(line.strip())
-                filename = join_path(folder, path) if folder else path
-                entries.append(dict(filename=filename, label=label, line=number))
+        for path, label, number in read_lines(list_from_file(self.ann_file)):
+            filename = join_path(folder, path) if folder else path
+            entries.append(dict(filename=filename, label=label, line=number))
         if not entries:
             raise ValueError(f'the list file {self.ann_file} names no video')
         if self.check_files:
             check_files(entries, self.ann_file)
         return entries
+
+
+class ListedFile(NamedTuple):
+    """One file of a list."""
+
+    path: str
+    label: int
+    """-1 without one."""
+    line: int
+    """Number of the line, from 1."""
+
+
+def read_lines(lines: Iterable[str]) -> Iterator[ListedFile]:
+    """Files of a list; blank lines and comments (``# ...``) are skipped.
+
+    Args:
+        lines: of the list file, all of them.
+    """
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line and not line.startswith('#'):
+            yield ListedFile(*split_line(line), number)
 
 
 def split_line(line: str) -> tuple[str, int]:
@@ -87,6 +108,38 @@ def split_line(line: str) -> tuple[str, int]:
     if path and last.lstrip('+-').isdecimal():
         return path.rstrip(), int(last)
     return line, -1
+
+
+def bad_line(config: Mapping[str, Any]) -> str | None:
+    """What is wrong with the list of an MMAction2 ``VideoDataset``, and what to do about it.
+
+    That data set splits every line at its spaces, comments and all, and says no more than that
+    it got too many parts, or no number.
+
+    Args:
+        config: of a data set that could not be built; of any type.
+
+    Returns:
+        One sentence about the first line that ``VideoDataset`` does not understand; None if all
+        are fine, the list cannot be read, or the data set is another.
+    """
+    kind = DATASETS.get(config['type']) if isinstance(config['type'], str) else config['type']
+    if not (isinstance(kind, type) and issubclass(kind, VideoDataset)) or config.get('multi_class'):
+        return None
+    ann_file = list_file_of(config)
+    try:
+        lines = list_from_file(ann_file)
+    except (OSError, UnicodeDecodeError):  # the error that is being explained says why
+        return None
+    for number, line in enumerate(lines, start=1):
+        parts = line.strip().split(config.get('delimiter', ' '))
+        if len(parts) > 2 or (len(parts) == 2 and not parts[1].lstrip('+-').isdecimal()):
+            return (
+                f'{ann_file}, line {number}: {line!r} is not "path label", which is all that '
+                f'{kind.__name__} reads: neither comments nor spaces in a path. Change the line, '
+                "or set type='ClipListDataset' for this data set, which reads both"
+            )
+    return None
 
 
 @DATASETS.register_module()

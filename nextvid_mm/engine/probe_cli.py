@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from nextvid_mm.datasets.checks import require_loaders_data
 from nextvid_mm.engine.cli import checked_config
 from nextvid_mm.engine.probe_results import (
+    REPEATED,
     RESULTS,
     config_of,
     differences,
@@ -217,7 +218,7 @@ def repeat(args: argparse.Namespace) -> None:
         cfg.test_cfg = dict(type='TestLoop')
     cfg.launcher = args.launcher
     cfg.merge_from_dict(args.cfg_options or {})
-    cfg.work_dir = args.work_dir or str(Path(args.from_json).resolve().parent / 'repeated')
+    cfg.work_dir = args.work_dir or str(Path(args.from_json).resolve().parent / REPEATED)
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
         cfg[key] = None
     for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):

@@ -23,6 +23,7 @@ from nextvid_mm.version import __version__
 RESULTS = 'probe_results.json'
 PROBE = 'probe.pth'
 PICTURE = 'confusion.png'
+REPEATED = 'repeated'  # folder beside a record, for an evaluation repeated from it
 #: Parts of a record that a repeated evaluation must give again, to the last bit.
 MEASURED = (
     'num_samples', 'failed', 'best_member', 'members', 'grid', 'mean_class', 'per_class',

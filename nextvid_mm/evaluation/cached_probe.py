@@ -62,20 +62,26 @@ class ProbeSchedule:
 
 
 @torch.no_grad()
-def extract_features(model: nn.Module, batches: Iterable[dict]) -> FeatureSet:
-    """Run the frozen encoder of a ``ProbeRecognizer`` over all batches once.
+def extract_features(
+    model: nn.Module, batches: Iterable[dict], max_bytes: float = math.inf
+) -> FeatureSet:
+    """Run the frozen encoder of a ``ProbeRecognizer`` over batches once.
 
     Args:
         model: the recognizer; its data preprocessor is applied.
         batches: a data loader, or a list of its batches. Batches are not changed.
+        max_bytes: of tokens; the batch that reaches it is the last.
 
     Returns:
         The features on the model's device.
     """
-    tokens, samples = [], []
+    tokens, samples, size = [], [], 0
     for batch in batches:
         tokens.append(torch.stack(list(model.views_of_batch(batch)), dim=1))
         samples.extend(model.data_preprocessor.cast_data(batch['data_samples']))
+        size += tokens[-1].nbytes
+        if size >= max_bytes:
+            break
     return FeatureSet(torch.cat(tokens), torch.cat([s.gt_label for s in samples]), samples)
 
 
@@ -138,13 +144,36 @@ def evaluate_probes(model: nn.Module, features: FeatureSet, batch_size: int = 64
         features: of the validation set, any number of views.
         batch_size: videos per pass; changes nothing but memory.
     """
-    head, metric = model.cls_head, ProbeMetric()
+    where = features.tokens.device
+    return evaluate_parts(
+        model,
+        (
+            FeatureSet(
+                features.tokens[rows.to(where)],
+                features.labels[rows],
+                [features.samples[row] for row in rows],
+            )
+            for rows in torch.arange(len(features.labels)).split(batch_size)
+        ),
+    )
+
+
+@torch.no_grad()
+def evaluate_parts(model: nn.Module, parts: Iterable[FeatureSet]) -> dict[str, Any]:
+    """The same for features that come part by part: one of them is in memory at a time.
+
+    Args:
+        model: a ``ProbeRecognizer``.
+        parts: together the validation set.
+    """
+    head, metric, count = model.cls_head, ProbeMetric(), 0
     head.eval()
-    for rows in torch.arange(len(features.labels)).split(batch_size):
-        samples = [features.samples[row].clone() for row in rows]
-        views = features.tokens[rows.to(features.tokens.device)].unbind(1)
-        metric.process(None, [sample.to_dict() for sample in head.predict(views, samples)])
-    metric.evaluate(len(features.labels))
+    for part in parts:
+        samples = [sample.clone() for sample in part.samples]
+        predicted = head.predict(part.tokens.unbind(1), samples)
+        metric.process(None, [sample.to_dict() for sample in predicted])
+        count += len(samples)
+    metric.evaluate(count)
     details: Any = metric.details  # never None in a single process
     return details
 

@@ -86,7 +86,7 @@ def measure_streaming(
     patches = parameter.new_empty(1, 1, grid.patches, backbone.patch_embed.in_features).normal_()
     mode = backbone.training
     backbone.eval()
-    clock = _clock(parameter.device)
+    clock = clock_of(parameter.device)
     for _ in range(WARM_UP):
         backbone.encode_step(patches, grid, backbone.make_cache(window))
     cache = backbone.make_cache(window)
@@ -105,7 +105,7 @@ def measure_streaming(
     )
 
 
-def _clock(device: torch.device) -> Callable[[Callable[[], Any]], float]:
+def clock_of(device: torch.device) -> Callable[[Callable[[], Any]], float]:
     """A function that calls another and returns milliseconds, the device's work included."""
 
     def wait() -> None:

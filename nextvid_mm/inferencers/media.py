@@ -17,10 +17,8 @@ from mmengine.dataset import Compose
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextvid_mm.datasets.video_lists import VIDEO_EXTENSIONS
+from nextvid_mm.datasets.video_lists import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, read_lines
 from nextvid_mm.registry import SCOPE, TRANSFORMS
-
-IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
 
 
 class UnreadableMediaError(ValueError):
@@ -134,11 +132,16 @@ def window_starts(total: int, length: int, stride: int) -> list[int]:
     return starts if starts[-1] == last else [*starts, last]
 
 
-def find_media(inputs: Sequence[str | Path]) -> list[str]:
+def find_media(inputs: Sequence[str | Path], root: str | Path = '') -> list[str]:
     """Files of a list of files, folders (searched through) and ``.txt`` lists of files.
 
+    Args:
+        inputs: files, folders and lists; a list is read as that of a ``ClipListDataset`` is:
+            labels and comments are no part of its paths.
+        root: folder that the paths in lists are relative to.
+
     Raises:
-        FileNotFoundError: if a folder or list does not exist, or there is no file at all.
+        FileNotFoundError: if a list does not exist, or there is no file at all.
     """
     endings = (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)
     found: list[str] = []
@@ -148,7 +151,7 @@ def find_media(inputs: Sequence[str | Path]) -> list[str]:
             found += sorted(str(file) for file in files if file.name.lower().endswith(endings))
         elif entry.suffix == '.txt':
             lines = entry.read_text(encoding='utf-8').splitlines()
-            found += [line.strip() for line in lines if line.strip()]
+            found += [os.path.join(root, file.path) for file in read_lines(lines)]
         else:
             found.append(str(entry))
     if not found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mmengine.registry import init_default_scope
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from nextvid_mm.evaluation.protocol import load_batches, quiet
+from nextvid_mm.evaluation.protocol import cached_loader, innermost_dataset, quiet
 from nextvid_mm.evaluation.streaming_cost import StreamingCost, measure_streaming
 from nextvid_mm.registry import DATASETS, SCOPE
 
@@ -30,7 +30,17 @@ from .learned import (
 )
 from .learned_sections import features_section, generation_section, streaming_section
 from .page import Section, render
-from .run import PROBE_CONFIG, RESULTS, Run, find_masking, find_runs, load_run, probe_config_of
+from .probes import probes_section
+from .run import (
+    PROBE_CONFIG,
+    RESULTS,
+    Run,
+    find_masking,
+    find_probe_results,
+    find_runs,
+    load_run,
+    probe_config_of,
+)
 from .sections import (
     curves_section,
     masks_section,
@@ -39,11 +49,10 @@ from .sections import (
     setting_section,
 )
 
-Batches = tuple[list[dict], list[dict]]
+Batches = tuple[Iterable[dict], Iterable[dict]]
 Step = Callable[[str], None]
 
 _PHASES = 7
-_MAX_VIDEOS = 2000  # of a split: they are decoded into memory
 _MAX_PARAMETERS = 50e6  # of an encoder that is timed on a CPU
 _GENERATED_CLIPS = 48
 
@@ -55,6 +64,9 @@ def write_report(
     batches: Batches | None = None,
     stream_frames: int = 200,
     progress: bool = True,
+    device: str = 'cpu',
+    max_videos: int = 600,
+    probe_results: Sequence[str | Path] = (),
 ) -> Path:
     """Write one HTML file that needs nothing but itself.
 
@@ -62,17 +74,20 @@ def write_report(
         work_dir: of a training run, or of the demo (with ``seed_*`` folders and ``results.json``).
         output: the file; None for ``report.html`` in the work directory.
         probe_config: labelled videos for feature map, attention and generation; None takes
-            ``probe.py`` of the work directory, where the demo leaves its own, and does without
-            if there is none.
-        batches: decoded videos of ``probe_config``; None decodes them, at most 2,000 of a split.
+            ``probe.py`` of the work directory, which the demo leaves there, if there is one.
+        batches: decoded videos of ``probe_config``; None decodes them, batch by batch.
         stream_frames: length of the stream whose cost per frame is measured, in tubelets.
         progress: show a progress bar.
+        device: where encoder and decoder run.
+        max_videos: most videos that are decoded of either split, an even choice of them.
+        probe_results: records of probes to show besides those below the work directory.
 
     Returns:
         The file.
 
     Raises:
-        FileNotFoundError: if the work directory holds no logs, or the probe's videos are missing.
+        FileNotFoundError: if the work directory holds no logs, or videos or a record are missing.
+        ValueError: if a file is no record, ``max_videos`` too small, or the probe for images.
     """
     init_default_scope(SCOPE)
     work_dir = Path(work_dir)
@@ -80,10 +95,18 @@ def write_report(
     probe_config = probe_config or probe_config_of(work_dir)
     with _progress(progress) as step:
         step('logs')
-        sections = [_results(work_dir, probe_config), curves_section(runs[0])]
+        records = [*find_probe_results(work_dir), *map(Path, probe_results)]
+        sections = [*_results(work_dir, probe_config, records), curves_section(runs[0])]
         if masking := find_masking(runs[0].config):
             sections.append(masks_section(masking))
-        sections += _learned(runs[0], probe_config, batches, stream_frames, step)
+        model = _load(runs[0], device, step)
+        if model is not None and probe_config is not None:
+            step('videos')
+            batches = batches or load_videos(probe_config, max_videos)
+            sections += _learned(runs[0], model, probe_config, batches, step)
+        if model is not None:
+            step('streaming')
+            sections.append(streaming_section(_streaming(model.backbone, stream_frames)))
         sections += [curves_section(run) for run in runs[1:]]
         sections.append(setting_section(runs[0], _meta(runs[0])))
         step('page')
@@ -92,49 +115,41 @@ def write_report(
     return target
 
 
-def _results(work_dir: Path, probe_config: Config | None) -> Section:
+def _results(work_dir: Path, probe_config: Config | None, records: Sequence[Path]) -> list[Section]:
+    """The demo's results, or the paper's alone, and those of probes of one's own."""
+    own = [probes_section(records)] if records else []
     path = work_dir / RESULTS
     if not path.is_file():
-        return published_section()
+        return [*own, published_section()]
     if probe_config is None:
         raise FileNotFoundError(
             f'{path} is there, but not the probe config its accuracies are of: give it as '
             f'probe_config, or put it beside as {PROBE_CONFIG}'
         )
     results = json.loads(path.read_text(encoding='utf-8'))
-    return results_section(results, int(probe_config.model.cls_head.num_classes))
+    return [results_section(results, int(probe_config.model.cls_head.num_classes)), *own]
+
+
+def _load(run: Run, device: str, step: Step) -> nn.Module | None:
+    """The model of a run; None if it left no checkpoint."""
+    if run.checkpoint is None:
+        return None
+    step('model')
+    return load_model(run.config, run.checkpoint, device)
 
 
 def _learned(
-    run: Run,
-    probe_config: Config | None,
-    batches: Batches | None,
-    stream_frames: int,
-    step: Step,
+    run: Run, model: nn.Module, probe_config: Config, batches: Batches, step: Step
 ) -> list[Section]:
-    """What the checkpoint of a run knows; nothing if the run left none."""
-    if run.checkpoint is None:
-        return []
-    step('model')
-    model = load_model(run.config, run.checkpoint)
-    sections: list[Section] = []
-    if probe_config is not None:
-        step('videos')
-        batches = batches or load_some(probe_config)
-        step('features')
-        insight = look_at_features(model.backbone, run.checkpoint, probe_config, batches)
-        step('generation')
-        sections += [
-            features_section(insight),
-            _generation(run, model, probe_config, batches[1]),
-        ]
-    step('streaming')
-    return [*sections, streaming_section(_streaming(model.backbone, stream_frames))]
+    """What the model of a run knows of labelled videos."""
+    step('features')
+    insight = look_at_features(model.backbone, str(run.checkpoint), probe_config, batches)
+    step('generation')
+    return [features_section(insight), _generation(run, model, probe_config, batches[1])]
 
 
-def _generation(run: Run, model: nn.Module, probe_config: Config, val: list[dict]) -> Section:
-    clips = clips_of(model, val, _GENERATED_CLIPS)
-    labels = [int(s.gt_label) for batch in val for s in batch['data_samples']][: len(clips)]
+def _generation(run: Run, model: nn.Module, probe_config: Config, val: Iterable[dict]) -> Section:
+    clips, labels = clips_of(model, val, _GENERATED_CLIPS)
     names = class_names(probe_config, max(labels) + 1)
     insight = look_at_generation(model, clips, labels, names, find_masking(run.config))
     if isinstance(insight, str):
@@ -151,31 +166,49 @@ def _streaming(backbone: nn.Module, frames: int) -> StreamingCost | str:
     if not _is_quick(backbone):
         return (
             'Not measured: on a CPU, recomputing a long video with an encoder of this size takes '
-            'hours. nextvid_mm.evaluation.streaming_cost measures it on any device.'
+            'hours; device (--device) names another one.'
         )
     return measure_streaming(backbone, frames=frames, progress=False)
 
 
 def _is_quick(model: nn.Module) -> bool:
-    return sum(p.numel() for p in model.parameters()) < _MAX_PARAMETERS
+    parameters = list(model.parameters())
+    return (
+        parameters[0].device.type != 'cpu' or sum(p.numel() for p in parameters) < _MAX_PARAMETERS
+    )
 
 
-def load_some(config: Config) -> Batches:
-    """Decode the videos of a probe config; of a large split, an even choice of them.
+def load_videos(config: Config, max_videos: int) -> Batches:
+    """Loaders of a probe config's training and validation videos, without augmentation.
+
+    Videos are decoded as they are asked for: memory holds the loaders' batches, not the splits.
+
+    Args:
+        config: a probe config.
+        max_videos: most of a split; of a larger one, an even choice. Training videos come in mixed
+            order in any case, since not all may be used.
 
     Raises:
         FileNotFoundError: if there are no such videos.
+        ValueError: if ``max_videos`` is not positive, or the config is for images.
     """
+    if max_videos < 1:
+        raise ValueError(f'max_videos={max_videos} (--max-videos) must be at least 1')
+    if config.model.get('static_frames'):
+        raise ValueError(
+            f'model.static_frames={config.model.static_frames} of the probe config says that its '
+            'samples are images: give one with videos, such as configs/probe/ssv2.py'
+        )
     chosen = copy.deepcopy(config)
     for split in ('train', 'val'):
         dataset = chosen[f'{split}_dataloader'].dataset
         with quiet():
             count = len(DATASETS.build(copy.deepcopy(dataset)))
-        if count > _MAX_VIDEOS:
-            order = np.random.default_rng(0).permutation(count)[:_MAX_VIDEOS]
-            dataset.indices = sorted(order.tolist())
+        if split == 'train' or count > max_videos:  # of training videos, the first may be enough
+            order = np.random.default_rng(0).permutation(count)[:max_videos]
+            innermost_dataset(dataset).indices = order.tolist()
     with quiet():
-        return load_batches(chosen)
+        return cached_loader(chosen, 'train'), cached_loader(chosen, 'val')
 
 
 def _meta(run: Run) -> dict[str, Any]:

@@ -6,8 +6,8 @@ Shape legend: n clips, T frames (tubelets), H and W patches, C channels.
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,16 +19,18 @@ from mmengine.runner import load_checkpoint, set_random_seed
 from PIL import Image
 from torch import Tensor, nn
 
+from nextvid_mm.datasets.checks import list_file_of
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.evaluation.cached_probe import (
     FeatureSet,
     ProbeSchedule,
-    evaluate_probes,
+    evaluate_parts,
     extract_features,
     train_probes,
 )
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
 from nextvid_mm.evaluation.protocol import build_probe, innermost_dataset, quiet
+from nextvid_mm.evaluation.streaming_cost import clock_of
 from nextvid_mm.models.algorithms.rollout import roll_out, run_context
 from nextvid_mm.registry import MODELS, SCOPE
 from nextvid_mm.visualization.attention_maps import overlay_attention
@@ -39,6 +41,8 @@ _MAP_CLIPS = 400
 _ATTENTION_CLIPS = 4
 _SHEET_CLIPS = 3
 _ROLLOUT = 16  # tubelets
+_TOKEN_BYTES = 2**31  # of the videos that the probe trains on
+_BATCH_BYTES = 2**28  # and of those in one of its steps
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class FeatureInsight:
         names: names of the classes.
         attention: film strips with the attention of a probe.
         top1: accuracy of that one probe, %.
+        trained_on: videos it was trained on.
     """
 
     maps: list[tuple[str, np.ndarray]]
@@ -58,6 +63,7 @@ class FeatureInsight:
     names: list[str]
     attention: Image.Image
     top1: float
+    trained_on: int
 
 
 @dataclass(frozen=True)
@@ -103,48 +109,79 @@ class RolloutCost:
         return self.recomputed_context / self.cached_context
 
 
-def load_model(config: Config, checkpoint: Path) -> nn.Module:
-    """Build a pretraining model and load all of its weights."""
+def load_model(config: Config, checkpoint: Path, device: str = 'cpu') -> nn.Module:
+    """Build a pretraining model on a device and load all of its weights."""
     model = MODELS.build(dict(config.model, _scope_=SCOPE))
     with quiet():
         load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
-    return model.eval()
+    return model.eval().to(device)
 
 
 def look_at_features(
-    backbone: nn.Module, checkpoint: Path, config: Config, batches: tuple[list[dict], list[dict]]
+    backbone: nn.Module,
+    checkpoint: str | Path,
+    config: Config,
+    batches: tuple[Iterable[dict], Iterable[dict]],
 ) -> FeatureInsight:
     """Map the features of a checkpoint and train one probe on them.
 
+    Memory is bounded, whatever the encoder: batches are taken one by one, each split once, and the
+    probe trains on as many videos as have 2 GiB of tokens.
+
     Args:
-        backbone: the checkpoint's encoder, for its token grid.
+        backbone: the checkpoint's encoder, for its token grid and its device.
         checkpoint: the file.
         config: probe config; one probe of its grid is trained.
-        batches: of its training and validation videos.
+        batches: of its training and validation videos, lists or data loaders.
     """
-    single = with_one_probe(config)
+    single, device = with_one_probe(config), next(backbone.parameters()).device
     train, val = batches
     set_random_seed(0)
-    probe = build_probe(single, str(checkpoint))
-    schedule = ProbeSchedule(single.train_cfg.max_epochs, single.train_dataloader.batch_size)
-    train_probes(probe, extract_features(probe, train), schedule)
+    probe = build_probe(single, str(checkpoint)).to(device)
+    features = extract_features(probe, train, _TOKEN_BYTES)
+    trained_on = len(features.labels)
+    video_bytes = features.tokens.nbytes / trained_on
+    batch_size = min(single.train_dataloader.batch_size, math.ceil(_BATCH_BYTES / video_bytes))
+    train_probes(probe, features, ProbeSchedule(single.train_cfg.max_epochs, batch_size))
+    del features
     probe.cls_head.eval()
-    features = extract_features(probe, val)
-    untrained = build_probe(single, str(checkpoint), encoder_weights='untrained')
-    labels = features.labels.tolist()
-    (member,) = evaluate_probes(probe, features)['members']
+    untrained = build_probe(single, str(checkpoint), encoder_weights='untrained').to(device)
+    seen = _Seen(probe, untrained, backbone)
+    (member,) = evaluate_parts(probe, seen.look_at(val))['members']
     return FeatureInsight(
-        maps=[
-            ('pretrained', project(pooled(features))),
-            ('untrained', project(pooled(extract_features(untrained, val)))),
-        ],
-        labels=labels[:_MAP_CLIPS],
-        names=class_names(config, max(labels) + 1),
-        attention=attention_strips(
-            probe, clips_of(probe, val, _ATTENTION_CLIPS), features, backbone
-        ),
+        maps=[(name, project(np.concatenate(rows)[:_MAP_CLIPS])) for name, rows in seen.maps],
+        labels=seen.labels[:_MAP_CLIPS],
+        names=class_names(config, max(seen.labels) + 1),
+        attention=seen.attention,
         top1=member['merged']['top1'],
+        trained_on=trained_on,
     )
+
+
+class _Seen:
+    """Keeps of the validation videos, as they go by, what is small enough to be kept."""
+
+    attention: Image.Image
+
+    def __init__(self, probe: nn.Module, untrained: nn.Module, backbone: nn.Module) -> None:
+        self.probe, self.untrained, self.backbone = probe, untrained, backbone
+        self.labels: list[int] = []
+        self.maps: list[tuple[str, list[np.ndarray]]] = [('pretrained', []), ('untrained', [])]
+
+    def look_at(self, batches: Iterable[dict]) -> Iterator[FeatureSet]:
+        """Pass on the probe's features batch by batch."""
+        for batch in batches:
+            part = extract_features(self.probe, [batch])
+            if not self.labels:
+                clips, _ = clips_of(self.probe, [batch], _ATTENTION_CLIPS)
+                self.attention = attention_strips(self.probe, clips, part, self.backbone)
+            if len(self.labels) < _MAP_CLIPS:
+                for (_, rows), found in zip(
+                    self.maps, (part, extract_features(self.untrained, [batch])), strict=True
+                ):
+                    rows.append(pooled(found))
+            self.labels += part.labels.tolist()
+            yield part
 
 
 def look_at_generation(
@@ -196,30 +233,39 @@ def measure_rollout(model: nn.Module, clip: Tensor, num_steps: int = 20) -> Roll
     def context(use_cache: bool) -> None:
         run_context(model, clip, _ROLLOUT, use_cache)
 
+    clock = clock_of(clip.device)
     context(True)  # the first pass of a shape is slower
     return RolloutCost(
         context=model.backbone.grid_of(clip).frames,
         tubelets=_ROLLOUT,
         num_steps=num_steps,
-        cached=_seconds(lambda: whole(True)),
-        recomputed=_seconds(lambda: whole(False)),
-        cached_context=_seconds(lambda: context(True)),
-        recomputed_context=_seconds(lambda: context(False)),
+        cached=clock(lambda: whole(True)) / 1000,
+        recomputed=clock(lambda: whole(False)) / 1000,
+        cached_context=clock(lambda: context(True)) / 1000,
+        recomputed_context=clock(lambda: context(False)) / 1000,
     )
 
 
 def attention_strips(
     probe: nn.Module, clips: Tensor, features: FeatureSet, backbone: nn.Module
 ) -> Image.Image:
-    """Clips, and under each the same frames coloured by where the probe looks (mean of heads)."""
+    """Clips, and under each the same frames coloured by where the probe looks (mean of heads).
+
+    Args:
+        probe: a ``ProbeRecognizer``.
+        clips: ``(n, 3, T_video, height, width)``, the first segment of the first videos.
+        features: of these videos, and maybe of more.
+        backbone: the encoder, for its token grid.
+    """
     head = probe.cls_head
     tokens = features.tokens[: len(clips), 0]
     standard = head.standardizer(tokens) if head.standardizer is not None else tokens
     grid = backbone.grid_of(clips)
     weights = head.probes.attention(standard)[:, 0].mean(1)
     rows = []
-    for number, clip in enumerate(clips):
-        attention = weights[number].detach().view(-1, grid.frames, grid.height, grid.width).mean(0)
+    for number, clip in enumerate(clips.cpu()):
+        layers = weights[number].detach().view(-1, grid.frames, grid.height, grid.width)
+        attention = layers[: probe.last_layers].mean(0).cpu()  # of the first segment
         plain = clip[:, backbone.tubelet_size - 1 :: backbone.tubelet_size]
         rows += [
             (f'{number}: video', plain),
@@ -228,15 +274,26 @@ def attention_strips(
     return tile_rows(rows, gap=2)
 
 
-def clips_of(model: nn.Module, batches: Sequence[dict], count: int) -> Tensor:
-    """The first clips ``(n, 3, T_video, height, width)`` of some batches, preprocessed."""
+def clips_of(model: nn.Module, batches: Iterable[dict], count: int) -> tuple[Tensor, list[int]]:
+    """The first clips of some batches, preprocessed, and their labels.
+
+    Args:
+        model: its data preprocessor is applied.
+        batches: lists or data loaders; no more of them are read than needed.
+        count: how many, at most.
+
+    Returns:
+        ``(n, 3, T_video, height, width)``, of each video the first clip, and n labels.
+    """
     parts: list[Tensor] = []
+    labels: list[int] = []
     for batch in batches:
-        data = model.data_preprocessor(dict(batch), training=False)
-        parts.append(data['inputs'][:, 0])
-        if sum(map(len, parts)) >= count:
+        first = dict(batch, inputs=[clips[:1] for clips in batch['inputs']])
+        parts.append(model.data_preprocessor(first, training=False)['inputs'][:, 0])
+        labels += [int(sample.gt_label) for sample in batch['data_samples']]
+        if len(labels) >= count:
             break
-    return torch.cat(parts)[:count]
+    return torch.cat(parts)[:count], labels[:count]
 
 
 def with_one_probe(config: Config) -> Config:
@@ -257,13 +314,8 @@ def pooled(features: FeatureSet) -> np.ndarray:
 
 def class_names(config: Config, count: int) -> list[str]:
     """Names from ``label_map.txt`` beside the list file, else numbers."""
-    path = Path(innermost_dataset(config.val_dataloader.dataset).ann_file).parent / 'label_map.txt'
+    path = Path(list_file_of(innermost_dataset(config.val_dataloader.dataset)))
+    path = path.with_name('label_map.txt') if path.name else path
     names = path.read_text(encoding='utf-8').split('\n') if path.is_file() else []
     names = [name.strip() for name in names if name.strip()]
     return names if len(names) >= count else [str(label) for label in range(count)]
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

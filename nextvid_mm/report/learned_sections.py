@@ -21,7 +21,8 @@ def features_section(insight: FeatureInsight) -> Section:
     text = (
         'Each point is a validation video: t-SNE of the mean and deviation of its frozen tokens. '
         'Below, where one attentive probe looks, mean of its heads '
-        f'({insight.top1:.1f} % top-1 on its own): grey is ignored, bright is read.'
+        f'({insight.top1:.1f} % top-1 on its own, trained on {insight.trained_on:,} videos): grey '
+        'is ignored, bright is read.'
     )
     pictures = [
         drawing(

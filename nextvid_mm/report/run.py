@@ -12,7 +12,10 @@ from mmengine.config import Config
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.checkpoint_files import newest_good
+from nextvid_mm.engine.probe_results import REPEATED
+from nextvid_mm.engine.probe_results import RESULTS as PROBE_RESULTS
 from nextvid_mm.engine.stages import StageTable
+from nextvid_mm.models.recognizers import ProbeRecognizer
 from nextvid_mm.visualization.curves import Series
 
 RESULTS = 'results.json'  # the demo's accuracies, in its work directory
@@ -52,19 +55,40 @@ class Run:
 def find_runs(work_dir: Path) -> list[Path]:
     """The runs below a work directory: itself, or its ``seed_*`` folders as the demo leaves them.
 
+    What a probe logged is no run, also if it was trained in the same folder.
+
     Raises:
-        FileNotFoundError: if nothing was logged there.
+        FileNotFoundError: if nothing was logged there, or only a probe's training.
     """
     if not work_dir.is_dir():
         raise FileNotFoundError(f'work directory {work_dir} does not exist')
-    for runs in ([work_dir], sorted(work_dir.glob('seed_*'))):
-        logged = [run for run in runs if any(run.glob('*/vis_data/*.json'))]
-        if logged:
-            return logged
+    folders = [work_dir, *sorted(work_dir.glob('seed_*'))]
+    logged = [folder for folder in folders if any(folder.glob('*/vis_data/*.json'))]
+    runs = [folder for folder in logged if not all(map(_is_probe, _configs(folder)))]
+    if work_dir in runs:
+        return [work_dir]
+    if runs:
+        return runs
+    if logged:
+        raise FileNotFoundError(
+            f'{work_dir} holds the training of a probe and no pretraining: give the work directory '
+            f'of its encoder, and its {PROBE_RESULTS} as --probe-results'
+        )
     raise FileNotFoundError(
         f'{work_dir} holds no logs: expected */vis_data/scalars.json there, or in seed_* folders '
         'below, as tools/train.py and the demo write them'
     )
+
+
+def find_probe_results(work_dir: Path) -> list[Path]:
+    """Records of probes below a work directory; not those of evaluations repeated from one."""
+    found = sorted(work_dir.rglob(PROBE_RESULTS))
+    return [path for path in found if path.parent.name != REPEATED]
+
+
+def _is_probe(config: Config) -> bool:
+    kind = str((config.get('model') or {}).get('type'))
+    return kind.rpartition('.')[2] == ProbeRecognizer.__name__
 
 
 def probe_config_of(work_dir: Path) -> Config | None:
@@ -98,11 +122,18 @@ def load_run(folder: Path) -> Run:
     Raises:
         FileNotFoundError: if its log or configuration is missing.
     """
-    configs = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    if not configs:
-        raise FileNotFoundError(f'{folder} holds no configuration (*.py) of a run')
     checkpoint, _ = newest_good(folder, 'iter_{}.pth')
-    return Run(folder, read_scalars(folder), Config.fromfile(configs[-1]), checkpoint)
+    configs = _configs(folder)
+    own = [config for config in configs if not _is_probe(config)] or configs
+    return Run(folder, read_scalars(folder), own[0], checkpoint)
+
+
+def _configs(folder: Path) -> list[Config]:
+    """Configurations that were started in a work directory, the newest first."""
+    paths = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime, reverse=True)
+    if not paths:
+        raise FileNotFoundError(f'{folder} holds no configuration (*.py) of a run')
+    return [Config.fromfile(path) for path in paths]
 
 
 def read_scalars(folder: Path) -> dict[str, Series]:

@@ -18,10 +18,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from nextvid_mm.datasets.demo.video import encode_h264
+from nextvid_mm.datasets.video_lists import IMAGE_EXTENSIONS
 
 from .sheets import tile_rows
-
-IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
 
 
 @dataclass(frozen=True)

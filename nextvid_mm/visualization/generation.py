@@ -133,7 +133,7 @@ def continue_clip(
 
 
 @dataclass(frozen=True)
-class RolloutCost:
+class CacheComparison:
     """A roll-out with the key/value cache, side by side with one that encodes all frames again.
 
     Attributes:
@@ -155,7 +155,7 @@ class RolloutCost:
 
 def compare_cache(
     generator: Generator, seed: Seed, tubelets: int, sampling: Sampling
-) -> RolloutCost:
+) -> CacheComparison:
     """Time the same roll-out both ways, without a window: nothing is evicted in either.
 
     Args:
@@ -173,7 +173,7 @@ def compare_cache(
         frames = list(roll_out(generator.model, clip, tubelets, *settings, use_cache))
         videos.append(torch.cat(frames, dim=2).cpu())
         seconds.append(time.perf_counter() - start)
-    return RolloutCost(seconds[0], seconds[1], float((videos[0] - videos[1]).abs().max()))
+    return CacheComparison(seconds[0], seconds[1], float((videos[0] - videos[1]).abs().max()))
 
 
 def normalised(generator: Generator, seed: Seed) -> Tensor:

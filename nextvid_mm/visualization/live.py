@@ -21,7 +21,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from nextvid_mm.datasets.video_lists import split_line
+from nextvid_mm.datasets.video_lists import read_lines
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.models.streaming import StreamingEncoder
 
@@ -80,9 +80,8 @@ def build_bank(
         ValueError: if no video has a label and enough frames.
     """
     encoder = stream.encoder
-    lines = [line.strip() for line in list_file.read_text().splitlines()]
-    pairs = [split_line(line) for line in lines if line and not line.startswith('#')]
-    pairs = [(path, label) for path, label in pairs if label >= 0]
+    listed = read_lines(list_file.read_text(encoding='utf-8').splitlines())
+    pairs = [(file.path, file.label) for file in listed if file.label >= 0]
     tubelets = max(1, num_frames // encoder.tubelet_size // 2)
     features, labels = [], []
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]

@@ -74,8 +74,27 @@ def test_labels_outside_the_classes_name_list_and_line(folder):
 @pytest.mark.parametrize('line', ['b.mp4 two', 'b c.mp4 1'])
 def test_a_line_that_is_no_path_with_a_label_is_shown(folder, line):
     (folder / 'list.txt').write_text(f'a.mp4 0\n{line}\n')
-    with pytest.raises(ValueError, match=rf"list\.txt, line 2: '{line}'"):
+    with pytest.raises(ValueError, match=rf"list\.txt, line 2: '{line}'.*ClipListDataset"):
         make(folder)
+
+
+def test_a_list_below_data_root_is_blamed_for_its_lines_only(folder):
+    inner = dict(
+        type='mmaction.VideoDataset',
+        ann_file='list.txt',
+        data_root=str(folder),
+        data_prefix=dict(video=''),
+        pipeline=PIPELINE,
+    )
+    assert len(LabelledDataset(inner)) == 4
+    (folder / 'list.txt').write_text('# clips\na.mp4 0\n')
+    with pytest.raises(ValueError, match=r"list\.txt, line 1: '# clips'"):
+        LabelledDataset(inner)
+    listed = LabelledDataset(dict(inner, type='ClipListDataset'))
+    assert [listed.label(n) for n in range(len(listed))] == [0]
+    wrong = dict(inner, type='ClipListDataset', pipeline=[dict(type='SampleClipByTime')])
+    with pytest.raises(ValueError, match='either fps or frame_interval'):
+        LabelledDataset(wrong)
 
 
 def test_true_frames_per_second_replace_the_step(folder):

@@ -246,6 +246,14 @@ def test_missing_videos_of_any_data_set_are_found_on_request(mixture_config, cli
         DATASETS.build(mixture_config)
 
 
+def test_a_line_that_a_source_cannot_read_is_shown_with_the_way_out(clips_config, tmp_path):
+    (tmp_path / 'list.txt').write_text('a.mp4\nmy clip.mp4\n')
+    clips_config.update(data_root=str(tmp_path))
+    source = dict(name='clips', weight=1.0, dataset=clips_config)
+    with pytest.raises(ValueError, match=r"list\.txt, line 2: 'my clip\.mp4'.*ClipListDataset"):
+        MixtureDataset([source])
+
+
 def test_refuses_bad_configs(mixture_config, mixture):
     with pytest.raises(ValueError, match='sources is empty'):
         MixtureDataset(sources=[])

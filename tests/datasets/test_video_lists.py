@@ -1,6 +1,12 @@
 import pytest
 
-from nextvid_mm.datasets.video_lists import ClipListDataset, VideoFolder, split_line
+from nextvid_mm.datasets.video_lists import (
+    ClipListDataset,
+    VideoFolder,
+    bad_line,
+    read_lines,
+    split_line,
+)
 from nextvid_mm.registry import DATASETS
 
 
@@ -17,6 +23,33 @@ from nextvid_mm.registry import DATASETS
 )
 def test_lines(line, expected):
     assert split_line(line) == expected
+
+
+def test_blank_lines_and_comments_count_but_are_skipped():
+    lines = ['# clips', 'a.mp4 2', '', '  b c.mp4 ', ' # d.mp4']
+    assert list(read_lines(lines)) == [('a.mp4', 2, 2), ('b c.mp4', -1, 4)]
+
+
+@pytest.mark.parametrize('line', ['b c.mp4 1', '# clips', 'b.mp4 two', 'b.mp4  1'])
+def test_a_line_that_video_dataset_cannot_read_is_found_below_data_root(tmp_path, line):
+    (tmp_path / 'list.txt').write_text(f'a.mp4\nb.mp4 -1\n{line}\n')
+    config = dict(type='mmaction.VideoDataset', ann_file='list.txt', data_root=str(tmp_path))
+    found = bad_line(config)
+    assert f"list.txt, line 3: '{line}' is not" in found
+    assert "set type='ClipListDataset'" in found
+    assert bad_line(dict(config, type='ClipListDataset')) is None
+    assert bad_line(dict(config, multi_class=True)) is None
+
+
+def test_lists_that_are_fine_or_unreadable_or_no_text_are_not_blamed(tmp_path):
+    config = dict(type='mmaction.VideoDataset', ann_file='list.txt', data_root=str(tmp_path))
+    assert bad_line(config) is None
+    (tmp_path / 'list.txt').write_text('a.mp4 0\nb.mp4\n')
+    assert bad_line(config) is None
+    (tmp_path / 'list.txt').write_bytes(b'a b c\n\xff\xfe')
+    assert bad_line(config) is None
+    (tmp_path / 'list.json').write_text('{"a b": 1}\n')
+    assert bad_line(dict(type='mmpretrain.CustomDataset', ann_file='list.json')) is None
 
 
 @pytest.fixture

@@ -86,6 +86,9 @@ def test_files_folders_and_lists_without_repetition(media, tmp_path):
         'text.mp4',
         'absent.mp4',
     ]
+    (tmp_path / 'list.txt').write_text('# clips\n\n a clip.mp4 3\nb.mp4\n/c.mp4 0\n')
+    found = find_media([tmp_path / 'list.txt'], root='videos')
+    assert found == ['videos/a clip.mp4', 'videos/b.mp4', '/c.mp4']
     (tmp_path / 'empty').mkdir()
     with pytest.raises(FileNotFoundError, match=r'no video or image in .*empty; endings: .mp4'):
         find_media([tmp_path / 'empty'])

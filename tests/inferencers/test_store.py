@@ -114,3 +114,13 @@ def test_the_tool(checkpoint, media, tmp_path, monkeypatch, capsys):
     assert FeatureStore(tmp_path)[str(media / 'long.mp4')].features.shape == (24,)
     with pytest.raises(SystemExit, match=r'extract_features: error: num_frames=3'):
         run(media, '--out', tmp_path, '--num-frames', '3')
+    labelled = tmp_path / 'list.txt'
+    labelled.write_text('# one\nshort.mp4 2\n')
+    flags = ['--root', media, '--out', tmp_path / 'listed', '--num-frames', '8']
+    assert 'features of 1 of 1 files' in run(labelled, *flags)
+    flags[1] = 'elsewhere'
+    with pytest.raises(
+        SystemExit, match=r"none of 1 files .* relative to --root \(now 'elsewhere'"
+    ):
+        run(labelled, *flags)
+    assert 'not read: elsewhere/short.mp4: ' in capsys.readouterr().out

@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
     """What the page's commands read, small; each is of the published layout."""
     root = tmp_path_factory.mktemp('page')
     backbone = dict(type='CausalViT', arch=TINY, img_size=64, patch_size=16)
-    for name in ('demo/seed_0/iter_1000.pth', 'vit-l_4stage/iter_132000.pth'):
+    for name in ('demo/seed_0/iter_1500.pth', 'vit-l_4stage/iter_132000.pth'):
         path = root / 'work_dirs' / name
         path.parent.mkdir(parents=True)
         save_checkpoint(path, backbone)

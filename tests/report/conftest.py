@@ -6,6 +6,8 @@ from mmengine.config import Config
 from probing import probe_config, toy_batches
 from tiny import CONFIG, PATCH, SIZE, build
 
+from nextvid_mm.engine.probe_results import MEASURED
+
 MASKING = dict(
     type='FrameIsolatedMasking',
     img_size=SIZE,
@@ -65,3 +67,31 @@ def probe(tmp_path):
         )
     )
     return config, (toy_batches(), toy_batches())
+
+
+@pytest.fixture
+def write_record():
+    """Writes the record of a probe's evaluation, as far as a report reads it."""
+
+    def write(path, **changes):
+        inner = dict(type='ClipListDataset', ann_file='val.txt', data_root='data/mine')
+        loader = dict(dataset=dict(type='LabelledDataset', dataset=inner))
+        record = {key: [] for key in MEASURED} | dict(
+            config=f'val_dataloader = {loader!r}\n',
+            checkpoint='probe.pth',
+            split='val',
+            head_sha256='ab',
+            encoder=dict(path='work_dirs/run/iter_4.pth', weights='reference', sha256='12345678ab'),
+            mode='cached features',
+            best='lr 0.001',
+            num_samples=1200,
+            failed=[['a.mp4', 'broken']],
+            top1=50.0,
+            top5=75.25,
+            mean_class=48.0,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record | changes))
+        return path
+
+    return write

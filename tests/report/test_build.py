@@ -6,11 +6,16 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from probing import probe_config
 
+from nextvid_mm.datasets.demo.video import encode_h264
 from nextvid_mm.report import write_report
-from nextvid_mm.report.build import load_some
+from nextvid_mm.report.build import load_videos
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/report.py'
 
@@ -58,21 +63,92 @@ def test_results_need_the_probe_config_they_are_of(work_dir):
         write_report(work_dir, progress=False)
 
 
-def test_of_many_videos_an_even_choice_is_decoded(monkeypatch):
-    import nextvid_mm.report.build as build
+@pytest.fixture
+def videos(tmp_path):
+    """A probe config for real files: five of each split, three classes."""
+    for split in ('train', 'val'):
+        for number in range(5):
+            path = tmp_path / f'{split}{number}.mp4'
+            noise = np.random.randint(0, 90, (8, 32, 32, 3)) + 70 * (number % 3)
+            encode_h264(path, noise.astype(np.uint8), 8)
+        lines = [f'{split}{number}.mp4 {number % 3}\n' for number in range(5)]
+        (tmp_path / f'{split}.txt').write_text(''.join(lines))
+    pipeline = [
+        dict(type='mmaction.DecordInit'),
+        dict(type='SampleClipByTime', fps=8, num_frames=8, test_mode=True),
+        dict(type='mmaction.DecordDecode'),
+        dict(type='mmaction.Resize', scale=(16, 16)),
+        dict(type='mmaction.FormatShape', input_format='NCTHW'),
+        dict(type='mmaction.PackActionInputs'),
+    ]
 
-    monkeypatch.setattr(build, '_MAX_VIDEOS', 5)
-    monkeypatch.setattr(build.DATASETS, 'build', lambda config: range(config['count']))
-    monkeypatch.setattr(build, 'load_batches', lambda config: config)
-    loaders = {
-        f'{name}_dataloader': dict(dataset=dict(count=count))
-        for name, count in (('train', 100), ('val', 5))
-    }
-    chosen = load_some(Config(loaders))
-    indices = chosen.train_dataloader.dataset.indices
-    assert len(set(indices)) == 5
-    assert max(indices) > 20
-    assert 'indices' not in chosen.val_dataloader.dataset
+    def loader(split):
+        inner = dict(type='ClipListDataset', ann_file=f'{split}.txt', data_root=str(tmp_path))
+        dataset = dict(type='LabelledDataset', dataset=dict(inner, pipeline=pipeline))
+        return dict(batch_size=2, num_workers=0, dataset=dataset)
+
+    model = probe_config(backbone=None)
+    return Config(
+        dict(
+            model=model,
+            train_cfg=dict(max_epochs=1),
+            train_dataloader=loader('train'),
+            val_dataloader=loader('val'),
+        )
+    )
+
+
+def test_of_many_videos_an_even_choice_is_decoded_batch_by_batch(videos):
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        few = load_videos(videos, 3)
+        for split, loader in zip(('train', 'val'), few, strict=True):
+            assert not isinstance(loader, list)
+            paths = [Path(d.path).name for batch in loader for d in batch['data_samples']]
+            assert len(set(paths)) == 3
+            assert all(path.startswith(split) for path in paths)
+            assert paths != [f'{split}{n}.mp4' for n in range(3)], 'not the first ones'
+        everything = [len(batch['inputs']) for batch in load_videos(videos, 5)[1]]
+        assert everything == [2, 2, 1]
+    assert 'indices' not in videos.val_dataloader.dataset.dataset
+
+
+def test_videos_of_a_config_are_decoded_for_the_page(trained_dir, videos):
+    page = write_report(
+        trained_dir, probe_config=videos, stream_frames=36, progress=False, max_videos=4
+    )
+    assert 'trained on 4 videos' in page.read_text()
+
+
+def test_wrong_numbers_and_images_are_refused(videos):
+    with pytest.raises(ValueError, match=r'max_videos=0 \(--max-videos\) must be at least 1'):
+        load_videos(videos, 0)
+    videos.model.static_frames = 16
+    with pytest.raises(ValueError, match='static_frames=16 of the probe config .* are images'):
+        load_videos(videos, 5)
+
+
+def test_all_networks_go_to_the_device(trained_dir, probe, monkeypatch):
+    moved, move = [], torch.nn.Module.to
+
+    def spy(module, device, *args, **kwargs):
+        moved.append((type(module).__name__, str(device)))
+        return move(module, device, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, 'to', spy)
+    config, batches = probe
+    write_report(trained_dir, None, config, batches, 36, progress=False, device='cpu:0')
+    networks = [entry for entry in moved if entry[0] in ('NextVid', 'ProbeRecognizer')]
+    assert [name for name, _ in networks] == ['NextVid', 'ProbeRecognizer', 'ProbeRecognizer']
+    assert {device for _, device in networks} <= {'cpu', 'cpu:0'}
+
+
+def test_records_of_probes_are_shown(work_dir, write_record, tmp_path):
+    write_record(work_dir / 'probe' / 'probe_results.json', top1=61.0)
+    other = write_record(tmp_path / 'elsewhere.json', top1=42.5)
+    page = write_report(work_dir, progress=False, probe_results=[other])
+    assert headings(page)[:2] == ['Probes', 'The paper’s figures']
+    assert '61.0' in page.read_text()
+    assert '42.5' in page.read_text()
 
 
 def run_tool(monkeypatch, *arguments):
@@ -83,6 +159,14 @@ def run_tool(monkeypatch, *arguments):
 def test_the_tool_prints_where_the_page_is(work_dir, monkeypatch, capsys):
     run_tool(monkeypatch, work_dir)
     assert capsys.readouterr().out.strip().endswith(str(work_dir / 'report.html'))
+
+
+def test_the_tool_takes_device_limit_and_records(work_dir, write_record, monkeypatch, tmp_path):
+    path = write_record(tmp_path / 'probe_results.json', top1=61.0)
+    run_tool(monkeypatch, work_dir, '--device', 'cpu', '--max-videos', 3, '--probe-results', path)
+    assert '61.0' in (work_dir / 'report.html').read_text()
+    with pytest.raises(SystemExit, match=r'^report: error: absent\.json: there is no such'):
+        run_tool(monkeypatch, work_dir, '--probe-results', 'absent.json')
 
 
 def test_a_work_dir_without_logs_is_one_line(tmp_path, monkeypatch):

@@ -28,6 +28,17 @@ def test_attention_strips_show_the_video_and_the_attention_of_every_clip():
     assert image.height == rows * (32 + caption)
 
 
+def test_attention_is_that_of_the_segment_that_is_shown(monkeypatch):
+    probe, model, seen = build_probe(num_segments=2).eval(), build(), []
+    features = extract_features(probe, toy_batches(count=3, clips=2))
+    overlay = learned.overlay_attention
+    monkeypatch.setattr(learned, 'overlay_attention', lambda *a: seen.append(a[1]) or overlay(*a))
+    learned.attention_strips(probe, clips(1), features, model.backbone)
+    head = probe.cls_head
+    weights = head.probes.attention(head.standardizer(features.tokens[:1, 0]))[0, 0].mean(0)
+    torch.testing.assert_close(seen[0].flatten(), weights[: len(weights) // 2].detach())
+
+
 def test_features_are_mapped_beside_those_of_an_untrained_encoder(trained_dir, probe):
     config, batches = probe
     backbone = build().backbone
@@ -37,6 +48,24 @@ def test_features_are_mapped_beside_those_of_an_untrained_encoder(trained_dir, p
     assert seen.labels == [0, 1, 2] * 8
     assert seen.names == ['dark', 'grey', 'bright']
     assert 0 <= seen.top1 <= 100
+    assert seen.trained_on == 24
+
+
+def test_the_probe_trains_on_as_many_videos_as_fit(trained_dir, probe, monkeypatch):
+    config, (train, val) = probe
+    video = 4 * 16 * 24 * 4  # bytes: frames, patches, channels, float32
+    sizes, train_probes = [], learned.train_probes
+
+    def spy(model, features, schedule):
+        sizes.append((len(features.labels), schedule.batch_size))
+        train_probes(model, features, schedule)
+
+    monkeypatch.setattr(learned, 'train_probes', spy)
+    monkeypatch.setattr(learned, '_TOKEN_BYTES', 9 * video)
+    monkeypatch.setattr(learned, '_BATCH_BYTES', 3 * video)
+    backbone, path = build().backbone, trained_dir / 'iter_4.pth'
+    assert learned.look_at_features(backbone, path, config, (train, val)).trained_on == 16
+    assert sizes == [(16, 3)]
 
 
 @pytest.mark.parametrize('masked', [True, False])
@@ -77,6 +106,11 @@ def test_class_names_come_from_the_file_beside_the_list(tmp_path):
     config = Config(dict(val_dataloader=dict(dataset=dataset)))
     assert learned.class_names(config, 2) == ['0', '1']
     (tmp_path / 'label_map.txt').write_text('left\nright\n')
+    below = dict(ann_file='list.txt', data_root=str(tmp_path))
+    rooted = Config(dict(val_dataloader=dict(dataset=dict(dataset=below))))
+    assert learned.class_names(rooted, 2) == ['left', 'right']
+    without = Config(dict(val_dataloader=dict(dataset=dict(type='mmpretrain.ImageNet'))))
+    assert learned.class_names(without, 2) == ['0', '1']
     assert learned.class_names(config, 2) == ['left', 'right']
     assert learned.class_names(config, 3) == ['0', '1', '2']
 
@@ -90,5 +124,14 @@ def test_pooled_features_tell_mean_and_deviation():
 
 def test_clips_are_the_first_of_the_batches():
     probe = build_probe()
-    taken = learned.clips_of(probe, toy_batches(count=16), 10)
+    batches = toy_batches(count=24, clips=2)
+
+    def two_batches():
+        yield from batches[:2]
+        raise AssertionError('read further than needed')
+
+    taken, labels = learned.clips_of(probe, two_batches(), 10)
     assert taken.shape == (10, 3, 8, 16, 16)
+    assert labels == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0]
+    whole = probe.data_preprocessor(dict(batches[0]), training=False)['inputs']
+    assert torch.equal(taken[:8], whole[:, 0])

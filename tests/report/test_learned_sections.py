@@ -59,9 +59,9 @@ def test_what_could_not_be_done_says_why():
 
 def test_a_map_per_encoder_and_the_attention():
     maps = [(name, np.zeros((4, 2))) for name in ('pretrained', 'untrained')]
-    section = features_section(FeatureInsight(maps, [0, 1, 0, 1], ['a', 'b'], SHEET, 50.0))
+    section = features_section(FeatureInsight(maps, [0, 1, 0, 1], ['a', 'b'], SHEET, 50.0, 120))
     assert [p.drawing for p in section.pictures] == [True, True, False]
-    assert '50.0 %' in section.text[0]
+    assert '50.0 % top-1 on its own, trained on 120 videos' in section.text[0]
 
 
 def test_streaming_shows_both_costs_and_the_ratio():

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -5,6 +6,7 @@ from mmengine.config import Config
 
 from nextvid_mm.report.run import (
     find_masking,
+    find_probe_results,
     find_runs,
     load_run,
     probe_config_of,
@@ -31,6 +33,37 @@ def test_a_run_or_the_seeds_of_the_demo(work_dir, tmp_path):
     for seed in (1, 0):
         shutil.copytree(work_dir, tmp_path / 'demo' / f'seed_{seed}')
     assert [run.name for run in find_runs(tmp_path / 'demo')] == ['seed_0', 'seed_1']
+
+
+PROBE = "model = dict(type='nextvid_mm.ProbeRecognizer')\n"
+
+
+def test_a_probe_trained_in_the_demos_folder_is_no_run(work_dir, tmp_path):
+    """The default folder of configs/probe/demo.py is that of the demo."""
+    demo = tmp_path / 'demo'
+    shutil.copytree(work_dir, demo)
+    (demo / 'config.py').rename(demo / 'demo.py')
+    (demo / 'demo.py').write_text(PROBE)
+    with pytest.raises(FileNotFoundError, match='of a probe and no pretraining.*--probe-results'):
+        find_runs(demo)
+    shutil.copytree(work_dir, demo / 'seed_0')
+    assert find_runs(demo) == [demo / 'seed_0']
+
+
+def test_of_a_folder_with_both_the_pretraining_counts(work_dir):
+    later = work_dir / 'probe_config.py'
+    later.write_text(PROBE)
+    os.utime(later, (2e9, 2e9))
+    assert find_runs(work_dir) == [work_dir]
+    assert load_run(work_dir).config.name == 'a <b> config'
+
+
+def test_records_of_probes_are_found_and_repetitions_are_not(work_dir):
+    for folder in ('', 'probe', 'probe/repeated', 'seed_0/own'):
+        (work_dir / folder).mkdir(parents=True, exist_ok=True)
+        (work_dir / folder / 'probe_results.json').touch()
+    found = [path.parent for path in find_probe_results(work_dir)]
+    assert found == [work_dir / 'probe', work_dir, work_dir / 'seed_0/own']
 
 
 def test_a_folder_without_logs(tmp_path):

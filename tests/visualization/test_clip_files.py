@@ -52,6 +52,12 @@ def test_a_video_seed_is_resized_and_says_so(video):
     assert seed.notes == ['v.mp4: 64x48 px resized to 32x32 px, the longer side cut in the middle']
 
 
+@pytest.mark.parametrize('ending', ['.ppm', '.tif', '.tiff', '.WEBP'])
+def test_every_kind_of_image_is_one(tmp_path, ending):
+    Image.new('RGB', (32, 32)).save(tmp_path / f'a{ending}')
+    assert read_seed(tmp_path / f'a{ending}', num_frames=4, size=32, fps=4).static
+
+
 def test_an_image_seed_is_repeated(tmp_path):
     Image.new('RGB', (32, 32), (10, 20, 30)).save(tmp_path / 'a.png')
     seed = read_seed(tmp_path / 'a.png', num_frames=4, size=32, fps=4)

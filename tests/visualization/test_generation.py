@@ -12,7 +12,7 @@ from nextvid_mm.datasets.demo.video import encode_h264
 from nextvid_mm.models.algorithms import load_generator
 from nextvid_mm.visualization.clip_files import read_frames, read_seed
 from nextvid_mm.visualization.generation import (
-    RolloutCost,
+    CacheComparison,
     Sampling,
     compare_cache,
     continue_clip,
@@ -109,7 +109,7 @@ def test_the_cache_is_timed_side_by_side(generator, folder, seed, tmp_path, caps
     assert cost.cached > 0
     assert cost.recomputed > 0
     assert cost.difference < 1e-3
-    text = str(RolloutCost(0.5, 2.0, 3e-7))
+    text = str(CacheComparison(0.5, 2.0, 3e-7))
     assert text == '0.50 s with the cache, 2.00 s without: 4.0 times; largest difference 3.0e-07'
     generate_files(
         generator, folder / 'clip.mp4', tmp_path, QUICK, rollout=2, num_frames=8, compare=True
