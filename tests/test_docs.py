@@ -12,7 +12,11 @@ from mmengine.config import Config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').glob('*.md')])
-SHELL_TOOLS = {'dist_train.sh': 'train.py', 'dist_test.sh': 'test.py', 'slurm_train.sh': 'train.py'}
+SHELL_TOOLS = {
+    f'{launcher}_{tool}.sh': f'{tool}.py'
+    for launcher in ('dist', 'slurm')
+    for tool in ('train', 'test')
+}
 
 
 def commands(page):
