@@ -89,6 +89,14 @@ def test_every_page_is_in_the_index():
     assert [name for name in missing if name != 'README.md'] == []
 
 
+def test_the_data_page_lists_every_path_of_the_configs():
+    page = (ROOT / 'docs/data.md').read_text(encoding='utf-8')
+    files = [*(ROOT / 'configs').rglob('*.py')]
+    used = {path for file in files for path in re.findall(r"'(data/\w[^']*)'", file.read_text())}
+    assert 'data/diving48/diving48_val_list_videos.txt' in used
+    assert [p for p in sorted(used) if f'`{p}`' not in page and p != 'data/imagenet'] == []
+
+
 def test_the_config_for_ones_own_videos_is_complete(tmp_path):
     """The block of docs/data.md, saved beside the demo's config, as the page says."""
     page = (ROOT / 'docs/data.md').read_text(encoding='utf-8')
