@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -36,6 +37,10 @@ ROWS: dict[str, dict[str, Any]] = {
     'untrained': dict(encoder_weights='untrained'),
     'pretrained, single frame': dict(single_frame=True),
 }
+
+
+class PretrainingError(RuntimeError):
+    """The pretraining, a process of its own, ended with an error that it has printed."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,9 @@ def run_demo(
         options: ``KEY=VALUE`` overrides of the pretraining config.
         spec: the data set to generate.
         probe_options: overrides of the probe config.
+
+    Raises:
+        PretrainingError: if a pretraining fails.
     """
     init_default_scope(SCOPE)
     console = Console(highlight=False)
@@ -92,7 +100,8 @@ def run_demo(
         console.rule(f'3/4 attentive probes on frozen encoders, seed {seed}')
         results.append(probe_rows(probe, checkpoint, seed, batches, seconds, console))
         console.rule('4/4 pictures')
-        sheet = draw_sheet(root, checkpoint, folder / 'generated.png')
+        trained = Config.fromfile(folder / Path(PRETRAIN).name)  # with the options in it
+        sheet = draw_sheet(trained, checkpoint, folder / 'generated.png')
         console.print(f'input, mask and generated next frames: {sheet}')
     console.print(make_table(results, count_classes(probe)))
     target = work_dir / 'results.json'
@@ -105,11 +114,22 @@ def run_demo(
 
 
 def pretrain(root: Path, folder: Path, seed: int, options: Sequence[str]) -> Path:
-    """Run ``tools/train.py`` in a process of its own and return the last checkpoint."""
+    """Run ``tools/train.py`` in a process of its own and return the last checkpoint.
+
+    Raises:
+        PretrainingError: if it fails; names the command and its log.
+    """
     command = [sys.executable, str(root / 'tools/train.py'), str(root / PRETRAIN)]
     command += ['--work-dir', str(folder), '--seed', str(seed), '--resume']
     command += ['--cfg-options', *options] if options else []
-    subprocess.run(command, check=True)
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        log = max(folder.glob('*/*.log'), default=None)
+        raise PretrainingError(
+            f'pretraining ended with exit code {code}, see above'
+            f'{"" if log is None else f" and {log}"}; the command was: {shlex.join(command)}. '
+            'Other --cfg-options need another --work-dir.'
+        )
     return folder / (folder / 'last_checkpoint').read_text().strip()
 
 
@@ -133,9 +153,15 @@ def probe_rows(
     return DemoResult(seed, top1, fixed, seconds)
 
 
-def draw_sheet(root: Path, checkpoint: Path, path: Path, clips: int = 4) -> Path:
-    """Generate the hidden patches of some clips of the mixture and write the picture."""
-    config = Config.fromfile(root / PRETRAIN)
+def draw_sheet(config: Config, checkpoint: Path, path: Path, clips: int = 4) -> Path:
+    """Generate the hidden patches of some clips of the mixture and write the picture.
+
+    Args:
+        config: what the checkpoint was trained with.
+        checkpoint: a file of that run.
+        path: of the picture.
+        clips: rows of the picture.
+    """
     model = MODELS.build(config.model)
     with quiet():
         load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')

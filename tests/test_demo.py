@@ -1,13 +1,17 @@
 """The demo end to end at the smallest scale."""
 
 import json
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from nextvid_mm.datasets.demo import DemoSpec
-from nextvid_mm.demo import ROWS, DemoResult, make_table, run_demo
+from nextvid_mm.demo import ROWS, DemoResult, PretrainingError, make_table, pretrain, run_demo
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_table_has_every_row_each_seed_chance_and_the_gain():
@@ -22,13 +26,40 @@ def test_the_table_has_every_row_each_seed_chance_and_the_gain():
         assert expected in text
 
 
+def test_a_failed_pretraining_names_its_command_and_its_log(tmp_path):
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/train.py').write_text('import sys\nsys.exit(3)\n')
+    log = tmp_path / 'seed_1/20260101_000000/20260101_000000.log'
+    message = r'exit code 3, see above; the command was: .*tools/train\.py .*--seed 1 --resume\. '
+    with pytest.raises(PretrainingError, match=message + 'Other --cfg-options need another --work'):
+        pretrain(tmp_path, tmp_path / 'seed_1', 1, [])
+    log.parent.mkdir(parents=True)
+    log.touch()
+    with pytest.raises(PretrainingError, match=f'see above and {log}; the command') as error:
+        pretrain(tmp_path, tmp_path / 'seed_1', 1, ['model.neck.depth=2'])
+    assert '--cfg-options model.neck.depth=2.' in str(error.value)
+
+
+def test_the_tool_reports_it_in_one_line(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise PretrainingError('pretraining ended with exit code 1')
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('nextvid_mm.demo.run_demo', fail)
+    monkeypatch.setattr(sys, 'path', sys.path.copy())
+    monkeypatch.setattr(sys, 'argv', ['demo.py', '--work-dir', str(tmp_path / 'work')])
+    with pytest.raises(SystemExit, match=r'^demo: error: pretraining ended with exit code 1$'):
+        runpy.run_path(str(ROOT / 'tools/demo.py'), run_name='__main__')
+
+
 @pytest.mark.slow
 def test_the_demo_runs_from_data_to_pictures(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = [f'train_cfg.stages.{stage}.steps=2' for stage in range(4)]
     options += [f'train_cfg.stages.{stage}.batch_size=4' for stage in range(4)]
+    options += ['model.neck.depth=2']  # the pictures must come from this model, too
     results = run_demo(
-        Path(__file__).resolve().parents[1],
+        ROOT,
         tmp_path / 'work',
         seeds=[0],
         options=options,

@@ -14,7 +14,11 @@ from nextvid_mm.engine.probe_training import DEFAULT_CACHE
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', *(ROOT / 'docs').glob('*.md')])
-SHELL_TOOLS = {'dist_train.sh': 'train.py', 'dist_test.sh': 'test.py', 'slurm_train.sh': 'train.py'}
+SHELL_TOOLS = {
+    f'{launcher}_{tool}.sh': f'{tool}.py'
+    for launcher in ('dist', 'slurm')
+    for tool in ('train', 'test')
+}
 
 
 def commands(page):
@@ -85,6 +89,14 @@ def test_every_page_is_in_the_index():
     index = (ROOT / 'docs' / 'README.md').read_text(encoding='utf-8')
     missing = [page.name for page in PAGES if page.parent.name == 'docs' and page.name not in index]
     assert [name for name in missing if name != 'README.md'] == []
+
+
+def test_the_data_page_lists_every_path_of_the_configs():
+    page = (ROOT / 'docs/data.md').read_text(encoding='utf-8')
+    files = [*(ROOT / 'configs').rglob('*.py')]
+    used = {path for file in files for path in re.findall(r"'(data/\w[^']*)'", file.read_text())}
+    assert 'data/diving48/diving48_val_list_videos.txt' in used
+    assert [p for p in sorted(used) if f'`{p}`' not in page and p != 'data/imagenet'] == []
 
 
 def test_the_config_for_ones_own_videos_is_complete(tmp_path):

@@ -65,18 +65,41 @@ def test_commands_are_executable_and_well_formed(script):
     subprocess.run(['bash', '-n', ROOT / script], check=True)
 
 
-def test_a_python_that_is_too_old_is_refused(tmp_path):
+@pytest.fixture
+def run_without_python(tmp_path):
+    """Run a command in an environment whose Python is of no use: any set-up ends at once."""
     (tmp_path / 'bin').mkdir()
     python = tmp_path / 'bin' / 'python'
     python.write_text('#!/bin/sh\nexit 1\n')
     python.chmod(0o755)
-    done = subprocess.run(
-        ['bash', '-c', 'set -eu; source tools/setup_env.sh'],
+    settings = dict(
         cwd=ROOT,
         env={**os.environ, 'VIRTUAL_ENV': str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
+    return lambda *command: subprocess.run(command, **settings)
+
+
+def test_a_python_that_is_too_old_is_refused(run_without_python):
+    done = run_without_python('bash', '-c', 'set -eu; source tools/setup_env.sh')
     assert done.returncode == 1
     assert 'too old, Python >= 3.10 is needed' in done.stderr
+
+
+@pytest.mark.parametrize('flags', [['--help'], ['-h'], ['--seeds', '1', '--help']])
+@pytest.mark.parametrize('script', ['./demo.sh', './run_tests.sh'])
+def test_help_comes_without_any_set_up(run_without_python, script, flags):
+    done = run_without_python(script, *flags)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith(f'usage: {script} ')
+
+
+def test_the_demos_help_names_all_its_flags(run_without_python):
+    """The script cannot ask tools/demo.py, which needs what is yet to be installed."""
+    text = (ROOT / 'tools/demo.py').read_text(encoding='utf-8')
+    flags = re.findall(r"add\(\s*'(--[\w-]+)'", text)
+    assert len(flags) >= 3
+    said = run_without_python('./demo.sh', '--help').stdout
+    assert set(re.findall(r'^  (--[\w-]+)', said, re.MULTILINE)) == set(flags)

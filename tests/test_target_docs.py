@@ -51,6 +51,20 @@ def test_all_pieces_and_their_channels_are_in_the_table():
         assert f'`{piece.target_generator.type}`' in row
 
 
+def test_every_file_is_in_the_table_and_comes_from_somewhere():
+    origins = PAGE[PAGE.index('**Where the files come from**') : PAGE.index('A piece goes over')]
+    computed = [command.split()[3] for command in COMMANDS if 'compute_latent_stats' in command]
+    for path in (ROOT / 'configs/_base_/targets').glob('*.py'):
+        row = next(line for line in PAGE.splitlines() if line.startswith(f'| `{path.name}`'))
+        target = Config.fromfile(path).target_generator
+        for file in (target.get('checkpoint'), target.get('statistics')):
+            if file is not None:
+                name = file.removeprefix('checkpoints/')
+                assert f'`{name}' in row, file
+                (line,) = (line for line in origins.splitlines() if f'`{name}' in line)
+                assert 'https://huggingface.co/' in line or file in computed, file
+
+
 def test_statistics_then_cache_then_training_without_the_autoencoder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_media(tmp_path)
@@ -59,7 +73,7 @@ def test_statistics_then_cache_then_training_without_the_autoencoder(tmp_path, m
     config.model.target_generator = dict(type='DiffusersVAETarget', checkpoint='vae', patch_size=4)
     config.dump('my_fixed_clips.py')
     run(COMMANDS[0], 'my_fixed_clips.py', monkeypatch)
-    config.model.target_generator.statistics = 'checkpoints/latents_stats.pt'
+    config.model.target_generator.statistics = 'checkpoints/siglip2_stats.pt'
     config.merge_from_dict(Config.fromfile(ROOT / 'configs/_base_/default_runtime.py').to_dict())
     schedule = Config.fromfile(ROOT / 'configs/_base_/schedules/demo_4stage.py')
     config.optim_wrapper, config.param_scheduler = schedule.optim_wrapper, schedule.param_scheduler

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from nextvid_mm.demo import run_demo
+from nextvid_mm.demo import PretrainingError, run_demo
 
 EPILOG = """\
 What happens, with progress throughout:
@@ -23,7 +23,8 @@ A run that was interrupted continues where it stopped; one that is complete is p
 examples:
   ./demo.sh                                   # everything, set-up included
   python tools/demo.py --seeds 0 1 2          # three pretrainings
-  python tools/demo.py --cfg-options train_cfg.stages.2.steps=800   # learn longer
+  # learn longer; a folder of its own, because the run in the default one is complete
+  python tools/demo.py --work-dir work_dirs/longer --cfg-options train_cfg.stages.2.steps=800
 """
 
 
@@ -45,7 +46,10 @@ def main() -> None:
     args = parser.parse_args()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)  # the configs find data/ there
-    run_demo(ROOT, args.work_dir.resolve(), args.seeds, args.cfg_options)
+    try:
+        run_demo(ROOT, args.work_dir.resolve(), args.seeds, args.cfg_options)
+    except PretrainingError as error:
+        sys.exit(f'demo: error: {error}')
 
 
 if __name__ == '__main__':

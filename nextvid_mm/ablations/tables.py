@@ -87,7 +87,7 @@ TABLES: dict[str, tuple[Row, ...]] = {
         Row('vjepa', 'masked latent regression', f'{BASELINES}/vjepa_demo.py'),
     ),
 }
-FOOTNOTE = "* one of these two rows; the source at hand lost the table's columns"
+FOOTNOTE = '* one of these two rows: the figures could not be assigned with certainty'
 
 
 def select_rows(table: str, names: Sequence[str] = ()) -> list[Row]:

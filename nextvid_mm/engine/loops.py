@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.loader import stop_workers, worker_deaths_explained
+from nextvid_mm.engine.required_hooks import require_hooks
 from nextvid_mm.engine.signals import init_worker
 from nextvid_mm.engine.stages import Stage, StageBatch, StageTable
 from nextvid_mm.registry import DATA_SAMPLERS, LOOPS
@@ -155,6 +156,7 @@ class StageTrainLoop(BaseLoop):
                 "StageTrainLoop needs optim_wrapper.type='AutocastOptimWrapper', found "
                 f'{type(self.runner.optim_wrapper).__name__}'
             )
+        require_hooks(self.runner)
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         batches = self._start_loader()

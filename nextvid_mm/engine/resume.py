@@ -109,7 +109,7 @@ def check_model(saved: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> N
             'the checkpoint is of another model:\n  '
             + '\n  '.join(parts)
             + '\nResume with the config it was trained with (its copy lies in the work directory). '
-            'To start a new run from its weights, set load_from and do not resume.'
+            'A new run, with load_from and without --resume, may start from an encoder alone.'
         )
 
 

@@ -126,27 +126,33 @@ def test_two_machines_with_two_processes_each(toy, tmp_path):
     assert len(read_records(tmp_path / 'records.jsonl')) == 16
 
 
-@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh'])
+@pytest.mark.parametrize(
+    'script', ['dist_train.sh', 'dist_test.sh', 'slurm_train.sh', 'slurm_test.sh']
+)
 def test_scripts_say_how_they_are_used(script, tmp_path):
     code, output = run('bash', ROOT / 'tools' / script, cwd=tmp_path)
     assert code == 2
     assert output.startswith('usage: ')
 
 
-def test_slurm_script_starts_one_task_per_gpu(tmp_path):
+@pytest.mark.parametrize(
+    ('tool', 'files'), [('train', ['a config.py']), ('test', ['a config.py', 'probe 1.pth'])]
+)
+def test_slurm_scripts_start_one_task_per_gpu(tool, files, tmp_path):
     """With an ``srun`` that prints its arguments."""
     fake = tmp_path / 'srun'
     fake.write_text('#!/bin/sh\necho "$PYTHONPATH"\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
     settings = [f'PATH={tmp_path}:{os.environ["PATH"]}', 'GPUS=96', 'GPUS_PER_NODE=8']
-    script = ROOT / 'tools/slurm_train.sh'
-    arguments = ['part', 'job', 'a config.py', '--seed', 1]
+    script = ROOT / f'tools/slurm_{tool}.sh'
+    arguments = ['part', 'job', *files, '--seed', 1]
     code, output = run('env', *settings, 'bash', script, *arguments, cwd=tmp_path)
     assert code == 0
     lines = output.splitlines()
     assert lines[0].startswith(f'{ROOT}')
     assert {'--ntasks=96', '--ntasks-per-node=8', '--gres=gpu:8', '--job-name=job'} <= set(lines)
-    assert lines[-6:] == [f'{TRAIN}', 'a config.py', '--launcher', 'slurm', '--seed', '1']
+    called = lines[lines.index('-u') + 1 :]
+    assert called == [f'{ROOT}/tools/{tool}.py', *files, '--launcher', 'slurm', '--seed', '1']
 
 
 @pytest.mark.slow

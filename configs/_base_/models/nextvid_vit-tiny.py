@@ -1,5 +1,5 @@
-# The demo's model: 64 px clips, a few minutes on a laptop CPU. Predictor and decoder are one block
-# deep: what they cannot work out themselves, the encoder has to.
+# The demo's model: 64 px clips on a laptop CPU. Predictor and decoder are one block deep: what they
+# cannot work out themselves, the encoder has to.
 model = dict(
     type='NextVid',
     data_preprocessor=dict(

@@ -1,4 +1,5 @@
-# Features of SigLIP 2 base, patch 16: 2 frames x 768 channels. See docs/targets.md.
+# Features of SigLIP 2 base, patch 16: 2 frames x 768 channels. See docs/targets.md, also for how to
+# compute their statistics.
 target_generator = dict(
     _delete_=True,
     type='SigLIP2Target',

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -19,6 +19,7 @@ from nextvid_mm.engine.checkpoint_files import (
 )
 from nextvid_mm.engine.resume import check_model, compare_data, compare_tables, describe_data
 from nextvid_mm.engine.signals import SignalFlag
+from nextvid_mm.engine.start_weights import fit_start_weights
 from nextvid_mm.registry import HOOKS
 
 
@@ -30,7 +31,8 @@ class SafeCheckpointHook(CheckpointHook):
       only after that. If writing fails (a full disk), training goes on with the previous
       checkpoint.
     - ``--resume`` takes the newest undamaged checkpoint, and refuses one of another model or with
-      another past in its stage table, saying what differs.
+      another past in its stage table, saying what differs. ``load_from`` takes a whole model or an
+      encoder alone, and refuses anything else.
     - SIGTERM and SIGUSR1 (preemption) save after the current step and end the run.
 
     Args:
@@ -83,13 +85,21 @@ class SafeCheckpointHook(CheckpointHook):
             runner.logger.info(f'No checkpoint in {self._directory(runner)}: starting afresh.')
             runner._resume = False
         else:
+            _require_everywhere(path)
             runner._load_from = str(path)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume what does not belong to this run."""
-        if not runner._resume:
-            return
+        """Refuse to resume what does not belong to this run, or to start from half a model."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not runner._resume:
+            weights = checkpoint.get('state_dict', checkpoint)
+            what = f'load_from={str(runner._load_from)!r}'
+            if fit_start_weights(weights, model.state_dict(), what):
+                runner.logger.info(
+                    f'{what} holds an encoder alone: model.backbone and its reference encoder '
+                    'start from it, everything else starts anew.'
+                )
+            return
         check_model(checkpoint['state_dict'], model.state_dict())
         meta = checkpoint['meta']
         if 'stages' in meta and hasattr(runner.train_loop, 'table'):
@@ -188,3 +198,14 @@ class SafeCheckpointHook(CheckpointHook):
         others = [p for p in list_checkpoints(newest.parent, self.filename_tmpl) if p != newest]
         for path in others[self.keep - 1 :]:
             path.unlink()
+
+
+def _require_everywhere(path: Path) -> None:
+    """Raise on all processes if one of them does not see the first one's choice."""
+    seen = all_gather_object(path.is_file())
+    if not all(seen):
+        blind = [rank for rank, there in enumerate(seen) if not there]
+        raise FileNotFoundError(
+            f'{path}, chosen by process 0, does not exist for process(es) {blind}: work_dir must '
+            'be shared, the same folder on a file system that all machines see'
+        )

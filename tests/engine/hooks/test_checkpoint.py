@@ -151,11 +151,47 @@ def test_changed_data_is_reported(tmp_path):
     assert 'lengths: [97] in the checkpoint, [50] in the config' in text
 
 
-def test_load_from_without_resume_is_not_checked(tmp_path):
+def test_load_from_without_resume_may_have_another_stage_table(tmp_path):
     train(tmp_path / 'a', **EVERY_3)
     other = [stage | dict(steps=1) for stage in STAGES[:1]]
     path = str(tmp_path / 'a/iter_16.pth')
     assert train(tmp_path / 'b', stages=other, load_from=path).iter == 1
+
+
+def saved_weights(path, *prefixes):
+    """A file with the weights of a toy run whose names begin with one of the prefixes."""
+    state = make_runner(path).model.state_dict()
+    kept = {k: torch.full_like(v, 0.25) for k, v in state.items() if k.startswith(prefixes)}
+    torch.save(dict(state_dict=kept), path / 'start.pth')
+    return str(path / 'start.pth')
+
+
+def test_load_from_refuses_half_a_model(tmp_path):
+    path = saved_weights(tmp_path, 'backbone', 'neck', 'reference')
+    message = r'load_from=.*start\.pth.*\n  missing \(2\): head\.proj\.weight'
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / 'b', load_from=path)
+
+
+def test_load_from_of_an_encoder_alone_fills_the_reference_too(tmp_path):
+    started = {}
+
+    class Look(Hook):
+        def before_train(self, runner):
+            started.update({k: v.clone() for k, v in runner.model.state_dict().items()})
+
+    train(tmp_path / 'b', Look(), load_from=saved_weights(tmp_path, 'backbone'))
+    loaded = {name for name, value in started.items() if (value == 0.25).all()}
+    assert loaded == {n for n in started if n.startswith(('backbone.', 'reference.encoder.'))}
+
+
+def test_a_checkpoint_that_other_machines_do_not_see(tmp_path, monkeypatch):
+    train(tmp_path, **EVERY_3)
+    target = 'nextvid_mm.engine.hooks.checkpoint.all_gather_object'
+    monkeypatch.setattr(target, lambda seen: [seen, False])
+    message = r'iter_16\.pth, chosen by process 0, .* process\(es\) \[1\]: work_dir must be shared'
+    with pytest.raises(FileNotFoundError, match=message):
+        train(tmp_path, resume=True, **EVERY_3)
 
 
 def test_out_dir(tmp_path):
