@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
             lines.append(f'{name} {label}')
         (data / f'{split}.txt').write_text('\n'.join(lines) + '\n')
     (data / 'label_map.txt').write_text('\n'.join(NAMES) + '\n')
-    (recipe,) = (block for block in blocks('evaluate.md', 'python') if '_base_' in block)
+    (recipe,) = (block for block in blocks('evaluate.md', 'python') if 'ClipListDataset' in block)
     base = ROOT / 'configs/_base_/probe/attentive.py'
     assert "'../_base_/probe/attentive.py'" in recipe
     (root / 'configs/probe').mkdir(parents=True)
