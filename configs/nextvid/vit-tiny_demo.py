@@ -1,5 +1,5 @@
 # The whole method on a laptop CPU: the generated demo videos, four stages; with the probes of
-# ./demo.sh 12 to 14 minutes on two cores.
+# ./demo.sh 12 to 16 minutes on two cores.
 _base_ = [
     '../_base_/models/nextvid_vit-tiny.py',
     '../_base_/datasets/demo.py',
