@@ -12,23 +12,6 @@ if [ $# -lt 3 ]; then
     echo 'usage: bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG [flags of tools/train.py ...]' >&2
     exit 2
 fi
-PARTITION=$1
-JOB_NAME=$2
-CONFIG=$3
-GPUS=${GPUS:-8}
-GPUS_PER_NODE=${GPUS_PER_NODE:-8}
-TOOLS=$(cd "$(dirname "$0")" && pwd)
-export MASTER_PORT=${MASTER_PORT:-$((12000 + RANDOM % 20000))}
+source "$(dirname "${BASH_SOURCE[0]}")/slurm_launch.sh"
 
-# SRUN_ARGS holds several words.
-# shellcheck disable=SC2086
-PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
-exec srun -p "$PARTITION" \
-    --job-name="$JOB_NAME" \
-    --gres="gpu:$GPUS_PER_NODE" \
-    --ntasks="$GPUS" \
-    --ntasks-per-node="$GPUS_PER_NODE" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" \
-    --kill-on-bad-exit=1 \
-    ${SRUN_ARGS:-} \
-    "${PYTHON:-python}" -u "$TOOLS/train.py" "$CONFIG" --launcher slurm "${@:4}"
+launch "$1" "$2" train.py "$3" --launcher slurm "${@:4}"
