@@ -16,7 +16,7 @@ SCOPE = 'nextvid_mm'
 
 _MODELS = ('nextvid_mm.models',)
 _DATASETS = ('nextvid_mm.datasets',)
-_EVALUATION = ('nextvid_mm.evaluation',)
+_EVALUATION = ('nextvid_mm.evaluation', 'nextvid_mm.engine')
 _ENGINE = ('nextvid_mm.engine',)
 _VISUALIZATION = ('nextvid_mm.visualization',)
 _INFERENCERS = ('nextvid_mm.inferencers',)

@@ -21,11 +21,10 @@ FLOORS = {
     'engine': 3,
     'visualization': 3,
     'interop': 3,
-    'report': 4,
-    'benchmark': 4,
+    'plan': 4,
     'inferencers': 4,
-    'demo': 5,
-    'ablations': 6,
+    'report': 5,
+    'demo': 6,
 }
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60

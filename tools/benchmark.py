@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nextvid_mm.benchmark.cli import COMMANDS, add_flags, run
+from benchmarks.cli import COMMANDS, add_flags, run
 
 EPILOG = """\
 examples:

@@ -10,7 +10,7 @@ from mmengine.config import Config, DictAction
 
 import nextvid_mm  # noqa: F401  (makes the components known)
 from nextvid_mm.engine.cli import errors_in_one_line
-from nextvid_mm.engine.latent_caching import DTYPES, cache_latents
+from nextvid_mm.engine.latents.caching import DTYPES, cache_latents
 
 EPILOG = """\
 examples:

@@ -10,7 +10,7 @@ from mmengine.config import Config, DictAction
 
 import nextvid_mm  # noqa: F401  (makes the components known)
 from nextvid_mm.engine.cli import errors_in_one_line
-from nextvid_mm.engine.latent_statistics import compute_statistics
+from nextvid_mm.engine.latents.statistics import compute_statistics
 from nextvid_mm.models.target_generators.statistics import check_suffix, write_statistics
 
 EPILOG = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from nextvid_mm.demo import PretrainingError, run_demo
+from nextvid_mm.demo.run import PretrainingError, run_demo
 
 EPILOG = """\
 What happens, with progress throughout:

@@ -11,9 +11,9 @@ from mmengine.registry import init_default_scope
 
 import nextvid_mm  # noqa: F401  (makes the components known)
 from nextvid_mm.flow.sampling import SOLVERS
-from nextvid_mm.models.algorithms import load_generator
+from nextvid_mm.inferencers.generation import Sampling, generate_files
+from nextvid_mm.models.checkpoints.generator import load_generator
 from nextvid_mm.registry import SCOPE
-from nextvid_mm.visualization.generation import Sampling, generate_files
 
 EPILOG = """\
 Without --rollout, patches are hidden as in training and those of every frame are generated from

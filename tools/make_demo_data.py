@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nextvid_mm.datasets.demo import MOTIONS, DemoSpec, make_demo_data
+from nextvid_mm.demo.data import MOTIONS, DemoSpec, make_demo_data
 
 EPILOG = f"""\
 A class is a motion: {', '.join(motion.name for motion in MOTIONS)}.

@@ -10,9 +10,9 @@ from mmengine.config import Config, DictAction
 from rich.console import Console
 
 import nextvid_mm  # noqa: F401  (makes the components known)
-from nextvid_mm.engine.activations import ActivationCounter, build_on_meta, visible_patches
-from nextvid_mm.engine.memory_plan import count_weights, memory_rows, render, stage_kinds
-from nextvid_mm.engine.stage_report import stage_table_of
+from nextvid_mm.plan.activations import ActivationCounter, build_on_meta, visible_patches
+from nextvid_mm.plan.memory_plan import count_weights, memory_rows, render, stage_kinds
+from nextvid_mm.plan.stage_report import stage_table_of
 
 EPILOG = """\
 Arithmetic from shapes, in GiB: nothing is allocated and no GPU is needed. A test checks weights

@@ -10,7 +10,7 @@ from mmengine.config import Config, DictAction
 from rich.console import Console
 
 import nextvid_mm  # noqa: F401  (makes the components known)
-from nextvid_mm.engine.stage_report import render, stage_rows, stage_table_of
+from nextvid_mm.plan.stage_report import render, stage_rows, stage_table_of
 
 EPILOG = """\
 examples:

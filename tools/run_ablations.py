@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 from mmengine.config import Config, DictAction
 from rich.console import Console
 
-from nextvid_mm.ablations import (
+from nextvid_mm.demo.ablations import (
     TABLES,
     Budget,
     draw_plot,
@@ -22,8 +22,8 @@ from nextvid_mm.ablations import (
     select_rows,
     summarise,
 )
-from nextvid_mm.datasets.demo import DemoSpec, make_demo_data
-from nextvid_mm.demo import DATA, PROBE, count_classes
+from nextvid_mm.demo.data import DemoSpec, make_demo_data
+from nextvid_mm.demo.run import DATA, PROBE, count_classes
 
 EPILOG = """\
 Every row has the same clips in the same order, the same number of optimiser steps and the same

@@ -10,11 +10,11 @@ import torch
 from mmengine.registry import init_default_scope
 
 import nextvid_mm  # noqa: F401  (makes the components known)
-from nextvid_mm.models.algorithms import training_fps
-from nextvid_mm.models.streaming import StreamingEncoder
+from nextvid_mm.inferencers.clip_files import read_camera, read_frames
+from nextvid_mm.inferencers.live import at_most, build_bank, run_stream
+from nextvid_mm.inferencers.streaming import StreamingEncoder
+from nextvid_mm.models.checkpoints.generator import training_fps
 from nextvid_mm.registry import SCOPE
-from nextvid_mm.visualization.clip_files import read_camera, read_frames
-from nextvid_mm.visualization.live import at_most, build_bank, run_stream
 
 EPILOG = """\
 Every tubelet (2 video frames) is encoded once; keys and values of the last --window tubelets are

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import nextvid_mm  # noqa: F401  (makes the components known)
 from nextvid_mm.engine.cli import errors_in_one_line
-from nextvid_mm.engine.probe_cli import add_test_flags, run_test
+from nextvid_mm.engine.probe.evaluate import add_test_flags, run_test
 
 EPILOG = """\
 examples:

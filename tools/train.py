@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.runner import Runner
 
 from nextvid_mm.engine.cli import add_train_flags, errors_in_one_line, load_config
-from nextvid_mm.engine.probe_cli import add_cache_flag
-from nextvid_mm.engine.probe_training import train_on_cache, validate_probe
+from nextvid_mm.engine.probe.evaluate import add_cache_flag
+from nextvid_mm.engine.probe.training import train_on_cache, validate_probe
 from nextvid_mm.registry import RUNNERS
 
 EPILOG = """\

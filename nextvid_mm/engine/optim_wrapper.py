@@ -11,7 +11,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nextvid_mm.engine.sharding import whole
+from nextvid_mm.engine.sharding.fsdp import whole
 from nextvid_mm.layers.precision import check_dtype, resolve_dtype
 from nextvid_mm.registry import OPTIM_WRAPPERS
 

@@ -17,7 +17,7 @@ from rich.progress import track
 from torch import Tensor
 
 from nextvid_mm.layers import check_dtype, resolve_dtype
-from nextvid_mm.models.recognizers.encoder_checkpoint import (
+from nextvid_mm.models.checkpoints.encoder import (
     PREFIXES,
     load_encoder,
     read_checkpoint,

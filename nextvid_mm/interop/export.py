@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from nextvid_mm.models.recognizers.encoder_checkpoint import (
+from nextvid_mm.models.checkpoints.encoder import (
     EXPORT_KEY,
     EncoderOrigin,
     load_encoder,

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from nextvid_mm.models.recognizers.encoder_checkpoint import EncoderOrigin, stored_config
+from nextvid_mm.models.checkpoints.encoder import EncoderOrigin, stored_config
 from nextvid_mm.version import __version__
 
 LIBRARIES = ('torch', 'mmengine', 'mmaction2', 'timm', 'safetensors')

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nextvid_mm.layers import init_transformer
 from nextvid_mm.models.backbones.causal_vit import ARCHITECTURES, CausalViT, resolve_arch
-from nextvid_mm.models.recognizers.encoder_checkpoint import essential_config
+from nextvid_mm.models.checkpoints.encoder import essential_config
 
 TINY = dict(embed_dims=128, depth=4, num_heads=4, mlp_ratio=4.0)
 # Image size and architecture of every name.

@@ -16,8 +16,8 @@ from mmengine.registry import init_default_scope
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from nextvid_mm.evaluation.protocol import cached_loader, innermost_dataset, quiet
-from nextvid_mm.evaluation.streaming_cost import StreamingCost, measure_streaming
+from nextvid_mm.engine.probe.protocol import cached_loader, innermost_dataset, quiet
+from nextvid_mm.inferencers.streaming_cost import StreamingCost, measure_streaming
 from nextvid_mm.registry import DATASETS, SCOPE
 
 from .learned import (

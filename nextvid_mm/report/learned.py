@@ -21,17 +21,17 @@ from torch import Tensor, nn
 
 from nextvid_mm.datasets.checks import list_file_of
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
-from nextvid_mm.evaluation.cached_probe import (
+from nextvid_mm.engine.probe.cached_probe import (
     FeatureSet,
     ProbeSchedule,
     evaluate_parts,
     extract_features,
     train_probes,
 )
+from nextvid_mm.engine.probe.protocol import build_probe, innermost_dataset, quiet
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
-from nextvid_mm.evaluation.protocol import build_probe, innermost_dataset, quiet
-from nextvid_mm.evaluation.streaming_cost import clock_of
-from nextvid_mm.models.algorithms.rollout import roll_out, run_context
+from nextvid_mm.inferencers.rollout import roll_out, run_context
+from nextvid_mm.inferencers.streaming_cost import clock_of
 from nextvid_mm.registry import MODELS, SCOPE
 from nextvid_mm.visualization.attention_maps import overlay_attention
 from nextvid_mm.visualization.feature_map import project

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from nextvid_mm.evaluation.generation import GenerationMetrics
-from nextvid_mm.evaluation.streaming_cost import StreamingCost
+from nextvid_mm.inferencers.streaming_cost import StreamingCost
 from nextvid_mm.visualization.curves import draw_lines
 from nextvid_mm.visualization.feature_map import draw_feature_map
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nextvid_mm.datasets.checks import list_file_of
-from nextvid_mm.engine.probe_results import config_of, read_record
-from nextvid_mm.evaluation.protocol import innermost_dataset
+from nextvid_mm.engine.probe.protocol import innermost_dataset
+from nextvid_mm.engine.probe.results import config_of, read_record
 
 from .page import Section, Table
 

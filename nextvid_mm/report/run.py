@@ -12,8 +12,8 @@ from mmengine.config import Config
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.checkpoint_files import newest_good
-from nextvid_mm.engine.probe_results import REPEATED
-from nextvid_mm.engine.probe_results import RESULTS as PROBE_RESULTS
+from nextvid_mm.engine.probe.results import REPEATED
+from nextvid_mm.engine.probe.results import RESULTS as PROBE_RESULTS
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.models.recognizers import ProbeRecognizer
 from nextvid_mm.visualization.curves import Series

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
-from nextvid_mm.engine.stage_report import COLUMNS, stage_rows
 from nextvid_mm.engine.stages import StageTable
+from nextvid_mm.plan.stage_report import COLUMNS, stage_rows
 from nextvid_mm.visualization.curves import draw_panels
 from nextvid_mm.visualization.masks import draw_masks
 

@@ -12,7 +12,7 @@ import torch
 from checkpoints import save_pretrained
 from PIL import Image
 
-from nextvid_mm.datasets.demo.video import encode_h264
+from nextvid_mm.datasets.video_writer import encode_h264
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / 'docs/generate.md').read_text(encoding='utf-8')

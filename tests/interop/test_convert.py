@@ -8,7 +8,7 @@ from exporting import save_checkpoint
 from published import Slab, norm_state, vit_state
 
 from nextvid_mm.interop import convert
-from nextvid_mm.models.recognizers.encoder_checkpoint import read_checkpoint, stored_backbone
+from nextvid_mm.models.checkpoints.encoder import read_checkpoint, stored_backbone
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert_checkpoint.py'
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from exporting import SOURCES, STAGES
 
 from nextvid_mm.interop.model_card import write_card
-from nextvid_mm.models.recognizers.encoder_checkpoint import EncoderOrigin
+from nextvid_mm.models.checkpoints.encoder import EncoderOrigin
 
 META = dict(
     seed=3,

@@ -6,7 +6,7 @@ from mmengine.config import Config
 from probing import probe_config, toy_batches
 from tiny import CONFIG, PATCH, SIZE, build
 
-from nextvid_mm.engine.probe_results import MEASURED
+from nextvid_mm.engine.probe.results import MEASURED
 
 MASKING = dict(
     type='FrameIsolatedMasking',

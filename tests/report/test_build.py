@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from probing import probe_config
 
-from nextvid_mm.datasets.demo.video import encode_h264
+from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.report import write_report
 from nextvid_mm.report.build import load_videos
 

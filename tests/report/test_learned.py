@@ -10,7 +10,7 @@ from probing import build_probe, toy_batches
 from tiny import FRAMES, PATCH, SIZE, build, clips
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
-from nextvid_mm.evaluation.cached_probe import extract_features
+from nextvid_mm.engine.probe.cached_probe import extract_features
 from nextvid_mm.report import learned
 
 

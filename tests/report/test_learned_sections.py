@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from nextvid_mm.evaluation.generation import GenerationMetrics
-from nextvid_mm.evaluation.streaming_cost import StreamingCost
+from nextvid_mm.inferencers.streaming_cost import StreamingCost
 from nextvid_mm.report.learned import FeatureInsight, GenerationInsight, RolloutCost
 from nextvid_mm.report.learned_sections import (
     features_section,

@@ -11,7 +11,7 @@ from probing import probe_config
 from tiny import CONFIG, FRAMES, SIZE, build
 from toy_training import ToyRunner
 
-from nextvid_mm.datasets.demo.video import encode_h264
+from nextvid_mm.datasets.video_writer import encode_h264
 
 NUM_TRAIN, NUM_VAL, CLASSES = 12, 7, 3  # 7: not divisible by 2 processes
 _NUMBERS = itertools.count()

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from nextvid_mm.engine import ShardedRunner
+from nextvid_mm.engine.sharding import ShardedRunner
 from nextvid_mm.registry import DATASETS, HOOKS, MODELS
 
 # Now rather than on first use: forked children then need not import them, each for itself.

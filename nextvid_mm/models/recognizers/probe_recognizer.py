@@ -15,9 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from nextvid_mm.layers import check_dtype, resolve_dtype
-from nextvid_mm.registry import MODELS
-
-from .encoder_checkpoint import (
+from nextvid_mm.models.checkpoints.encoder import (
     PREFIXES,
     EncoderOrigin,
     check_same_backbone,
@@ -27,6 +25,7 @@ from .encoder_checkpoint import (
     read_checkpoint,
     stored_backbone,
 )
+from nextvid_mm.registry import MODELS
 
 
 @MODELS.register_module()

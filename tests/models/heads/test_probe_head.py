@@ -4,7 +4,7 @@ import pytest
 import torch
 from probing import build_probe, toy_batches
 
-from nextvid_mm.evaluation.cached_probe import ProbeSchedule, extract_features, train_probes
+from nextvid_mm.engine.probe.cached_probe import ProbeSchedule, extract_features, train_probes
 from nextvid_mm.models.heads.probe_head import ProbeHead, build_grid
 
 

@@ -1,0 +1,254 @@
+"""The subcommands of tools/benchmark.py."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from rich.console import Console
+
+from benchmarks.attention import compare_attention, patterns
+from benchmarks.compiling import count_compilations
+from benchmarks.counted import count_components, expected_rates, published_run
+from benchmarks.loading import compare_backends, compare_loader, with_videos
+from benchmarks.memory import compare_memory
+from benchmarks.probe_runs import compare_cached, compare_grid, compare_views
+from benchmarks.probing import compare_probing
+from benchmarks.report import Report
+from benchmarks.rollout import compare_rollout
+from benchmarks.scale import AXES, encoder_scaling, step_scaling
+from benchmarks.step import compare_steps, component_table
+from benchmarks.timing import CLOCKS
+from benchmarks.workload import (
+    PATCH,
+    SIZES,
+    TARGETS,
+    TUBELET,
+    Workload,
+    build_model,
+    make_batch,
+    mask_sizes,
+)
+from nextvid_mm.datasets.transforms.video_readers import BACKENDS
+from nextvid_mm.inferencers.streaming_cost import measure_streaming
+
+RECOMPUTE: dict[str, bool | str] = {'none': False, 'light': 'light', 'full': True}
+
+
+def workload_of(args: Namespace) -> Workload:
+    """The workload that the flags describe."""
+    return Workload(
+        args.size,
+        args.frames,
+        args.batch,
+        args.pixels,
+        args.target,
+        args.tau_samples,
+        args.images,
+        RECOMPUTE[args.recompute],
+    )
+
+
+def step(args: Namespace) -> list[Report]:
+    """The whole step against a plain baseline; --components and --memory say more."""
+    load, common = workload_of(args), (args.repeats, args.warmup, args.device, args.clock)
+    if args.memory:
+        return [compare_memory(load, args.device, tuple(args.baselines))]
+    if args.components:
+        return [component_table(load, *common)]
+    return [compare_steps(load, *common, tuple(args.baselines))]
+
+
+def attention(args: Namespace) -> list[Report]:
+    """Every attention pattern against a boolean matrix, and groups of frames."""
+    load = workload_of(args)
+    tokens = (load.pixels // PATCH) ** 2
+    visible = mask_sizes(make_batch(Workload(load.size, TUBELET, 1, load.pixels)))[0][0]
+    cases = patterns(load.frames // TUBELET, load.batch, tokens, visible, load.size)
+    return [compare_attention(cases, args.repeats, args.groups, args.device, args.clock)]
+
+
+def loader(args: Namespace) -> list[Report]:
+    """Clips per second by decoder and by stage of the pipeline."""
+    config = with_videos(Config.fromfile(args.config), args.videos, args.backend, args.cache)
+    return [
+        compare_backends(config, args.clips, args.repeats, args.clock),
+        compare_loader(config, args.clips, args.workers, args.repeats),
+    ]
+
+
+def scale(args: Namespace) -> list[Report]:
+    """How cost grows with frames, pixels, batch or size of the encoder."""
+    load, common = workload_of(args), (args.repeats, args.device, args.clock)
+    if args.axis == 'encoder':
+        frames = [int(value) for value in args.values or (16, 32, 64)]
+        return [encoder_scaling(load, frames, *common)]
+    values = args.values and [v if args.axis == 'size' else int(v) for v in args.values]
+    return [step_scaling(load, args.axis, values, *common)]
+
+
+def stream(args: Namespace) -> list[Report]:
+    """A new frame with a bounded cache against encoding the video again."""
+    load = workload_of(args)
+    model = build_model(load, args.device)
+    cost = measure_streaming(model.backbone, args.length, args.window, repeats=args.repeats)
+    report = Report(
+        f'streaming, {load.size}, window of {cost.window} frames',
+        vars(load) | dict(window=args.window, length=args.length, repeats=args.repeats),
+        ('video frames so far', 'with cache, ms', 'encoded again, ms', 'times'),
+    )
+    for frames, recomputed in zip(cost.recompute_frames, cost.recompute_ms, strict=True):
+        cached = cost.streaming_ms[max(0, frames - 10) : frames]
+        middle = sorted(cached)[len(cached) // 2]
+        row = {'video frames so far': frames * TUBELET, 'with cache, ms': middle}
+        report.add(**row, **{'encoded again, ms': recomputed, 'times': recomputed / middle})
+    report.notes.append(
+        f'the last frames cost {cost.ratio:.2f} times the first after the window has filled; the '
+        f'cache holds {cost.cache_bytes / 2**20:.1f} MiB'
+    )
+    return [report]
+
+
+def rollout(args: Namespace) -> list[Report]:
+    """Generating frames with a cache of the past against encoding it again."""
+    common = (args.length, args.steps, args.repeats, args.device, args.clock)
+    return [compare_rollout(workload_of(args), *common)]
+
+
+def probe(args: Namespace) -> list[Report]:
+    """A frozen encoder, one probe, and a grid of probes at once."""
+    return [compare_probing(workload_of(args), args.classes, args.repeats, args.device, args.clock)]
+
+
+def protocol(args: Namespace) -> list[Report]:
+    """The probe protocol: grid or one probe, online or cached features, memory by views."""
+    config, reports = Config.fromfile(args.probe_config), []
+    if args.part in ('grid', 'all'):
+        reports.append(compare_grid(config, args.encoder, args.repeats, args.clock))
+    if args.part in ('cached', 'all'):
+        seeds = list(range(args.seeds))
+        reports.append(compare_cached(config, args.encoder, args.epochs, seeds, args.clock))
+    if args.part in ('views', 'all'):
+        workload = Workload('tiny', args.frames, args.batch, args.pixels)
+        reports.append(compare_views(workload, device=args.device, repeats=args.repeats))
+    return reports
+
+
+def compile(args: Namespace) -> list[Report]:
+    """How often blocks are compiled over steps with other masks."""
+    return [count_compilations(workload_of(args), args.steps, args.device, args.backend)]
+
+
+def flops(args: Namespace) -> list[Report]:
+    """Operations per component of L, H and G, and of the published run; counted."""
+    return [count_components(target=args.target), expected_rates(), published_run()]
+
+
+COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
+    step=step,
+    attention=attention,
+    loader=loader,
+    scale=scale,
+    stream=stream,
+    rollout=rollout,
+    probe=probe,
+    protocol=protocol,
+    compile=compile,
+    flops=flops,
+)
+
+
+def add_flags(command: str, parser: ArgumentParser) -> None:
+    """Add the flags of a subcommand."""
+    add = parser.add_argument
+    add(
+        '--json',
+        type=Path,
+        help='also write everything to this file (.N before the suffix for more)',
+    )
+    add('--threads', type=int, help="PyTorch's threads (default: its own choice)")
+    add('--repeats', type=int, default=5, help='timed runs of each (default: 5)')
+    add('--warmup', type=int, default=1, help='runs before that (default: 1)')
+    add('--clock', choices=CLOCKS, default='wall', help='wall, or processor time of the process')
+    add('--device', default='cpu', help='cpu, cuda, ... (default: cpu)')
+    if command == 'loader':
+        add('--config', default='configs/nextvid/vit-tiny_demo.py', help='whose train_dataloader')
+        add('--videos', help='folder of videos to read in place of its sources')
+        add('--backend', choices=BACKENDS, default='decord', help='decoder (default: decord)')
+        add('--cache', action='store_true', help="leave the config's cache of frames on")
+        add('--clips', type=int, default=64, help='clips per run (default: 64)')
+        add('--workers', type=int, nargs='+', default=[0, 1], help='worker processes to try')
+        return
+    if command == 'protocol':
+        parts = ('grid', 'cached', 'views', 'all')
+        add('--probe-config', default='configs/probe/demo.py', help='probe config')
+        add('--encoder', required=True, help='checkpoint with the encoder')
+        add('--part', choices=parts, default='all', help='what to measure (default: all)')
+        add('--epochs', type=int, default=20, help='of probe training (default: 20)')
+        add('--seeds', type=int, default=3, help='runs of each kind of training (default: 3)')
+        add('--frames', type=int, default=16, help='of the clips whose views are counted')
+        add('--batch', type=int, default=4, help='videos whose views are counted')
+        add('--pixels', type=int, default=128, help='side of their frames')
+        return
+    vae = command == 'flops'
+    add('--size', choices=SIZES, default='tiny', help='encoder (default: tiny)')
+    add('--frames', type=int, default=16, help='video frames per clip (default: 16)')
+    add('--batch', type=int, default=2, help='clips (default: 2)')
+    add('--pixels', type=int, default=64, help='side of a frame (default: 64)')
+    add('--target', choices=TARGETS, default='vae' if vae else 'pixel', help='what is generated')
+    add('--tau-samples', type=int, default=1, help='noise levels per condition (default: 1)')
+    add('--images', type=int, default=0, help='static clips in the batch (default: 0)')
+    add('--recompute', choices=RECOMPUTE, default='none', help='with_cp of our networks')
+    _add_own_flags(command, add)
+
+
+def _add_own_flags(command: str, add: Callable) -> None:
+    if command == 'step':
+        add('--components', action='store_true', help='instead: where the time goes, FLOP rates')
+        add('--memory', action='store_true', help='instead: peak memory, in processes of their own')
+        both = ['dense', 'folded']
+        add('--baselines', nargs='*', choices=both, default=both, help="the baseline's decoder")
+    elif command == 'attention':
+        add('--groups', type=int, nargs='*', default=[], help='frames per call to try')
+    elif command == 'scale':
+        add('--axis', choices=('encoder', *AXES), default='encoder', help='what grows')
+        add('--values', nargs='+', help='sizes along the axis')
+    elif command == 'stream':
+        add('--length', type=int, default=120, help='frames (tubelets) of the stream')
+        add('--window', type=int, default=32, help='frames in the cache')
+    elif command == 'rollout':
+        add('--length', type=int, default=16, help='tubelets to generate')
+        add('--steps', type=int, default=20, help='solver steps per tubelet')
+    elif command == 'probe':
+        add('--classes', type=int, default=174, help='of the probes (default: 174)')
+    elif command == 'compile':
+        add('--steps', type=int, default=10, help='after the first')
+        add('--backend', default='inductor', help='of torch.compile')
+
+
+def run(args: Namespace, console: Console | None = None) -> list[Report]:
+    """Run a subcommand, print its tables and write its JSON."""
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    reports = COMMANDS[args.command](args)
+    for number, report in enumerate(reports):
+        report.show(console)
+        if args.json is not None:
+            report.write(_numbered(args.json, number))
+    return reports
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 0 else path.with_suffix(f'.{number}{path.suffix}')
+
+
+def main_of(arguments: Sequence[str]) -> Namespace:
+    """Parse a subcommand and its flags, as the tool does."""
+    parser = ArgumentParser()
+    commands = parser.add_subparsers(dest='command', required=True)
+    for name in COMMANDS:
+        add_flags(name, commands.add_parser(name))
+    return parser.parse_args(arguments)

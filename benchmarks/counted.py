@@ -1,0 +1,140 @@
+"""Tables that are counted, not measured: operations per component, and what they would take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from benchmarks.flops import Cost
+from benchmarks.report import Report
+from benchmarks.step import costs_of, work_of
+from benchmarks.workload import Workload, make_batch
+from nextvid_mm.registry import MODELS
+
+COMPONENTS = ('target', 'reference', 'encoder', 'predictor', 'decoder', 'align')
+# Dense bfloat16 matrix products of one H100 SXM, from NVIDIA's data sheet.
+H100_PEAK = 989e12
+PUBLISHED_HOURS, PUBLISHED_GPUS = 146, 96
+# Steps, frames, tau samples and global batch of the paper's stages (Table 8).
+PAPER_STAGES = (
+    (12_000, 16, 4, 3072),
+    (28_000, 16, 4, 3072),
+    (80_000, 16, 1, 3072),
+    (12_000, 64, 1, 768),
+)
+
+
+def count_components(
+    sizes: Sequence[str] = ('large', 'huge', 'giant'),
+    frames: Sequence[int] = (16, 64),
+    pixels: int = 256,
+    target: str = 'vae',
+    tau_samples: int = 1,
+) -> Report:
+    """GFLOP per clip of every component, forward and backward together."""
+    report = Report(
+        f'GFLOP per clip and step, {pixels} px, {target} target, {tau_samples} tau sample(s)',
+        dict(pixels=pixels, target=target, tau_samples=tau_samples),
+        ('encoder size', 'frames', *COMPONENTS, 'whole step'),
+    )
+    for size in sizes:
+        for count in frames:
+            costs = clip_costs(size, count, pixels, target, tau_samples)
+            parts = {name: round(costs[name].total / 1e9) for name in COMPONENTS}
+            whole = round(work_of('whole step', costs) / 1e9)
+            report.add(**{'encoder size': size, 'frames': count, 'whole step': whole}, **parts)
+    return report
+
+
+def clip_costs(
+    size: str, frames: int, pixels: int, target: str, tau_samples: int
+) -> dict[str, Cost]:
+    """Operations for one video clip by component."""
+    load = Workload(size, frames, 1, pixels, target, tau_samples)
+    return costs_of(load, make_batch(replace(load, frames=2)))
+
+
+def expected_rates(
+    sizes: Sequence[str] = ('large', 'huge', 'giant'),
+    frames: Sequence[int] = (16, 64),
+    efficiency: float = 0.4,
+    decode_ms: float = 70.0,
+) -> Report:
+    """What one H100 would do at a given share of its peak. Arithmetic, not a measurement.
+
+    Args:
+        sizes: of the encoder.
+        frames: video frames per clip.
+        efficiency: share of the peak; 0.4 is what well-tuned training of large ViTs reaches.
+        decode_ms: of one worker for 16 frames, the whole pipeline, as ``loader`` measures it.
+    """
+    report = Report(
+        f'one H100 at {efficiency:.0%} of its dense bfloat16 peak (arithmetic, not measured)',
+        dict(efficiency=efficiency, decode_ms=decode_ms, h100_peak=H100_PEAK),
+        ('encoder size', 'frames', 'ms per clip', 'clips/s', 'loader workers', 'state GB'),
+    )
+    for size in sizes:
+        state = state_bytes(size) / 1e9
+        for count in frames:
+            work = work_of('whole step', clip_costs(size, count, 256, 'vae', 1))
+            rate = H100_PEAK * efficiency / work
+            workers = rate * decode_ms / 1e3 * count / 16
+            row = {'encoder size': size, 'frames': count, 'ms per clip': 1e3 / rate}
+            row |= {'clips/s': rate, 'loader workers': workers, 'state GB': round(state, 1)}
+            report.add(**row)
+    report.notes.append(
+        f'loader workers: at {decode_ms:.0f} ms for 16 frames of each; state: weights, '
+        'gradients and two moments in float32, and the reference encoder'
+    )
+    return report
+
+
+def state_bytes(size: str) -> float:
+    """Bytes of weights, gradients, optimiser moments and the reference encoder, all float32."""
+    with torch.device('meta'):
+        parts = {
+            name: MODELS.build(part)
+            for name, part in Workload(size, pixels=256, target='vae').config().items()
+            if name in ('backbone', 'neck', 'head', 'align_head')
+        }
+    count = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    return 4.0 * (4 * sum(count.values()) + count['backbone'])
+
+
+def published_run(size: str = 'giant', image_share: float = 0.25) -> Report:
+    """Operations of the paper's four stages, and the efficiency its 146 hours would mean.
+
+    Arithmetic, not a measurement.
+
+    Args:
+        size: of the encoder.
+        image_share: of the mixture, whose autoencoder targets need one frame.
+    """
+    report = Report(
+        f'the four published stages, {size}',
+        dict(size=size, image_share=image_share, h100_peak=H100_PEAK),
+        ('stage', 'frames', 'EFLOP', 'H100 hours at peak'),
+    )
+    total = 0.0
+    for number, (steps, frames, tau_samples, batch) in enumerate(PAPER_STAGES):
+        costs = clip_costs(size, frames, 256, 'vae', tau_samples)
+        target = costs['target'].total
+        static = target / (frames - 2)
+        per_clip = work_of('whole step', costs) - image_share * (target - static)
+        work = steps * batch * per_clip
+        total += work
+        hours = work / H100_PEAK / 3600
+        report.add(
+            stage=number + 1, frames=frames, EFLOP=work / 1e18, **{'H100 hours at peak': hours}
+        )
+    hours = total / H100_PEAK / 3600
+    share = hours / (PUBLISHED_HOURS * PUBLISHED_GPUS)
+    report.add(stage='all', EFLOP=total / 1e18, **{'H100 hours at peak': hours})
+    report.notes.append(
+        f'{PUBLISHED_HOURS} h on {PUBLISHED_GPUS} H100 are {PUBLISHED_HOURS * PUBLISHED_GPUS:,} '
+        f'GPU hours: {share:.0%} of peak, if all of them were spent on these operations '
+        '(arithmetic, not measured)'
+    )
+    return report

@@ -1,0 +1,154 @@
+"""How cost grows: with frames, tokens, batch and width; measured against counted exponents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from benchmarks.flops import encoder_cost
+from benchmarks.report import Report
+from benchmarks.step import make_stepper, settings_of
+from benchmarks.timing import Series, progress_bar, timed
+from benchmarks.workload import SIZES, TUBELET, Workload, build_model, make_batch, mask_sizes
+
+AXES: dict[str, tuple[Any, ...]] = dict(
+    frames=(8, 16, 32, 64), pixels=(64, 128, 256), batch=(1, 2, 4), size=('tiny', 'base')
+)
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """Slope of the line through the logarithms: cost grows as size to this power."""
+    x, y = [math.log(s) for s in sizes], [math.log(c) for c in costs]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    return above / sum((a - mean_x) ** 2 for a in x)
+
+
+def encoder_work(workload: Workload, masks: Sequence[tuple[int, int]]) -> float:
+    """Operations of encoder (both strategies, forward and backward) and reference encoder."""
+    arch, frames = SIZES[workload.size], workload.frames // TUBELET
+    values = 3 * TUBELET * 16**2
+    patches = (workload.pixels // 16) ** 2
+    work = encoder_cost(arch, workload.batch, frames, patches, values).forward
+    for visible, _ in masks:
+        work += encoder_cost(arch, workload.batch, frames - 1, visible, values).total
+    return work
+
+
+def encoder_run(workload: Workload, device: str = 'cpu') -> Callable[[], None]:
+    """A function that runs the reference pass and both encoder passes, with backward."""
+    model, batch = build_model(workload, device), make_batch(workload)
+    data = model.data_preprocessor(batch, training=True)
+    clip = data['inputs'].flatten(0, 1)
+    grid, patches = model.backbone.grid_of(clip), model.backbone.patchify(clip)
+    visible = [
+        torch.stack([sample.masks[n]['visible'] for sample in batch['data_samples']]).to(device)
+        for n in range(len(mask_sizes(batch)))
+    ]
+
+    def run() -> None:
+        model.reference(patches, grid)
+        for index in visible:
+            past = grid.with_frames(grid.frames - 1)
+            model.backbone.encode_patches(patches, past, index)[-1].square().mean().backward()
+
+    return run
+
+
+def encoder_scaling(
+    workload: Workload,
+    frames: Sequence[int] = (16, 32, 64),
+    repeats: int = 5,
+    device: str = 'cpu',
+    clock: str = 'wall',
+) -> Report:
+    """Cost of encoder and reference encoder against frames, measured and counted."""
+    loads = [replace(workload, frames=count) for count in frames]
+    runs = [encoder_run(load, device) for load in loads]
+    seconds: list[list[float]] = [[] for _ in loads]
+    with progress_bar() as bar:
+        task = bar.add_task('encoder and reference', total=(repeats + 1) * len(loads))
+        for turn in range(repeats + 1):
+            for number, run in enumerate(runs):
+                spent = timed(run, clock)
+                if turn:
+                    seconds[number].append(spent)
+                bar.advance(task)
+    masks = mask_sizes(make_batch(replace(workload, batch=1, images=0)))
+    work = [encoder_work(load, masks) for load in loads]
+    report = Report(
+        f'encoder and reference against frames, {workload.size}, {workload.pixels} px',
+        settings_of(workload, repeats, device, clock) | dict(frames=list(frames)),
+        ('frames', 'median s', '±', 'GFLOP', 'GFLOP/s'),
+    )
+    for load, values, flops in zip(loads, seconds, work, strict=True):
+        series = Series(tuple(values))
+        report.add(
+            frames=load.frames,
+            **{'median s': series.median, '±': f'{series.spread:.0%}', 'GFLOP': flops / 1e9},
+            **{'GFLOP/s': flops / series.median / 1e9},
+            seconds=series.seconds,
+        )
+    measured = exponent(frames, [Series(tuple(values)).median for values in seconds])
+    counted = exponent(frames, work)
+    report.settings |= dict(measured_exponent=measured, counted_exponent=counted)
+    report.notes.append(
+        f'cost grows as frames^{measured:.3f}; operations as frames^{counted:.3f} '
+        f'({measured / counted - 1:+.1%})'
+    )
+    return report
+
+
+def step_scaling(
+    workload: Workload,
+    axis: str,
+    values: Sequence[Any] | None = None,
+    repeats: int = 5,
+    device: str = 'cpu',
+    clock: str = 'wall',
+) -> Report:
+    """Cost of the whole step along one axis.
+
+    Args:
+        workload: the other settings.
+        axis: ``frames``, ``pixels``, ``batch`` or ``size``.
+        values: along the axis; None takes a few small ones.
+        repeats: timed steps.
+        device: where.
+        clock: ``wall`` or ``cpu``.
+    """
+    from benchmarks.step import costs_of
+
+    if axis not in AXES:
+        raise ValueError(f'axis={axis!r} is not one of {", ".join(AXES)}')
+    values = AXES[axis] if values is None else values
+    report = Report(
+        f'whole step against {axis}',
+        settings_of(workload, repeats, device, clock),
+        (axis, 'median s', '±', 'GFLOP', 'GFLOP/s'),
+    )
+    times, work = [], []
+    with progress_bar() as bar:
+        task = bar.add_task(f'steps along {axis}', total=len(values))
+        for value in values:
+            load = replace(workload, **{axis: value})
+            stepper = make_stepper('ours', load, device)
+            stepper.step()
+            series = Series(tuple(timed(stepper.step, clock) for _ in range(repeats)))
+            flops = sum(cost.total for cost in costs_of(load, stepper.batch).values())
+            times.append(series.median)
+            work.append(flops)
+            row = {axis: value, 'median s': series.median, '±': f'{series.spread:.0%}'}
+            row |= {'GFLOP': flops / 1e9, 'GFLOP/s': flops / series.median / 1e9}
+            report.add(**row, seconds=series.seconds)
+            bar.advance(task)
+    if axis != 'size':
+        report.notes.append(
+            f'cost grows as {axis}^{exponent(values, times):.3f}; '
+            f'operations as {axis}^{exponent(values, work):.3f}'
+        )
+    return report

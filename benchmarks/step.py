@@ -1,0 +1,276 @@
+"""The whole pretraining step: ours against the plain baseline, and where its time goes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.baseline import DenseBaseline, update_reference
+from benchmarks.flops import Cost, step_cost
+from benchmarks.report import Report
+from benchmarks.timing import Series, matmul_peak, progress_bar, ratio, side_by_side, timed
+from benchmarks.workload import (
+    Workload,
+    build_model,
+    build_optimizer,
+    make_batch,
+    mask_sizes,
+    precision,
+)
+from nextvid_mm.engine.optim_wrapper import AutocastOptimWrapper
+from nextvid_mm.models.algorithms import NextVid
+
+MOMENTUM = 0.99925
+# Rows of the component table: what is timed (attributes from the stepper on) and its name.
+PARTS = {
+    'normalise': ('model', 'data_preprocessor.forward'),
+    'target': ('model', 'target_generator.targets_of'),
+    'reference': ('model', 'reference.forward'),
+    'encoder': ('model', 'backbone.encode_patches'),
+    'predictor': ('model', 'neck.forward'),
+    'decoder': ('model', 'head.loss'),
+    'align': ('model', 'align_head.loss'),
+    'backward': ('optimizer', 'backward'),
+    'optimiser': ('optimizer', 'step'),
+    'EMA': ('model', 'reference.update'),
+}
+
+
+class Stepper:
+    """Runs optimiser steps on one batch.
+
+    Args:
+        model: a ``NextVid``.
+        batch: as the loader delivers it.
+        dtype: autocast type by name; None for float32.
+    """
+
+    fused = True
+
+    def __init__(self, model: NextVid, batch: dict[str, Any], dtype: str | None = None):
+        self.model, self.batch = model, batch
+        self.optimizer: AutocastOptimWrapper = build_optimizer(model, dtype, self.fused)
+
+    def losses(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Named losses."""
+        return self.model.loss(clip, data_samples)
+
+    def update_reference(self) -> None:
+        """Move the reference encoder."""
+        self.model.reference.update(self.model.backbone, MOMENTUM)
+
+    def step(self) -> dict[str, float]:
+        """One step; returns its losses."""
+        data = self.model.data_preprocessor(self.batch, training=True)
+        with self.optimizer.optim_context(self.model):
+            losses = self.losses(data['inputs'].flatten(0, 1), data['data_samples'])
+            loss = sum(losses.values(), start=torch.zeros(()).to(data['inputs'].device))
+        self.optimizer.update_params(loss)
+        self.update_reference()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+
+class BaselineStepper(Stepper):
+    """The same step by ``DenseBaseline``, PyTorch's default optimiser and a loop for the average.
+
+    Args:
+        model: a ``NextVid`` whose weights are used.
+        batch: as the loader delivers it.
+        dtype: autocast type by name; None for float32.
+        decoder: ``dense`` or ``folded``, see ``DenseBaseline``.
+    """
+
+    fused = False
+
+    def __init__(
+        self,
+        model: NextVid,
+        batch: dict[str, Any],
+        dtype: str | None = None,
+        decoder: str = 'dense',
+    ):
+        super().__init__(model, batch, dtype)
+        self.baseline = DenseBaseline(model, decoder)
+
+    def losses(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Named losses."""
+        return self.baseline.loss(clip, data_samples)
+
+    def update_reference(self) -> None:
+        """Move the reference encoder."""
+        update_reference(self.model, MOMENTUM)
+
+
+def make_stepper(kind: str, workload: Workload, device: str = 'cpu') -> Stepper:
+    """A stepper with a model of its own.
+
+    Args:
+        kind: ``ours``, ``dense`` or ``folded``; the last two are baselines.
+        workload: what to train.
+        device: where.
+    """
+    model, batch = build_model(workload, device), make_batch(workload)
+    if kind == 'ours':
+        return Stepper(model, batch, precision(device))
+    return BaselineStepper(model, batch, precision(device), decoder=kind)
+
+
+def compare_steps(
+    workload: Workload,
+    repeats: int = 5,
+    warmup: int = 1,
+    device: str = 'cpu',
+    clock: str = 'wall',
+    baselines: tuple[str, ...] = ('dense', 'folded'),
+) -> Report:
+    """Time ours and the baselines in turn and compare their first losses."""
+    kinds = ('ours', *baselines)
+    # The baseline keeps everything; it has no such option.
+    plain = copy.copy(workload)
+    object.__setattr__(plain, 'with_cp', False)
+    steppers = {k: make_stepper(k, workload if k == 'ours' else plain, device) for k in kinds}
+    first = {kind: stepper.step() for kind, stepper in steppers.items()}
+    series = side_by_side(
+        {kind: stepper.step for kind, stepper in steppers.items()},
+        repeats,
+        max(0, warmup - 1),
+        clock,
+        f'steps of {workload.size}',
+    )
+    report = Report(
+        f'pretraining step, {describe(workload)}',
+        settings_of(workload, repeats, device, clock),
+        ('step', 'median s', '±', 'times ours', 'largest difference of losses'),
+    )
+    for kind, values in series.items():
+        relative = ratio(values, series['ours'])
+        gap = max(abs(first[kind][name] - value) for name, value in first['ours'].items())
+        report.add(
+            **{
+                'step': kind if kind == 'ours' else f'baseline, {kind} decoder masks',
+                'median s': values.median,
+                '±': f'{values.spread:.0%}',
+                'times ours': relative.median,
+                'largest difference of losses': gap,
+            },
+            seconds=values.seconds,
+            ratios=relative.seconds,
+        )
+    return report
+
+
+def component_table(
+    workload: Workload,
+    repeats: int = 5,
+    warmup: int = 1,
+    device: str = 'cpu',
+    clock: str = 'wall',
+) -> Report:
+    """Where the time of a step goes, against the matrix products it needs."""
+    stepper = make_stepper('ours', workload, device)
+    dtype = getattr(torch, precision(device) or 'float32')
+    peak = matmul_peak(device, dtype, clock=clock)
+    steps: list[dict[str, float]] = []
+    with progress_bar() as bar, stopwatch(stepper, clock) as spent:
+        task = bar.add_task('steps', total=warmup + repeats)
+        for turn in range(warmup + repeats):
+            spent.clear()
+            spent['whole step'] = timed(stepper.step, clock)
+            if turn >= warmup:
+                steps.append(dict(spent))
+            bar.advance(task)
+    peak = max(peak, matmul_peak(device, dtype, clock=clock))  # processors change their speed
+    costs = costs_of(workload, stepper.batch)
+    report = Report(
+        f'where a step goes, {describe(workload)}',
+        settings_of(workload, repeats, device, clock) | dict(matmul_peak_flops=peak),
+        ('part', 'median s', '±', 'share', 'GFLOP', 'of matmul peak'),
+    )
+    whole = Series(tuple(step['whole step'] for step in steps)).median
+    for name in (*PARTS, 'whole step'):
+        values = Series(tuple(step.get(name, 0.0) for step in steps))
+        work = work_of(name, costs)
+        row = {'part': name, 'median s': values.median, 'seconds': values.seconds}
+        row |= {'±': f'{values.spread:.0%}' if values.median else ''}
+        row |= {'share': f'{values.median / whole:.0%}'}
+        if work:
+            row |= {'GFLOP': work / 1e9}
+            row |= {'of matmul peak': f'{work / values.median / peak:.0%}'}
+        report.add(**row)
+    report.notes.append(
+        f'matmul peak: {peak / 1e9:.4g} GFLOP/s in {dtype}; GFLOP counts useful work only'
+    )
+    return report
+
+
+def costs_of(workload: Workload, batch: dict[str, Any]) -> dict[str, Cost]:
+    """Operations of the workload's step by component."""
+    return step_cost(
+        workload.config(),
+        workload.batch,
+        workload.frames,
+        workload.pixels,
+        mask_sizes(batch),
+        workload.tau_samples,
+        workload.images / workload.batch,
+    )
+
+
+def work_of(part: str, costs: dict[str, Cost]) -> float:
+    """Operations behind a row of the component table."""
+    if part == 'whole step':
+        return sum(cost.total for cost in costs.values())
+    if part == 'backward':
+        return sum(cost.backward for cost in costs.values())
+    return costs[part].forward if part in costs else 0.0
+
+
+@contextmanager
+def stopwatch(stepper: Stepper, clock: str) -> Iterator[dict[str, float]]:
+    """Add up the seconds spent in each part of a step, by wrapping its methods."""
+    spent: dict[str, float] = {}
+    wrapped: list[tuple[Any, str]] = []
+    for label, (root, path) in PARTS.items():
+        *parents, method = path.split('.')
+        owner = getattr(stepper, root)
+        for name in parents:
+            owner = getattr(owner, name)
+        owner.__dict__[method] = _timed_method(getattr(owner, method), label, spent, clock)
+        wrapped.append((owner, method))
+    try:
+        yield spent
+    finally:
+        for owner, method in wrapped:
+            del owner.__dict__[method]
+
+
+def _timed_method(
+    method: Callable[..., Any], label: str, spent: dict[str, float], clock: str
+) -> Callable[..., Any]:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        result: list[Any] = []
+        seconds = timed(lambda: result.append(method(*args, **kwargs)), clock)
+        spent[label] = spent.get(label, 0.0) + seconds
+        return result[0]
+
+    return run
+
+
+def describe(workload: Workload) -> str:
+    """One line about a workload."""
+    return (
+        f'{workload.size}, {workload.batch} clips x {workload.frames} frames x '
+        f'{workload.pixels} px, {workload.target} target'
+    )
+
+
+def settings_of(workload: Workload, repeats: int, device: str, clock: str) -> dict[str, Any]:
+    """What a report says about how it was made."""
+    return vars(workload) | dict(
+        repeats=repeats, device=device, clock=clock, dtype=precision(device) or 'float32'
+    )

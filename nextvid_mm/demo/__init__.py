@@ -1,0 +1,1 @@
+"""The embedded demo: generated videos, the whole method on them, ablations at its scale."""

@@ -1,0 +1,300 @@
+"""Pretrains and probes every row for every seed; what is done is not done again.
+
+A run is ``tools/train.py`` in a process of its own, which is also how a user would start it. All
+rows see the same clips in the same order for the same number of steps, and the probe stands on the
+*trained* encoder (not the EMA, which some rows do not have).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from nextvid_mm.demo.ablations.tables import Row
+from nextvid_mm.demo.run import PRETRAIN, PROBE
+from nextvid_mm.engine.probe.protocol import load_batches, probe_encoder, quiet
+from nextvid_mm.registry import SCOPE
+
+# The variable by which the configs of rows choose what they stand over: `paper` or `demo`.
+SCALE = 'NEXTVID_SCALE'
+_STEP = re.compile(r'Iter\(train\) \[\s*(\d+)/(\d+)\]')
+_LAST_LINES = 15
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every row is given.
+
+    Attributes:
+        steps_scale: factor on the steps of every stage of the demo's schedule.
+        options: overrides of all pretraining configs, by dotted key.
+        probe_options: overrides of the probe config.
+    """
+
+    steps_scale: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+    probe_options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.steps_scale > 0:
+            raise ValueError(f'steps_scale={self.steps_scale} must be larger than 0')
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one row gave with one seed.
+
+    Attributes:
+        row: name of the row.
+        seed: of pretraining, untrained weights and probe.
+        top1: best probe of the grid on validation, %.
+        fixed_top1: the grid's fixed member, %.
+        steps: optimiser steps.
+        clips: clips trained on.
+        train_seconds: pretraining by the clock, with start-up and whatever ran beside it; of a run
+            that was interrupted, the last part.
+    """
+
+    row: str
+    seed: int
+    top1: float
+    fixed_top1: float
+    steps: int
+    clips: int
+    train_seconds: float
+
+
+def run_rows(
+    root: Path,
+    work_dir: Path,
+    rows: Sequence[Row],
+    seeds: Sequence[int],
+    budget: Budget,
+    jobs: int = 1,
+) -> list[RunResult]:
+    """Run what is missing and return all results, seed by seed.
+
+    Args:
+        root: folder of the project, with configs and tools.
+        work_dir: each run has the folder ``ROW/seed_N`` below it.
+        rows: what to run.
+        seeds: every row is run with each.
+        budget: the same for all rows.
+        jobs: pretrainings at a time, which share the threads of the machine.
+
+    Raises:
+        ValueError: if ``work_dir`` holds results of another budget.
+        RuntimeError: if a pretraining fails.
+    """
+    init_default_scope(SCOPE)
+    work_dir.mkdir(parents=True, exist_ok=True)
+    _claim(work_dir, budget)
+    runs = [Run(root, work_dir, row, seed, budget) for seed in seeds for row in rows]
+    todo = [run for run in runs if not run.result_file.is_file()]
+    if todo:
+        probe = Config.fromfile(root / PROBE)
+        probe.merge_from_dict(budget.probe_options)
+        with _progress() as progress, ThreadPoolExecutor(jobs) as pool:
+            _run_all(todo, probe, jobs, progress, pool)
+    return [run.read() for run in runs]
+
+
+def _claim(work_dir: Path, budget: Budget) -> None:
+    """Write down the budget of a folder's runs, or compare with what is written."""
+    file, mine = work_dir / 'budget.json', json.loads(json.dumps(asdict(budget)))
+    if file.is_file() and (theirs := json.loads(file.read_text())) != mine:
+        raise ValueError(
+            f'{work_dir} holds runs of another budget, {theirs}, asked for is {mine}: rows must be '
+            'given the same; use another --work-dir'
+        )
+    file.write_text(json.dumps(mine, indent=2) + '\n')
+
+
+def _run_all(
+    todo: Sequence[Run], probe: Config, jobs: int, progress: Progress, pool: ThreadPoolExecutor
+) -> None:
+    """Pretrain in the pool, probe here as runs end."""
+    total = progress.add_task('steps of all runs', total=sum(run.table_steps for run in todo))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    torch.set_num_threads(threads)  # probes run beside the trainings
+    futures = {pool.submit(run.pretrain, threads, progress, total): run for run in todo}
+    try:
+        progress.console.print('decoding the labelled and the validation videos once for all')
+        batches = load_batches(probe)
+        for future in as_completed(futures):
+            seconds, run = future.result(), futures[future]
+            result = run.probe(probe, batches, seconds)
+            progress.console.print(
+                f'{run.row.title}, seed {run.seed}: {result.top1:.1f} % ({seconds:.0f} s)'
+            )
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+class Run:
+    """One row with one seed.
+
+    Args:
+        root: folder of the project.
+        work_dir: of the comparison.
+        row: what to pretrain.
+        seed: of pretraining and probe.
+        budget: steps and overrides.
+    """
+
+    def __init__(self, root: Path, work_dir: Path, row: Row, seed: int, budget: Budget):
+        self.root, self.row, self.seed, self.budget = root, row, seed, budget
+        self.folder = work_dir / row.name / f'seed_{seed}'
+        self.result_file = self.folder / 'result.json'
+        self.stages: list[dict] = []
+        if row.config is not None:
+            with demo_scale(), quiet():
+                config = Config.fromfile(root / row.config)
+            config.merge_from_dict(budget.options)
+            scale = budget.steps_scale
+            for stage in config.train_cfg.stages:
+                self.stages.append(dict(stage, steps=max(1, round(stage.steps * scale))))
+
+    @property
+    def table_steps(self) -> int:
+        """Optimiser steps of the run."""
+        return sum(stage['steps'] for stage in self.stages)
+
+    def pretrain(self, threads: int, progress: Progress, total: TaskID) -> float:
+        """Train or go on training, unless the row is not trained; returns seconds."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.row.config is None:
+            return 0.0
+        start = time.perf_counter()
+        script, config = self.root / 'tools/train.py', self.root / self.row.config
+        command = [sys.executable, str(script), str(config), '--work-dir', str(self.folder)]
+        command += ['--seed', str(self.seed), '--resume', '--cfg-options']
+        command += [f'{key}={value}'.replace(' ', '') for key, value in self.budget.options.items()]
+        command += [f'train_cfg.stages.{i}.steps={s["steps"]}' for i, s in enumerate(self.stages)]
+        log = self.folder / 'train.log'
+        task = progress.add_task(f'{self.row.name}, seed {self.seed}', total=self.table_steps)
+        code = follow(command, threads, log, progress, (task, total))
+        # A run that was resumed at its end has said nothing of its steps.
+        progress.advance(total, self.table_steps - progress.tasks[task].completed)
+        progress.update(task, visible=False)
+        if code:
+            end = ''.join(log.read_text().splitlines(keepends=True)[-_LAST_LINES:])
+            raise RuntimeError(
+                f'{self.row.name}, seed {self.seed}: training ended with code {code}; the end of '
+                f'{log}:\n{end}'
+            )
+        return time.perf_counter() - start
+
+    def probe(self, config: Config, batches: tuple[list, list], seconds: float) -> RunResult:
+        """Probe the encoder and write the result down."""
+        checkpoint, weights = None, 'untrained'
+        if self.row.config is not None:
+            name = (self.folder / 'last_checkpoint').read_text().strip()
+            checkpoint, weights = str(self.folder / name), 'encoder'
+        elif config.model.backbone is None:
+            config = copy.deepcopy(config)
+            config.model.backbone = Config.fromfile(self.root / PRETRAIN).model.backbone
+        details = probe_encoder(config, checkpoint, self.seed, batches, encoder_weights=weights)
+        result = RunResult(
+            row=self.row.name,
+            seed=self.seed,
+            top1=details['top1'],
+            fixed_top1=details['fixed_top1'],
+            steps=self.table_steps,
+            clips=sum(stage['steps'] * stage['batch_size'] for stage in self.stages),
+            train_seconds=seconds,
+        )
+        # Whole or not at all: the file says that the run is done.
+        part = self.result_file.with_suffix('.part')
+        part.write_text(json.dumps(asdict(result), indent=2) + '\n')
+        part.replace(self.result_file)
+        return result
+
+    def read(self) -> RunResult:
+        """The result of a run that is done."""
+        return RunResult(**json.loads(self.result_file.read_text()))
+
+
+def follow(
+    command: Sequence[str], threads: int, log: Path, progress: Progress, tasks: Sequence[TaskID]
+) -> int:
+    """Run a training, keep what it prints in ``log`` and move progress bars; returns its code.
+
+    Args:
+        command: program and arguments.
+        threads: for PyTorch.
+        log: appended to.
+        progress: where the bars are.
+        tasks: bars that move by one for each optimiser step that the training reports.
+    """
+    environment = os.environ | {SCALE: 'demo', 'OMP_NUM_THREADS': str(threads)}
+    done = 0
+    with (
+        open(log, 'a', buffering=1, encoding='utf-8') as file,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            file.write(line)
+            if found := _STEP.search(line):
+                for task in tasks:
+                    progress.advance(task, int(found[1]) - done)
+                done = int(found[1])
+    return process.returncode
+
+
+@contextmanager
+def demo_scale() -> Iterator[None]:
+    """Rows that are read meanwhile stand over the demo's model, data and schedule."""
+    before = os.environ.get(SCALE)
+    os.environ[SCALE] = 'demo'
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SCALE]
+        else:
+            os.environ[SCALE] = before
+
+
+def _progress() -> Progress:
+    """Bars with counts, time spent and time left."""
+    return Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn('left'),
+        TimeRemainingColumn(),
+        speed_estimate_period=600.0,
+    )

@@ -1,0 +1,193 @@
+"""The demo: generated data, four-stage pretraining, probes, a table, pictures and a report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from rich.console import Console
+from rich.table import Table
+
+from nextvid_mm.datasets.samplers import ClipSampler
+from nextvid_mm.demo.data import DemoSpec, make_demo_data
+from nextvid_mm.engine.probe.protocol import load_batches, probe_encoder, quiet
+from nextvid_mm.registry import DATASETS, MODELS, SCOPE
+from nextvid_mm.report import write_report
+from nextvid_mm.visualization import generation_sheet
+
+PRETRAIN = 'configs/nextvid/vit-tiny_demo.py'
+PROBE = 'configs/probe/demo.py'
+DATA = 'data/demo'
+# Rows of the table, and how each differs from probing the pretrained encoder.
+ROWS: dict[str, dict[str, Any]] = {
+    'pretrained': {},
+    'untrained': dict(encoder_weights='untrained'),
+    'pretrained, single frame': dict(single_frame=True),
+}
+
+
+class PretrainingError(RuntimeError):
+    """The pretraining, a process of its own, ended with an error that it has printed."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What one seed gave.
+
+    Attributes:
+        seed: of pretraining, untrained weights and probes.
+        top1: best probe of the grid on validation, %, by row of the table.
+        fixed_top1: the grid's fixed member, %, by row.
+        seconds: by phase.
+    """
+
+    seed: int
+    top1: dict[str, float]
+    fixed_top1: dict[str, float]
+    seconds: dict[str, float]
+
+
+def run_demo(
+    root: Path,
+    work_dir: Path,
+    seeds: Sequence[int],
+    options: Sequence[str] = (),
+    spec: DemoSpec | None = None,
+    probe_options: Mapping[str, Any] | None = None,
+) -> list[DemoResult]:
+    """Run everything; a finished pretraining is kept, an interrupted one continues.
+
+    Args:
+        root: folder of the project, with configs and tools; data goes to ``data/demo`` below the
+            current folder, where the configs look for it.
+        work_dir: one folder per seed goes here, with ``results.json`` beside them.
+        seeds: one pretraining and one set of probes for each.
+        options: ``KEY=VALUE`` overrides of the pretraining config.
+        spec: the data set to generate.
+        probe_options: overrides of the probe config.
+
+    Raises:
+        PretrainingError: if a pretraining fails.
+    """
+    init_default_scope(SCOPE)
+    console = Console(highlight=False)
+    console.rule('1/4 data')
+    make_demo_data(DATA, spec or DemoSpec())
+    probe = Config.fromfile(root / PROBE)
+    probe.merge_from_dict(dict(probe_options or {}))
+    console.print('decoding the labelled and the validation videos once for all probes')
+    batches = load_batches(probe)
+    results = []
+    for seed in seeds:
+        folder = work_dir / f'seed_{seed}'
+        console.rule(f'2/4 pretraining in four stages, seed {seed}')
+        start = time.perf_counter()
+        checkpoint = pretrain(root, folder, seed, options)
+        seconds = dict(pretraining=time.perf_counter() - start)
+        console.rule(f'3/4 attentive probes on frozen encoders, seed {seed}')
+        results.append(probe_rows(probe, checkpoint, seed, batches, seconds, console))
+        console.rule('4/4 pictures')
+        trained = Config.fromfile(folder / Path(PRETRAIN).name)  # with the options in it
+        sheet = draw_sheet(trained, checkpoint, folder / 'generated.png')
+        console.print(f'input, mask and generated next frames: {sheet}')
+    console.print(make_table(results, count_classes(probe)))
+    target = work_dir / 'results.json'
+    target.write_text(json.dumps([asdict(result) for result in results], indent=2) + '\n')
+    probe.dump(work_dir / 'probe.py')  # with it, tools/report.py can write the report again
+    report = write_report(work_dir, probe_config=probe, batches=batches)
+    console.print(f'results: {target}\ncurves: tensorboard --logdir {work_dir}')
+    console.print(f'report: {report}', style='bold')
+    return results
+
+
+def pretrain(root: Path, folder: Path, seed: int, options: Sequence[str]) -> Path:
+    """Run ``tools/train.py`` in a process of its own and return the last checkpoint.
+
+    Raises:
+        PretrainingError: if it fails; names the command and its log.
+    """
+    command = [sys.executable, str(root / 'tools/train.py'), str(root / PRETRAIN)]
+    command += ['--work-dir', str(folder), '--seed', str(seed), '--resume']
+    command += ['--cfg-options', *options] if options else []
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        log = max(folder.glob('*/*.log'), default=None)
+        raise PretrainingError(
+            f'pretraining ended with exit code {code}, see above'
+            f'{"" if log is None else f" and {log}"}; the command was: {shlex.join(command)}. '
+            'Other --cfg-options need another --work-dir.'
+        )
+    return folder / (folder / 'last_checkpoint').read_text().strip()
+
+
+def probe_rows(
+    config: Config,
+    checkpoint: Path,
+    seed: int,
+    batches: tuple[list, list],
+    seconds: dict[str, float],
+    console: Console,
+) -> DemoResult:
+    """Probe every row of the table with identical settings."""
+    top1, fixed = {}, {}
+    for name, changes in ROWS.items():
+        with console.status(f'probe: {name}'):
+            start = time.perf_counter()
+            details = probe_encoder(config, str(checkpoint), seed, batches, **changes)
+            seconds[f'probe, {name}'] = time.perf_counter() - start
+        top1[name], fixed[name] = details['top1'], details['fixed_top1']
+        console.print(f'{name}: {top1[name]:.1f} % ({seconds[f"probe, {name}"]:.0f} s)')
+    return DemoResult(seed, top1, fixed, seconds)
+
+
+def draw_sheet(config: Config, checkpoint: Path, path: Path, clips: int = 4) -> Path:
+    """Generate the hidden patches of some clips of the mixture and write the picture.
+
+    Args:
+        config: what the checkpoint was trained with.
+        checkpoint: a file of that run.
+        path: of the picture.
+        clips: rows of the picture.
+    """
+    model = MODELS.build(config.model)
+    with quiet():
+        load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
+    model.eval()
+    stage = config.train_cfg.stages[0]
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    requests = ClipSampler(dataset, seed=1).requests(np.arange(clips), stage.num_frames)
+    data: Any = model.data_preprocessor(pseudo_collate([dataset[r] for r in requests]))
+    clip: torch.Tensor = data['inputs'].flatten(0, 1)
+    return generation_sheet(model, clip, data['data_samples'], path)
+
+
+def count_classes(config: Config) -> int:
+    """Number of classes the probes tell apart."""
+    return int(config.model.cls_head.num_classes)
+
+
+def make_table(results: Sequence[DemoResult], num_classes: int) -> Table:
+    """Top-1 accuracy by row and seed, with chance."""
+    table = Table(title='attentive probe, top-1 on validation (%)')
+    table.add_column('encoder')
+    for result in results:
+        table.add_column(f'seed {result.seed}', justify='right')
+    for name in ROWS:
+        table.add_row(name, *(f'{result.top1[name]:.1f}' for result in results))
+    table.add_row('chance', *(f'{100 / num_classes:.1f}' for _ in results))
+    gains = (f'{r.top1["pretrained"] - r.top1["untrained"]:+.1f}' for r in results)
+    table.add_row('pretrained - untrained', *gains, end_section=True)
+    return table

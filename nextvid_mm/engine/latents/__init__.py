@@ -1,0 +1,1 @@
+"""Targets computed once for many runs: their cache and their statistics."""

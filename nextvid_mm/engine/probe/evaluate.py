@@ -1,0 +1,256 @@
+"""What the flags of ``tools/test.py`` do; those of MMAction2's tool keep name and meaning."""
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from nextvid_mm.datasets.checks import require_loaders_data
+from nextvid_mm.engine.cli import checked_config
+from nextvid_mm.engine.probe.results import REPEATED, RESULTS, config_of, differences, read_record
+from nextvid_mm.engine.probe.training import DEFAULT_CACHE, train_on_cache, validate_probe
+from nextvid_mm.models.checkpoints.encoder import PREFIXES, read_checkpoint, stored_backbone
+from nextvid_mm.registry import RUNNERS
+
+_PROBE_WEIGHTS = 'cls_head.probes.'
+
+
+def add_cache_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cache-features``, which training and testing of probes share."""
+    parser.add_argument(
+        '--cache-features',
+        nargs='?',
+        const=DEFAULT_CACHE,
+        metavar='FOLDER',
+        help='encode the training set once, without random augmentation, and train the probes on '
+        f'the features kept in FOLDER (default: {DEFAULT_CACHE}); results are labelled "cached '
+        'features"',
+    )
+
+
+def add_test_flags(parser: argparse.ArgumentParser) -> None:
+    """Add MMAction2's flags for testing, and those that evaluate an encoder."""
+    add = parser.add_argument
+    add('config', nargs='?', help='config file, such as configs/probe/ssv2.py')
+    add('checkpoint', nargs='?', help='a trained probe; with --train-probe, an encoder')
+    add('--work-dir', help='folder for results (default: work_dirs/CONFIG_NAME)')
+    add('--dump', metavar='FILE.pkl', help='write predictions for MMAction2 analysis tools')
+    add(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override config values; lists as key="[a,b]", without spaces',
+    )
+    add('--show-dir', metavar='FOLDER', help='draw predictions into pictures in FOLDER')
+    add('--show', action='store_true', help='show predictions in a window')
+    add('--interval', type=int, default=1, help='draw every n-th sample (default: 1)')
+    add('--wait-time', type=float, default=2, help='seconds a window is shown (default: 2)')
+    add(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='how processes were started (default: one process); tools/dist_test.sh sets it',
+    )
+    add('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
+    add(
+        '--train-probe',
+        action='store_true',
+        help='CHECKPOINT holds an encoder: train probes on it first, as the config says',
+    )
+    add(
+        '--from-json',
+        metavar='RESULTS',
+        help=f'repeat the evaluation recorded in a {RESULTS} and compare every number',
+    )
+    add_cache_flag(parser)
+
+
+def run_test(args: argparse.Namespace) -> None:
+    """Evaluate as the flags say.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If flags, config and checkpoint do not fit together, or a repeated evaluation
+            gave other numbers.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.from_json is not None:
+        repeat(args)
+        return
+    if args.checkpoint is None:
+        raise ValueError('give CONFIG and CHECKPOINT, or --from-json RESULTS')
+    cfg = load_test_config(args)
+    if not Path(args.checkpoint).is_file():
+        raise FileNotFoundError(f'{args.checkpoint}: there is no such checkpoint')
+    if cfg.model.type != 'ProbeRecognizer':
+        _refuse_probe_flags(args, cfg.model.type)
+        cfg.load_from = args.checkpoint
+        _build(cfg).test()
+        return
+    checkpoint = read_checkpoint(args.checkpoint)
+    found = contents(checkpoint, args.checkpoint)
+    if found == 'probe':
+        _refuse_training(args)
+        use_probe(cfg, checkpoint, args.checkpoint)
+        _build(cfg).test()
+    elif not args.train_probe:
+        raise ValueError(
+            f'{args.checkpoint} holds an encoder ({found}) and no probe. Add --train-probe to '
+            f'train probes on it as {args.config} says and evaluate them, or give the probe.pth '
+            'of a finished training.'
+        )
+    else:
+        train_probe(cfg, args)
+
+
+def load_test_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the flags.
+
+    Raises:
+        FileNotFoundError: If the config file does not exist.
+        ValueError: If a key is unknown, a flag has a wrong value, or there is nothing to test.
+    """
+    cfg = checked_config(args.config, args.cfg_options)
+    if args.dump is not None:
+        if not args.dump.endswith(('.pkl', '.pickle')):
+            raise ValueError(f'--dump {args.dump}: the name must end with .pkl')
+        evaluators = cfg.get('test_evaluator') or []
+        evaluators = evaluators if isinstance(evaluators, list | tuple) else [evaluators]
+        dump = dict(type='DumpResults', out_file_path=args.dump)
+        cfg.test_evaluator = [*evaluators, dump]
+    if args.show or args.show_dir is not None:
+        if 'visualization' not in cfg.default_hooks:
+            raise ValueError('--show and --show-dir need default_hooks.visualization in the config')
+        cfg.default_hooks.visualization.update(
+            enable=True, show=args.show, out_dir=args.show_dir, interval=args.interval
+        )
+        if args.show:
+            cfg.default_hooks.visualization.wait_time = args.wait_time
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
+    if cfg.get('test_dataloader') is None:
+        raise ValueError(
+            f'{args.config} has no test_dataloader: evaluate its encoder with a config of '
+            'configs/probe/ and --train-probe'
+        )
+    require_loaders_data(cfg)  # before a large model is built
+    return cfg
+
+
+def contents(checkpoint: Mapping[str, Any], path: str) -> str:
+    """``probe``, or the names of the encoders in a checkpoint.
+
+    Raises:
+        ValueError: If it holds neither.
+    """
+    names = list(checkpoint['state_dict'])
+    if any(name.startswith(_PROBE_WEIGHTS) for name in names):
+        return 'probe'
+    found = [key for key, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
+    if not found:
+        parts = sorted({str(name).split('.')[0] for name in names})
+        raise ValueError(
+            f'{path} holds neither a probe ({_PROBE_WEIGHTS}*) nor an encoder '
+            f'({", ".join(f"{prefix}*" for prefix in PREFIXES.values())}); its parts are {parts}'
+        )
+    return ', '.join(found)
+
+
+def use_probe(cfg: Config, checkpoint: Mapping[str, Any], path: str) -> None:
+    """Make a config evaluate a trained probe, with the encoder that is in its checkpoint."""
+    cfg.load_from, cfg.resume = path, False
+    if cfg.model.get('backbone') is None:
+        cfg.model.backbone = stored_backbone(dict(checkpoint))
+    cfg.model.encoder = None
+
+
+def train_probe(cfg: Config, args: argparse.Namespace) -> None:
+    """Train probes on the encoder of a checkpoint and evaluate them."""
+    cfg.model.encoder = args.checkpoint
+    if args.cache_features is not None:
+        trained = Path(train_on_cache(cfg, args.cache_features))
+        validate_probe(cfg.copy(), trained)
+    else:
+        _build(cfg).train()
+    if cfg.test_dataloader == cfg.val_dataloader and args.dump is None and not args.show_dir:
+        return  # the last validation was the test
+    path = str(Path(cfg.work_dir) / 'probe.pth')
+    checkpoint = read_checkpoint(path)
+    use_probe(cfg, checkpoint, path)
+    _build(cfg).test()
+
+
+def repeat(args: argparse.Namespace) -> None:
+    """Evaluate again what a record says, and compare every number.
+
+    Raises:
+        FileNotFoundError: If the record or its checkpoint does not exist.
+        ValueError: If a number differs.
+    """
+    record = read_record(args.from_json)
+    if args.config is not None:
+        raise ValueError('--from-json takes config and checkpoint from the file: give no others')
+    cfg = config_of(record)
+    path = _find_checkpoint(record, args.from_json)
+    checkpoint = read_checkpoint(path)
+    use_probe(cfg, checkpoint, str(path))
+    if record['split'] == 'val':
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        cfg.test_cfg = dict(type='TestLoop')
+    cfg.launcher = args.launcher
+    cfg.merge_from_dict(args.cfg_options or {})
+    cfg.work_dir = args.work_dir or str(Path(args.from_json).resolve().parent / REPEATED)
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
+    for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
+        cfg[key] = None
+    runner = _build(cfg)
+    runner.test()
+    if runner.rank:
+        return
+    found = differences(record, read_record(Path(cfg.work_dir) / RESULTS))
+    if found:
+        raise ValueError(f'{args.from_json} is not reproduced:\n  ' + '\n  '.join(found))
+    MMLogger.get_current_instance().info(
+        f'reproduced {args.from_json} exactly: top-1 {record["top1"]:.2f} % over '
+        f'{record["num_samples"]} samples, and every other number'
+    )
+
+
+def _find_checkpoint(record: Mapping[str, Any], source: str) -> Path:
+    """The record's checkpoint where it says, or beside the record."""
+    stated = Path(record['checkpoint'])
+    for path in (stated, Path(source).parent / stated.name):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f'the checkpoint of {source}, {stated}, does not exist; put it beside the file'
+    )
+
+
+def _refuse_training(args: argparse.Namespace) -> None:
+    if args.train_probe or args.cache_features is not None:
+        raise ValueError(
+            f'{args.checkpoint} holds a trained probe already: leave out --train-probe and '
+            '--cache-features'
+        )
+
+
+def _refuse_probe_flags(args: argparse.Namespace, kind: str) -> None:
+    if args.train_probe or args.cache_features is not None:
+        raise ValueError(
+            f'--train-probe and --cache-features are for probe configs; model.type is {kind!r}'
+        )
+
+
+def _build(cfg: Config) -> Runner:
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

@@ -1,0 +1,185 @@
+"""Clips from files and cameras, and moving pictures back into files.
+
+Shape legend: T video frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from nextvid_mm.datasets.video_lists import IMAGE_EXTENSIONS
+from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.visualization.sheets import tile_rows
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A clip as a model takes it.
+
+    Attributes:
+        frames: ``(3, T, size, size)``, uint8 RGB.
+        static: whether it is a repeated image.
+        notes: what was done to fit it, one sentence each.
+    """
+
+    frames: Tensor
+    static: bool
+    notes: list[str]
+
+
+def read_seed(path: str | Path, num_frames: int, size: int, fps: float, start: float = 0.0) -> Seed:
+    """Read an image or the beginning of a video, resized to a square.
+
+    Args:
+        path: an image, which is repeated, or a video.
+        num_frames: video frames to take; a shorter video gives all it has.
+        size: pixels per side; the shorter side is fitted, the longer one is cut.
+        fps: frames taken per second of video.
+        start: seconds of video to skip.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is neither image nor video, or ends before ``start``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such image or video')
+    static = path.suffix.lower() in IMAGE_EXTENSIONS
+    if static:
+        with Image.open(path) as image:
+            pictures = [np.asarray(image.convert('RGB'))]
+    else:
+        pictures = list(islice(read_frames(path, fps, start), num_frames))
+    if not pictures:
+        raise ValueError(f'{path} has no frame after {start} s')
+    notes = []
+    height, width = pictures[0].shape[:2]
+    if (height, width) != (size, size):
+        cut = '' if height == width else ', the longer side cut in the middle'
+        notes.append(f'{path.name}: {width}x{height} px resized to {size}x{size} px{cut}')
+    frames = torch.from_numpy(np.stack([fit(picture, size) for picture in pictures]))
+    frames = frames.permute(3, 0, 1, 2)
+    return Seed(frames.expand(-1, num_frames, -1, -1) if static else frames, static, notes)
+
+
+def read_frames(
+    path: str | Path, fps: float | None = None, start: float = 0.0
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode a video frame by frame, at even times.
+
+    Args:
+        path: the video.
+        fps: frame k is the one nearest to ``start + k / fps``; None gives every frame.
+        start: seconds to skip.
+
+    Yields:
+        RGB pictures ``(height, width, 3)``.
+
+    Raises:
+        ValueError: if the file holds no video.
+    """
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise ValueError(f'{path} holds no video')
+        stream = container.streams.video[0]
+        period = float(1 / stream.average_rate) if stream.average_rate else 1 / 25
+        count, begin = 0, None
+        before: tuple[float, av.VideoFrame] | None = None
+        for number, frame in enumerate(container.decode(stream)):
+            time = number * period if frame.time is None else frame.time
+            begin = time if begin is None else begin
+            time -= begin + start
+            if fps is None:
+                if time >= 0:
+                    yield _rgb(frame)
+                continue
+            while before is not None and count / fps <= time:
+                nearer = before[1] if count / fps - before[0] < time - count / fps else frame
+                yield _rgb(nearer)
+                count += 1
+            before = (time, frame)
+        if fps is not None and before is not None and count / fps < before[0] + period / 2 - 1e-6:
+            yield _rgb(before[1])
+
+
+def read_camera(number: int) -> Iterator[NDArray[np.uint8]]:
+    """Pictures of a camera, as they come.
+
+    Args:
+        number: of the camera, as OpenCV counts them.
+
+    Yields:
+        RGB pictures ``(height, width, 3)``.
+
+    Raises:
+        ValueError: if the camera does not open.
+    """
+    import cv2
+
+    camera = cv2.VideoCapture(number)
+    try:
+        if not camera.isOpened():
+            raise ValueError(f'camera {number} does not open')
+        while True:
+            good, picture = camera.read()
+            if not good:
+                return
+            yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    finally:
+        camera.release()
+
+
+def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.asarray(frame.to_ndarray(format='rgb24'), dtype=np.uint8)
+
+
+def fit(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize the shorter side of ``(height, width, 3)`` to ``size`` and cut out the middle."""
+    if picture.shape[:2] == (size, size):
+        return picture
+    resized = ImageOps.fit(Image.fromarray(picture), (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(resized)
+
+
+def movie(rows: Sequence[tuple[str, Tensor]], zoom: int = 2) -> NDArray[np.uint8]:
+    """Captioned clips one above the other, moving together.
+
+    Args:
+        rows: caption and clip ``(3, T, height, width)`` in [-1, 1], all of the same T.
+        zoom: enlargement.
+
+    Returns:
+        ``(T, H, W, 3)`` with even H and W.
+    """
+    pictures = []
+    for time in range(rows[0][1].shape[1]):
+        still = [(caption, clip[:, time : time + 1]) for caption, clip in rows]
+        pictures.append(np.asarray(tile_rows(still, zoom)))
+    frames = np.stack(pictures)
+    odd = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
+    return np.pad(frames, odd, constant_values=255)
+
+
+def write_movie(stem: Path, frames: NDArray[np.uint8], fps: float) -> list[Path]:
+    """Write ``stem.gif`` (endless) and ``stem.mp4`` (H.264).
+
+    Args:
+        stem: path without an ending; its folder exists.
+        frames: from ``movie``.
+        fps: frames per second; GIF rounds to hundredths of a second.
+    """
+    gif, mp4 = stem.with_name(f'{stem.name}.gif'), stem.with_name(f'{stem.name}.mp4')
+    first, *others = [Image.fromarray(frame) for frame in frames]
+    first.save(gif, save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
+    encode_h264(mp4, frames, fps)
+    return [gif, mp4]

@@ -1,0 +1,322 @@
+"""Pictures and films of what a model generates: masked next frames, and roll-outs.
+
+Shape legend: S samples, T video frames, n generated tubelets.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from nextvid_mm.datasets.transforms import FrameIsolatedMasking
+from nextvid_mm.flow import draw_flow
+from nextvid_mm.inferencers.clip_files import Seed, movie, read_seed, write_movie
+from nextvid_mm.inferencers.rollout import roll_out
+from nextvid_mm.models.algorithms import BatchMask
+from nextvid_mm.models.checkpoints.generator import Generator
+from nextvid_mm.visualization.sheets import hide_patches, tile_rows
+
+DEFAULT_FRAMES = 16
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample.
+
+    Attributes:
+        samples: generations per seed; they differ in noise.
+        num_steps: solver steps per frame.
+        solver: ``euler`` or ``heun``.
+        seed: of masks and noise.
+        window: tubelets a roll-out remembers, None for all.
+    """
+
+    samples: int = 4
+    num_steps: int = 20
+    solver: str = 'euler'
+    seed: int = 0
+    window: int | None = None
+
+    @property
+    def seeds(self) -> list[int]:
+        """One for each sample; another ``seed`` shares none of them."""
+        return [(self.seed << 16) + number for number in range(self.samples)]
+
+
+@dataclass(frozen=True)
+class MaskedGeneration:
+    """Generated patches beside the truth.
+
+    Attributes:
+        original: ``(3, T, height, width)`` in [-1, 1].
+        masked: the same with hidden patches grey.
+        generated: ``(S, 3, T, height, width)``; the first tubelet, which nothing precedes, is the
+            original.
+    """
+
+    original: Tensor
+    masked: Tensor
+    generated: Tensor
+
+
+@torch.no_grad()
+def generate_masked(generator: Generator, seed: Seed, sampling: Sampling) -> MaskedGeneration:
+    """Generate the hidden patches of every frame from visible ones of earlier frames.
+
+    Every tubelet is generated from the true frames before it, under the first masking strategy the
+    model was trained with.
+
+    Args:
+        generator: the model.
+        seed: at least two tubelets; frames beyond the last whole tubelet are left out.
+        sampling: how to sample.
+    """
+    model, clip = generator.model, normalised(generator, seed)
+    grid = model.backbone.grid_of(clip)
+    if grid.frames < 2:
+        raise ValueError(
+            f'masked generation needs at least 2 tubelets of {model.backbone.tubelet_size} video '
+            f'frames, the seed has {clip.shape[2]} frames: lower fps or start'
+        )
+    if generator.masking is None:
+        raise ValueError(f'{generator.path} does not record the masks of its training')
+    size = (clip.shape[-2], clip.shape[-1])
+    settings = {k: v for k, v in generator.masking.items() if k != 'type'} | dict(img_size=size)
+    drawn = FrameIsolatedMasking(**settings).sample(np.random.default_rng(sampling.seed))[0]
+    visible, hidden = (drawn[name][None].to(clip.device) for name in ('visible', 'hidden'))
+    S = sampling.samples
+    mask = BatchMask(visible.expand(S, -1), hidden.expand(S, -1))
+    shape = (grid.frames - 1, 1, hidden.shape[1], model.target_generator.channels)
+    clips = clip.expand(S, -1, -1, -1, -1)
+    noise = draw_flow(sampling.seeds, shape[:2], shape, like=clips).noise[:, :, 0]
+    generated = model.generate(clips, mask, noise, sampling.num_steps, sampling.solver)
+    return MaskedGeneration(
+        original=clip[0],
+        masked=hide_patches(clip, hidden, model.backbone.patch_size)[0],
+        generated=torch.cat([clips[:, :, : model.backbone.tubelet_size], generated], dim=2),
+    )
+
+
+@torch.no_grad()
+def continue_clip(
+    generator: Generator, seed: Seed, tubelets: int, sampling: Sampling, progress: bool = True
+) -> Tensor:
+    """Roll out the frames after a seed.
+
+    Args:
+        generator: the model.
+        seed: what comes before; frames beyond the last whole tubelet are left out.
+        tubelets: how many to generate.
+        sampling: how to sample.
+        progress: show a progress bar.
+
+    Returns:
+        ``(S, 3, n * tubelet_size, height, width)`` in [-1, 1], the generated frames only.
+    """
+    clip = normalised(generator, seed).expand(sampling.samples, -1, -1, -1, -1)
+    frames = roll_out(
+        generator.model,
+        clip,
+        tubelets,
+        sampling.seeds,
+        sampling.num_steps,
+        sampling.solver,
+        sampling.window,
+    )
+    steps = track(frames, 'generating', total=tubelets) if progress else frames
+    return torch.cat(list(steps), dim=2)
+
+
+@dataclass(frozen=True)
+class CacheComparison:
+    """A roll-out with the key/value cache, side by side with one that encodes all frames again.
+
+    Attributes:
+        cached: seconds.
+        recomputed: seconds.
+        difference: largest difference of a pixel in [-1, 1].
+    """
+
+    cached: float
+    recomputed: float
+    difference: float
+
+    def __str__(self) -> str:
+        return (
+            f'{self.cached:.2f} s with the cache, {self.recomputed:.2f} s without: '
+            f'{self.recomputed / self.cached:.1f} times; largest difference {self.difference:.1e}'
+        )
+
+
+def compare_cache(
+    generator: Generator, seed: Seed, tubelets: int, sampling: Sampling
+) -> CacheComparison:
+    """Time the same roll-out both ways, without a window: nothing is evicted in either.
+
+    Args:
+        generator: the model.
+        seed: what comes before.
+        tubelets: how many to generate.
+        sampling: how to sample.
+    """
+    clip = normalised(generator, seed).expand(sampling.samples, -1, -1, -1, -1)
+    settings = (sampling.seeds, sampling.num_steps, sampling.solver, None)
+    list(roll_out(generator.model, clip, 1, *settings))  # warms up
+    seconds, videos = [], []
+    for use_cache in (True, False):
+        start = time.perf_counter()
+        frames = list(roll_out(generator.model, clip, tubelets, *settings, use_cache))
+        videos.append(torch.cat(frames, dim=2).cpu())
+        seconds.append(time.perf_counter() - start)
+    return CacheComparison(seconds[0], seconds[1], float((videos[0] - videos[1]).abs().max()))
+
+
+def normalised(generator: Generator, seed: Seed) -> Tensor:
+    """The seed's whole tubelets as the model takes clips, ``(1, 3, T, height, width)``."""
+    model = generator.model
+    tubelet = model.backbone.tubelet_size
+    frames = seed.frames[:, : seed.frames.shape[1] // tubelet * tubelet]
+    if not frames.shape[1]:
+        raise ValueError(
+            f'the seed has {seed.frames.shape[1]} video frames, which is less than a tubelet of '
+            f'{tubelet}: lower fps or start'
+        )
+    device = next(model.parameters()).device
+    batch = dict(inputs=[frames[None]], data_samples=None)
+    return model.data_preprocessor(batch)['inputs'].flatten(0, 1).to(device)
+
+
+def write_masked(result: MaskedGeneration, stem: Path, tubelet: int, fps: float) -> list[Path]:
+    """Write a sheet (one picture per tubelet), a GIF and an MP4 of masked generation.
+
+    Args:
+        result: from ``generate_masked``.
+        stem: path without an ending; its folder exists.
+        tubelet: video frames per tubelet.
+        fps: of the films.
+    """
+    rows = [('original', result.original), ('masked', result.masked)]
+    rows += [(f'generated, sample {n}', clip) for n, clip in enumerate(result.generated)]
+    sheet = stem.with_name(f'{stem.name}.png')
+    tile_rows([(caption, clip[:, tubelet::tubelet]) for caption, clip in rows]).save(sheet)
+    panels = [result.original, result.masked, result.generated[0]]
+    film = [('original | masked | generated', torch.cat(panels, dim=-1))]
+    if len(result.generated) > 1:
+        others = list(result.generated[1:4])
+        others += [torch.ones_like(result.original)] * (3 - len(others))
+        film.append(('further samples', torch.cat(others, dim=-1)))
+    return [sheet, *write_movie(stem, movie(film), fps)]
+
+
+def write_rollout(
+    context: Tensor, generated: Tensor, truth: Tensor, stem: Path, tubelet: int, fps: float
+) -> list[Path]:
+    """Write a sheet (one picture per tubelet), a GIF and an MP4 of a roll-out.
+
+    Args:
+        context: the seed ``(3, T, height, width)`` in [-1, 1].
+        generated: ``(S, 3, n * tubelet, height, width)``.
+        truth: what follows the seed in the video ``(3, T_true, height, width)``, T_true may be 0.
+        stem: path without an ending; its folder exists.
+        tubelet: video frames per tubelet.
+        fps: of the films.
+    """
+    length = generated.shape[2]
+    gap = torch.ones_like(context[:, :1])
+    missing = gap.expand(-1, length - truth.shape[1], -1, -1)
+    futures = [('true continuation', torch.cat([truth, missing], dim=1))] if truth.numel() else []
+    futures += [(f'sample {n}', clip) for n, clip in enumerate(generated)]
+    rows = [
+        (
+            f'seed, then {name}',
+            torch.cat([context[:, ::tubelet], gap, future[:, ::tubelet]], dim=1),
+        )
+        for name, future in futures
+    ]
+    sheet = stem.with_name(f'{stem.name}.png')
+    tile_rows(rows).save(sheet)
+    film = [(name, torch.cat([context, future], dim=1)) for name, future in futures]
+    return [sheet, *write_movie(stem, movie(film), fps)]
+
+
+def generate_files(
+    generator: Generator,
+    source: Path,
+    folder: Path,
+    sampling: Sampling,
+    rollout: int | None = None,
+    num_frames: int | None = None,
+    fps: float | None = None,
+    start: float = 0.0,
+    compare: bool = False,
+) -> list[Path]:
+    """From an image or video to a sheet, a GIF and an MP4; prints what had to be adapted.
+
+    Args:
+        generator: the model.
+        source: image or video.
+        folder: where the files go; named after ``source``.
+        sampling: how to sample; without a ``window``, a roll-out remembers as many tubelets as the
+            longest training clips had.
+        rollout: video frames to generate after the seed; None for masked generation.
+        num_frames: video frames of the seed; None for 16, or those of the longest training clips if
+            that is less (1 tubelet for an image that is continued).
+        fps: frames taken per second of video; None for the training's.
+        start: seconds of video to skip.
+        compare: time the roll-out with and without the key/value cache, and print both.
+
+    Raises:
+        ValueError: if a number is out of range or the seed too short.
+    """
+    tubelet = generator.model.backbone.tubelet_size
+    rate = generator.fps if fps is None else fps
+    checked = dict(rollout=rollout, frames=num_frames, samples=sampling.samples, fps=fps)
+    for name, value in checked.items():
+        if value is not None and value <= 0:
+            raise ValueError(f'{name}={value} must be larger than 0')
+    wanted = num_frames or min(DEFAULT_FRAMES, generator.num_frames or DEFAULT_FRAMES)
+    tubelets = -(-(rollout or 0) // tubelet)
+    size = generator.model.backbone.img_size
+    seed = read_seed(source, wanted + tubelets * tubelet, size, rate, start)
+    found = seed.frames.shape[1]
+    short = [f'{source.name}: {found} of {wanted} frames, it is shorter'] if found < wanted else []
+    for note in (*seed.notes, *short):
+        print(note)
+    folder.mkdir(parents=True, exist_ok=True)
+    if rollout is None:
+        result = generate_masked(generator, seed, sampling)
+        return write_masked(result, folder / f'{source.stem}_masked', tubelet, rate)
+    if seed.static and num_frames is None:
+        wanted = tubelet
+    if compare:
+        context = replace(seed, frames=seed.frames[:, :wanted])
+        print(compare_cache(generator, context, tubelets, sampling))
+    stem = folder / f'{source.stem}_rollout'
+    return _rollout_files(generator, seed, wanted, tubelets, sampling, stem, rate)
+
+
+def _rollout_files(
+    generator: Generator,
+    seed: Seed,
+    wanted: int,
+    tubelets: int,
+    sampling: Sampling,
+    stem: Path,
+    fps: float,
+) -> list[Path]:
+    """Continue the first ``wanted`` video frames; what the seed has beyond them is the truth."""
+    tubelet = generator.model.backbone.tubelet_size
+    if sampling.window is None and generator.num_frames:
+        sampling = replace(sampling, window=generator.num_frames // tubelet)
+    context = replace(seed, frames=seed.frames[:, :wanted])
+    generated = continue_clip(generator, context, tubelets, sampling)
+    whole = normalised(generator, seed)[0]
+    known = normalised(generator, context).shape[2]
+    truth = whole[:, known:known] if seed.static else whole[:, known : known + generated.shape[2]]
+    return write_rollout(whole[:, :known], generated, truth, stem, tubelet, fps)

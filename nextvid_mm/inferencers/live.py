@@ -1,0 +1,207 @@
+"""What a stream shows, while it runs: speed, latency and a label.
+
+Shape legend: n labelled videos, T frames (tubelets), N tokens per frame, C channels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.live import Live
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor
+
+from nextvid_mm.datasets.video_lists import read_lines
+from nextvid_mm.evaluation.representation import knn_votes
+from nextvid_mm.inferencers.clip_files import fit, read_seed
+from nextvid_mm.inferencers.streaming import StreamingEncoder
+
+RECENT = 30  # tubelets over which speed and latency are measured
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class LabelBank:
+    """Labelled videos as a k-NN classifier.
+
+    Attributes:
+        features: ``(n, C)``.
+        labels: ``(n,)``.
+        names: of the labels, by number.
+        tubelets: newest frames a feature is the mean of.
+    """
+
+    features: Tensor
+    labels: Tensor
+    names: list[str]
+    tubelets: int
+
+    def vote(self, feature: Tensor) -> tuple[str, float]:
+        """The winning name and its share of the votes, for one feature ``(C,)``."""
+        votes = knn_votes(self.features, self.labels, feature[None].float())[0]
+        best = int(votes.argmax())
+        return self.names[best], float(votes[best] / votes.sum())
+
+
+def build_bank(
+    stream: StreamingEncoder,
+    list_file: Path,
+    root: Path,
+    fps: float,
+    num_frames: int,
+    progress: bool = True,
+) -> LabelBank:
+    """Encode labelled videos as a stream sees them.
+
+    A feature is the mean over the newest half of a video's first ``num_frames`` frames, which have
+    the other half as their past.
+
+    Args:
+        stream: the encoder; its streams are reset.
+        list_file: one ``path label`` per line; names come from ``label_map.txt`` beside it.
+        root: folder the paths are relative to.
+        fps: frames taken per second of video.
+        num_frames: video frames per video; shorter ones are left out.
+        progress: show a progress bar.
+
+    Raises:
+        FileNotFoundError: if the list or a video is missing.
+        ValueError: if no video has a label and enough frames.
+    """
+    encoder = stream.encoder
+    listed = read_lines(list_file.read_text(encoding='utf-8').splitlines())
+    pairs = [(file.path, file.label) for file in listed if file.label >= 0]
+    tubelets = max(1, num_frames // encoder.tubelet_size // 2)
+    features, labels = [], []
+    batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
+    for batch in track(batches, 'encoding labelled videos') if progress else batches:
+        seeds = [read_seed(root / path, num_frames, encoder.img_size, fps) for path, _ in batch]
+        whole = [n for n, seed in enumerate(seeds) if seed.frames.shape[1] == num_frames]
+        if not whole:
+            continue
+        stream.reset()
+        tokens = stream.push(as_input(torch.stack([seeds[n].frames for n in whole])))
+        features.append(tokens[:, -tubelets:].mean(dim=(1, 2)).float())
+        labels += [batch[n][1] for n in whole]
+    stream.reset()
+    if not labels:
+        raise ValueError(f'{list_file} names no labelled video of {num_frames} frames at {fps} fps')
+    device = features[0].device
+    names = _names(list_file.with_name('label_map.txt'), max(labels) + 1)
+    return LabelBank(torch.cat(features), torch.tensor(labels, device=device), names, tubelets)
+
+
+@dataclass
+class LiveStatus:
+    """The state of a stream.
+
+    Attributes:
+        frames: video frames so far.
+        latencies: milliseconds from a tubelet's last frame to its features and label, recent ones.
+        marks: times at which tubelets were done, in seconds, recent ones.
+        label: newest label and its share of the votes, None without a bank.
+        all_latencies: of the whole stream.
+    """
+
+    tubelet: int
+    frames: int = 0
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    marks: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    label: tuple[str, float] | None = None
+    all_latencies: list[float] = field(default_factory=list)
+
+    @property
+    def fps(self) -> float:
+        """Video frames per second, recently; 0 before the second tubelet."""
+        if len(self.marks) < 2:
+            return 0.0
+        return self.tubelet * (len(self.marks) - 1) / (self.marks[-1] - self.marks[0])
+
+    def render(self, window: int) -> Table:
+        """As a table of one row."""
+        table = Table('video frames', 'fps', 'latency (ms)', 'frames in memory', 'label')
+        latency = f'{median(self.latencies):.1f}' if self.latencies else '-'
+        name = f'{self.label[0]} ({self.label[1]:.0%})' if self.label else '-'
+        kept = f'{min(self.frames // self.tubelet, window)} of {window} tubelets'
+        table.add_row(str(self.frames), f'{self.fps:.1f}', latency, kept, name)
+        return table
+
+
+def run_stream(
+    stream: StreamingEncoder,
+    pictures: Iterable[NDArray[np.uint8]],
+    bank: LabelBank | None = None,
+    console: Console | None = None,
+    limit: int | None = None,
+) -> LiveStatus:
+    """Push pictures one by one and show speed, latency and label until they end.
+
+    Args:
+        stream: the encoder, reset at the start.
+        pictures: RGB ``(height, width, 3)``, uint8, any size.
+        bank: gives labels.
+        console: where to show; None for the terminal.
+        limit: video frames after which to stop.
+
+    Returns:
+        The last state.
+    """
+    encoder, window = stream.encoder, stream.cache.window
+    status = LiveStatus(encoder.tubelet_size)
+    recent: deque[Tensor] = deque(maxlen=bank.tubelets if bank else 1)
+    stream.reset()
+    with Live(status.render(window), console=console, refresh_per_second=8) as live:
+        for picture in pictures:
+            start = time.perf_counter()
+            frame = torch.tensor(fit(picture, encoder.img_size)).permute(2, 0, 1)
+            tokens = stream.push(as_input(frame[None, :, None]))
+            status.frames += 1
+            if tokens.shape[1]:
+                recent.append(tokens.mean(dim=(1, 2))[0])
+                if bank is not None:
+                    status.label = bank.vote(torch.stack(list(recent)).mean(0))
+                _note_time(status, start, tokens)
+                live.update(status.render(window))
+            if limit is not None and status.frames >= limit:
+                break
+    return status
+
+
+def at_most(pictures: Iterable[NDArray[np.uint8]], fps: float) -> Iterator[NDArray[np.uint8]]:
+    """Let pictures of a running camera through at ``fps``; those in between are dropped."""
+    due = time.monotonic()
+    for picture in pictures:
+        now = time.monotonic()
+        if now >= due:
+            yield picture
+            due = max(due + 1 / fps, now)
+
+
+def as_input(frames: Tensor) -> Tensor:
+    """uint8 frames to [-1, 1]."""
+    return frames.float() / 127.5 - 1
+
+
+def _note_time(status: LiveStatus, start: float, tokens: Tensor) -> None:
+    if tokens.is_cuda:
+        torch.cuda.synchronize(tokens.device)
+    now = time.perf_counter()
+    status.marks.append(now)
+    status.latencies.append((now - start) * 1000)
+    status.all_latencies.append((now - start) * 1000)
+
+
+def _names(path: Path, count: int) -> list[str]:
+    """Lines of a label map; numbers where there is none."""
+    found = path.read_text().splitlines() if path.is_file() else []
+    return [*found, *(str(number) for number in range(len(found), count))]

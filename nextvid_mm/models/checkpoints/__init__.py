@@ -1,0 +1,1 @@
+"""Reading an encoder or a generator from a file."""

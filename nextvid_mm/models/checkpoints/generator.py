@@ -1,0 +1,146 @@
+"""A pretrained model ready to generate, from nothing but its checkpoint."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nextvid_mm.layers import TokenGrid
+from nextvid_mm.models.algorithms.nextvid import NextVid
+from nextvid_mm.models.checkpoints.encoder import read_checkpoint, stored_config
+from nextvid_mm.registry import MODELS, SCOPE
+
+DECODER = 'head.'
+TARGETS = 'target_generator.'
+DEFAULT_FPS = 4.0  # the paper's
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A model with what its training config says of clips.
+
+    Attributes:
+        model: in evaluation mode.
+        path: the checkpoint.
+        step: optimiser steps of pretraining, None if the file does not say.
+        num_frames: video frames of the longest training clips, None if the file does not say.
+        fps: frames per second of training clips, the paper's 4 if the file does not say.
+        masking: config of the training's ``FrameIsolatedMasking``, likewise.
+    """
+
+    model: NextVid
+    path: Path
+    step: int | None
+    num_frames: int | None
+    fps: float
+    masking: dict | None
+
+
+def load_generator(path: str | Path, device: str | torch.device = 'cpu') -> Generator:
+    """Build the model a checkpoint records, with all its weights.
+
+    The target autoencoder, if its weights are not in the file, is read from where the config says.
+
+    Args:
+        path: a pretraining checkpoint of ours.
+        device: where the model goes.
+
+    Raises:
+        FileNotFoundError: if the file, or that of the target autoencoder, is missing.
+        ValueError: if the file is damaged, has no decoder (an exported encoder), does not record
+            its configuration, or holds targets that cannot be turned into pixels.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such checkpoint')
+    try:
+        checkpoint = read_checkpoint(path)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f'{path} cannot be read as a checkpoint: {error}') from error
+    _check_decoder(checkpoint, path)
+    config = stored_config(checkpoint, 'model')
+    if config is None:
+        raise ValueError(f'{path} does not record the configuration of its model (meta.cfg)')
+    kind = str(config.get('type')).rpartition('.')[2]
+    if kind != NextVid.__name__:
+        raise ValueError(f'{path} holds a {kind}; only {NextVid.__name__} generates next frames')
+    model = MODELS.build(dict(config, compile=False, _scope_=SCOPE))
+    _load_strictly(model, checkpoint['state_dict'], path)
+    model = model.to(device).eval()
+    _check_pixels(model)
+    stages = (stored_config(checkpoint, 'train_cfg') or {}).get('stages') or []
+    data = stored_config(checkpoint, 'train_dataloader')
+    return Generator(
+        model=model,
+        path=path,
+        step=checkpoint.get('meta', {}).get('iter'),
+        num_frames=max((stage['num_frames'] for stage in stages), default=None),
+        fps=_fps(data),
+        masking=find_component(data, 'FrameIsolatedMasking'),
+    )
+
+
+def training_fps(path: str | Path) -> float:
+    """Frames per second of a checkpoint's training clips, the paper's 4 if it does not say."""
+    return _fps(stored_config(read_checkpoint(path), 'train_dataloader'))
+
+
+def _fps(data: Any) -> float:
+    return (find_component(data, 'SampleClipByTime') or {}).get('fps') or DEFAULT_FPS
+
+
+def find_component(config: Any, name: str) -> dict | None:
+    """The first dict in a nested config whose ``type`` is ``name``, with or without a scope."""
+    entries: Iterable[Any] = ()
+    if isinstance(config, dict):
+        if str(config.get('type', '')).rpartition('.')[2] == name:
+            return config
+        entries = config.values()
+    elif isinstance(config, list | tuple):
+        entries = config
+    found = (find_component(entry, name) for entry in entries)
+    return next((component for component in found if component is not None), None)
+
+
+def _check_decoder(checkpoint: dict, path: Path) -> None:
+    names = list(checkpoint['state_dict'])
+    if not any(name.startswith(DECODER) for name in names):
+        parts = sorted({name.split('.')[0] for name in names})
+        raise ValueError(
+            f'{path} holds no decoder ({DECODER}*), its parts are {parts[:8]}: an encoder alone '
+            'cannot generate; give the pretraining checkpoint (iter_*.pth of its work directory)'
+        )
+
+
+def _load_strictly(model: NextVid, state: dict[str, Any], path: Path) -> None:
+    own = model.state_dict()
+    missing, unknown = own.keys() - state.keys(), sorted(state.keys() - own.keys())
+    if missing and all(name.startswith(TARGETS) for name in missing):
+        model.target_generator.init_weights()
+        missing = set()
+    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if missing or unknown or wrong:
+        raise ValueError(
+            f'{path} does not hold the model it records: missing {sorted(missing)[:3]}, unknown '
+            f'{unknown[:3]}, of other shape {wrong[:3]}'
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def _check_pixels(model: NextVid) -> None:
+    """Raise unless targets can be shown; those that cannot say why themselves."""
+    targets = model.target_generator
+    if not hasattr(targets, 'to_pixels'):
+        raise ValueError(
+            f'model.target_generator of type {type(targets).__name__} has no to_pixels: what it '
+            'generates are features, not pictures; use PixelTarget or an autoencoder'
+        )
+    side = model.backbone.img_size // model.backbone.patch_size
+    grid = TokenGrid(1, side, side)
+    device = next(model.parameters()).device
+    targets.to_pixels(torch.zeros(1, 1, grid.patches, targets.channels, device=device), grid)

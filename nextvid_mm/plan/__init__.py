@@ -1,0 +1,1 @@
+"""What a config will do and need, without running it: its schedule and its memory."""

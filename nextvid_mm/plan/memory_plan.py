@@ -1,0 +1,175 @@
+"""How much memory a GPU needs for a config: arithmetic from shapes, nothing is allocated."""
+
+from dataclasses import dataclass, fields
+
+from rich.table import Table
+from torch import nn
+
+from nextvid_mm.engine.stages import StageTable
+from nextvid_mm.plan.activations import PARTS, ActivationCounter, Activations
+
+FLOAT32, BFLOAT16 = 4, 2  # bytes
+ADAM_STATES = 2
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Numbers of parameters.
+
+    Attributes:
+        trainable: encoder, predictor, decoder, projections.
+        reference: the EMA encoder, without gradient.
+        frozen: the target generator.
+        largest_unit: parameters of the largest block that FSDP gathers on its own.
+        resident: parameters that FSDP gathers once and keeps for the whole step.
+    """
+
+    trainable: int
+    reference: int
+    frozen: int
+    largest_unit: int
+    resident: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on one GPU, by purpose.
+
+    Attributes:
+        parameters: trainable weights.
+        gradients: of the trainable weights.
+        optimizer: AdamW's two moments.
+        reference: the EMA encoder.
+        target: the frozen target generator.
+        buffers: of communication and casting, see :func:`plan`.
+        activations: kept until the backward pass.
+        recomputed: of the block that is being recomputed.
+    """
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    reference: int
+    target: int
+    buffers: int
+    activations: int
+    recomputed: int
+
+    @property
+    def total(self) -> int:
+        """Sum of all."""
+        return sum(vars(self).values())
+
+
+def count_weights(model: nn.Module) -> Weights:
+    """Count the parameters of a ``NextVid``, on any device."""
+    parts = {
+        name: _size(getattr(model, name)) for name in ('reference', 'target_generator', 'backbone')
+    }
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    blocks = model.backbone.blocks
+    return Weights(
+        trainable=trainable,
+        reference=parts['reference'],
+        frozen=parts['target_generator'],
+        largest_unit=max(_size(block) for block in blocks),
+        resident=trainable - parts['backbone'],
+    )
+
+
+def _size(module: nn.Module | None) -> int:
+    return 0 if module is None else sum(p.numel() for p in module.parameters())
+
+
+def plan(
+    weights: Weights,
+    activations: Activations,
+    clips: int,
+    shards: int | None = None,
+) -> MemoryPlan:
+    """Add up one GPU's memory in training with AdamW under bfloat16 autocast.
+
+    Args:
+        weights: From :func:`count_weights`.
+        activations: From :func:`count_activations`.
+        clips: Clips per forward pass.
+        shards: GPUs that share one copy (FSDP2); None: a copy on each (DDP).
+
+    Under DDP, ``buffers`` are its buckets, as large as the gradients, and autocast's bfloat16
+    copies of the weights; under FSDP, the gathered bfloat16 weights of what stays and of two
+    blocks (one at work, one on its way), and one block's gradient in float32.
+    """
+    own = shards or 1
+    share = -(-weights.trainable // own) * FLOAT32
+    if shards is None:
+        buffers = weights.trainable * (FLOAT32 + BFLOAT16)
+    else:
+        gathered = weights.resident + 2 * weights.largest_unit
+        buffers = gathered * BFLOAT16 + weights.largest_unit * FLOAT32
+    return MemoryPlan(
+        parameters=share,
+        gradients=share,
+        optimizer=ADAM_STATES * share,
+        reference=-(-weights.reference // own) * FLOAT32,
+        target=-(-weights.frozen // own) * FLOAT32,
+        buffers=buffers,
+        activations=clips * activations.kept,
+        recomputed=clips * activations.recomputed,
+    )
+
+
+COLUMNS = (
+    'clips at once',
+    'checkpointing',
+    *(field.name for field in fields(MemoryPlan)),
+    'total',
+)
+CHECKPOINTING: dict[str, tuple[str, ...]] = {
+    'none': (),
+    'encoder': ('backbone',),
+    'all': PARTS,
+}
+
+
+@dataclass(frozen=True)
+class StageKind:
+    """What of a stage decides about memory."""
+
+    num_frames: int
+    tau_samples: int
+    clips: int
+    """Clips per forward pass of one process."""
+
+
+def stage_kinds(table: StageTable, world_size: int) -> list[StageKind]:
+    """The different kinds of stage of a table, in its order.
+
+    Raises:
+        ValueError: If the processes cannot reach a stage's global batch.
+    """
+    pairs = zip(table, table.batches(world_size), strict=True)
+    kinds = [StageKind(s.num_frames, s.tau_samples, batch.micro_batch_size) for s, batch in pairs]
+    return list(dict.fromkeys(kinds))
+
+
+def memory_rows(
+    weights: Weights, counter: ActivationCounter, kind: StageKind, shards: int | None
+) -> list[tuple[str, ...]]:
+    """Rows of text under :data:`COLUMNS`, in GiB, one for each choice of checkpointing."""
+    rows = []
+    for name, parts in CHECKPOINTING.items():
+        activations = counter.count(kind.num_frames, kind.tau_samples, parts)
+        found = plan(weights, activations, kind.clips, shards)
+        sizes = [*vars(found).values(), found.total]
+        rows.append((str(kind.clips), name, *(f'{size / 2**30:.1f}' for size in sizes)))
+    return rows
+
+
+def render(rows: list[tuple[str, ...]], title: str) -> Table:
+    """Lay rows out for the terminal."""
+    view = Table(title=title, title_justify='left')
+    for name in COLUMNS:
+        view.add_column(name, justify='left' if name == 'checkpointing' else 'right')
+    for row in rows:
+        view.add_row(*row)
+    return view

@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from benchmarks.cli import COMMANDS, main_of, run, workload_of
+from benchmarks.workload import Workload
+
+
+@pytest.mark.parametrize(
+    'flags',
+    [
+        'step --frames 4 --batch 1 --repeats 1',
+        'step --frames 4 --batch 1 --repeats 1 --components',
+        'attention --frames 6 --batch 1 --repeats 1',
+        'scale --values 4 6 --batch 1 --repeats 1',
+        'scale --axis batch --values 1 2 --frames 4 --repeats 1',
+        'stream --length 12 --window 4 --repeats 1',
+        'probe --frames 4 --batch 2 --repeats 1 --classes 3',
+        'flops',
+    ],
+)
+def test_commands_print_a_table_and_write_json(flags, tmp_path, capsys):
+    file = tmp_path / 'out.json'
+    reports = run(main_of([*flags.split(), '--json', str(file)]))
+    assert reports[0].title.split(',')[0] in ' '.join(capsys.readouterr().out.split())
+    stored = json.loads(file.read_text())
+    assert len(stored['rows']) == len(reports[0].rows) > 0
+    assert len(list(tmp_path.iterdir())) == len(reports)
+
+
+def test_flags_make_a_workload():
+    args = main_of(
+        [
+            'step',
+            '--size',
+            'base',
+            '--frames',
+            '64',
+            '--batch',
+            '1',
+            '--pixels',
+            '256',
+            '--recompute',
+            'light',
+        ]
+    )
+    assert workload_of(args) == Workload('base', 64, 1, 256, with_cp='light')
+
+
+def test_every_command_says_what_it_does():
+    assert set(COMMANDS) >= {'step', 'attention', 'loader', 'scale', 'stream', 'probe'}
+    assert all(command.__doc__ for command in COMMANDS.values())

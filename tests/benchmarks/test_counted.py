@@ -1,0 +1,37 @@
+import pytest
+
+from benchmarks.counted import (
+    COMPONENTS,
+    H100_PEAK,
+    count_components,
+    expected_rates,
+    published_run,
+    state_bytes,
+)
+
+
+def test_components_add_up_to_the_step():
+    report = count_components(('large',), (16,))
+    (row,) = report.rows
+    assert sum(row[name] for name in COMPONENTS) == pytest.approx(row['whole step'], abs=4)
+
+
+def test_the_published_run_is_the_sum_of_its_stages():
+    rows = published_run('large').rows
+    assert [row['stage'] for row in rows] == [1, 2, 3, 4, 'all']
+    assert rows[-1]['EFLOP'] == pytest.approx(sum(row['EFLOP'] for row in rows[:-1]))
+    assert rows[1]['EFLOP'] / rows[0]['EFLOP'] == pytest.approx(28 / 12)
+
+
+def test_expected_rates_follow_from_the_operations():
+    (row,) = expected_rates(('large',), (16,), efficiency=0.5, decode_ms=100).rows
+    (counted,) = count_components(('large',), (16,)).rows
+    assert row['ms per clip'] == pytest.approx(
+        1e12 * counted['whole step'] / H100_PEAK / 0.5, rel=1e-3
+    )
+    assert row['loader workers'] == pytest.approx(0.1 * row['clips/s'])
+
+
+def test_state_is_four_copies_of_what_learns_and_the_reference():
+    """ViT-L 303M, predictor 22M, decoder 33M: published in Table 7."""
+    assert state_bytes('large') / 4 == pytest.approx(4 * (303e6 + 22e6 + 33e6) + 303e6, rel=0.02)

@@ -1,0 +1,70 @@
+"""The formulas against what PyTorch counts while a model runs."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.flops import autoencoder_cost, prefix_pairs, step_cost
+from benchmarks.step import costs_of, work_of
+from benchmarks.workload import Workload, build_model, make_batch, mask_sizes
+from nextvid_mm.layers import attention
+
+WORKLOAD = Workload('tiny', frames=8, batch=2, tau_samples=2)
+
+
+def test_a_step_costs_what_pytorch_counts(monkeypatch):
+    monkeypatch.setattr(attention, 'MIN_GROUP_TOKENS', 1)  # no hidden pair is computed
+    model, batch = build_model(WORKLOAD), make_batch(WORKLOAD)
+    data = model.data_preprocessor(batch, training=True)
+    # The plain kernel consists of matrix products, which are counted; the fused one is not.
+    with sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as forward:
+            losses = model.loss(data['inputs'].flatten(0, 1), data['data_samples'])
+        with FlopCounterMode(display=False) as backward:
+            sum(losses.values()).backward()
+    costs = costs_of(WORKLOAD, batch)
+    assert sum(cost.forward for cost in costs.values()) == forward.get_total_flops()
+    assert sum(cost.backward for cost in costs.values()) == backward.get_total_flops()
+    counted = forward.get_flop_counts()
+    for part, name in dict(reference='EMAReference', predictor='QFormerPredictor').items():
+        assert costs[part].forward == sum(counted[name].values()), part
+
+
+def test_an_autoencoder_costs_what_pytorch_counts():
+    with torch.device('meta'):
+        vae = AutoencoderKL(
+            down_block_types=['DownEncoderBlock2D'] * 2 + ['AttnDownEncoderBlock2D'],
+            up_block_types=['AttnUpDecoderBlock2D'] + ['UpDecoderBlock2D'] * 2,
+            block_out_channels=[32, 32, 64],
+            layers_per_block=2,
+            latent_channels=8,
+        )
+        images = torch.empty(3, 3, 32, 32)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        vae.encode(images)
+    assert autoencoder_cost(3, 32, 32, (1, 1, 2), 8).forward == counter.get_total_flops()
+
+
+def test_half_of_the_pairs_are_causal():
+    assert prefix_pairs(1, 5, 7) == 35
+    assert prefix_pairs(4, 5, 7) == sum(5 * 7 * t for t in (1, 2, 3, 4))
+
+
+def test_static_clips_cost_one_frame_of_the_autoencoder():
+    load = Workload('base', frames=16, batch=4, pixels=256, target='vae')
+    masks = mask_sizes(make_batch(Workload('tiny')))
+    whole, mixed, static = (
+        step_cost(load.config(), 4, 16, 256, masks, 1, share)['target'].forward
+        for share in (0.0, 0.25, 1.0)
+    )
+    assert whole == pytest.approx(14 * static)
+    assert mixed == pytest.approx(0.75 * whole + 0.25 * static)
+
+
+def test_the_rows_of_a_table_add_up():
+    costs = costs_of(WORKLOAD, make_batch(WORKLOAD))
+    parts = ('target', 'reference', 'encoder', 'predictor', 'decoder', 'align', 'backward')
+    assert work_of('whole step', costs) == pytest.approx(sum(work_of(p, costs) for p in parts))
+    assert work_of('optimiser', costs) == 0

@@ -1,0 +1,37 @@
+import decord
+import numpy as np
+
+from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.demo.data import DemoSpec, render_clip
+
+
+def decode(path):
+    return decord.VideoReader(str(path), num_threads=1)
+
+
+def test_round_trip_keeps_frames_rate_and_colours(tmp_path):
+    frames, _ = render_clip(DemoSpec(), 'train', 0)
+    encode_h264(tmp_path / 'clip.mp4', frames, fps=8)
+    reader = decode(tmp_path / 'clip.mp4')
+    assert reader.get_avg_fps() == 8
+    decoded = reader.get_batch(range(len(reader))).asnumpy()
+    assert decoded.shape == frames.shape
+    error = decoded.astype(float) - frames
+    assert np.abs(error.mean(axis=(0, 1, 2))).max() < 2  # no shift of colours
+    assert 10 * np.log10(255**2 / (error**2).mean()) > 30  # dB
+
+
+def test_bytes_are_reproducible(tmp_path):
+    frames, _ = render_clip(DemoSpec(frames=4), 'train', 0)
+    for name in ('a.mp4', 'b.mp4'):
+        encode_h264(tmp_path / name, frames, fps=8)
+    assert (tmp_path / 'a.mp4').read_bytes() == (tmp_path / 'b.mp4').read_bytes()
+
+
+def test_coding_noise_of_a_frame_does_not_depend_on_its_neighbours(tmp_path):
+    moving, _ = render_clip(DemoSpec(frames=6), 'train', 1)
+    still = np.repeat(moving[3:4], 6, axis=0)
+    for name, frames in (('moving', moving), ('still', still)):
+        encode_h264(tmp_path / name, frames, fps=8)
+    one, other = (decode(tmp_path / name)[3].asnumpy() for name in ('moving', 'still'))
+    np.testing.assert_array_equal(one, other)

@@ -1,0 +1,82 @@
+"""The demo end to end at the smallest scale."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nextvid_mm.demo.data import DemoSpec
+from nextvid_mm.demo.run import ROWS, DemoResult, PretrainingError, make_table, pretrain, run_demo
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_table_has_every_row_each_seed_chance_and_the_gain():
+    results = [
+        DemoResult(seed, dict(zip(ROWS, (70.0 + seed, 50.0, 9.0), strict=True)), {}, {})
+        for seed in (0, 1)
+    ]
+    console = Console(width=100, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
+    console.print(make_table(results, num_classes=12))
+    text = console.export_text()
+    for expected in (*ROWS, 'seed 0', 'seed 1', '71.0', '8.3', '+20.0', '+21.0'):
+        assert expected in text
+
+
+def test_a_failed_pretraining_names_its_command_and_its_log(tmp_path):
+    (tmp_path / 'tools').mkdir()
+    (tmp_path / 'tools/train.py').write_text('import sys\nsys.exit(3)\n')
+    log = tmp_path / 'seed_1/20260101_000000/20260101_000000.log'
+    message = r'exit code 3, see above; the command was: .*tools/train\.py .*--seed 1 --resume\. '
+    with pytest.raises(PretrainingError, match=message + 'Other --cfg-options need another --work'):
+        pretrain(tmp_path, tmp_path / 'seed_1', 1, [])
+    log.parent.mkdir(parents=True)
+    log.touch()
+    with pytest.raises(PretrainingError, match=f'see above and {log}; the command') as error:
+        pretrain(tmp_path, tmp_path / 'seed_1', 1, ['model.neck.depth=2'])
+    assert '--cfg-options model.neck.depth=2.' in str(error.value)
+
+
+def test_the_tool_reports_it_in_one_line(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise PretrainingError('pretraining ended with exit code 1')
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('nextvid_mm.demo.run.run_demo', fail)
+    monkeypatch.setattr(sys, 'path', sys.path.copy())
+    monkeypatch.setattr(sys, 'argv', ['demo.py', '--work-dir', str(tmp_path / 'work')])
+    with pytest.raises(SystemExit, match=r'^demo: error: pretraining ended with exit code 1$'):
+        runpy.run_path(str(ROOT / 'tools/demo.py'), run_name='__main__')
+
+
+@pytest.mark.slow
+def test_the_demo_runs_from_data_to_pictures(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [f'train_cfg.stages.{stage}.steps=2' for stage in range(4)]
+    options += [f'train_cfg.stages.{stage}.batch_size=4' for stage in range(4)]
+    options += ['model.neck.depth=2']  # the pictures must come from this model, too
+    results = run_demo(
+        ROOT,
+        tmp_path / 'work',
+        seeds=[0],
+        options=options,
+        spec=DemoSpec(num_train=48, num_val=24, num_images=4, probe_clips_per_class=2),
+        probe_options={'train_cfg.max_epochs': 2},
+    )
+    assert set(results[0].top1) == set(ROWS)
+    assert all(0 <= value <= 100 for value in results[0].top1.values())
+    assert (tmp_path / 'work/seed_0/generated.png').stat().st_size > 1000
+    assert json.loads((tmp_path / 'work/results.json').read_text())[0]['seed'] == 0
+    page = (tmp_path / 'work/report.html').read_text()
+    for title in (
+        'Results',
+        'Training',
+        'What the features know',
+        'Generated next frames',
+        'Streaming',
+    ):
+        assert f'<h2>{title}</h2>' in page
+    assert len(page) < 5e6

@@ -1,0 +1,149 @@
+"""tools/test.py: MMAction2's flags, every kind of checkpoint, and repeating an evaluation."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import mmaction
+import pytest
+import torch
+from mmengine import load
+from mmengine.evaluator import Evaluator
+from mmengine.registry import DefaultScope
+from probe_run import NUM_VAL, make_videos, probe_run, save_encoder
+
+from nextvid_mm.engine.probe import evaluate as probe_cli
+from nextvid_mm.engine.probe.evaluate import add_test_flags, run_test
+
+TOOLS = Path(mmaction.__file__).parent / '.mim/tools'
+
+
+def parser():
+    made = argparse.ArgumentParser()
+    add_test_flags(made)
+    return made
+
+
+def test_flags_are_mmaction2s():
+    text = (TOOLS / 'test.py').read_text()
+    theirs = set(re.findall(r"'(--[\w-]+)'", text))
+    ours = {flag for action in parser()._actions for flag in action.option_strings}
+    assert theirs <= ours
+    assert len(theirs) >= 8
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Videos, an encoder, a config file for them, and a probe trained with ``--train-probe``."""
+    path = tmp_path_factory.mktemp('cli')
+    make_videos(path / 'data')
+    save_encoder(path / 'encoder.pth')
+    cfg = probe_run(path / 'data', path / 'unused')
+    cfg.pop('work_dir')
+    cfg.pop('experiment_name')
+    (path / 'tiny.py').write_text(cfg.pretty_text)
+    call(path, 'tiny.py', 'encoder.pth', '--train-probe', '--work-dir', 'online')
+    return path
+
+
+def call(root, *arguments):
+    flags = [str(root / a) if re.fullmatch(r'[\w/]+\.(py|pth|json|pkl)|online|cached|other', a)
+             else a for a in arguments]  # fmt: skip
+    name = f'call{len(list(root.rglob("*")))}'
+    options = ['--cfg-options', f'experiment_name={name}']
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        run_test(parser().parse_args([*flags, *options]))
+
+
+def results(root, folder):
+    return json.loads((root / folder / 'probe_results.json').read_text())
+
+
+def test_the_whole_protocol_is_one_command(root):
+    record = results(root, 'online')
+    assert record['mode'] == 'online'
+    assert record['num_samples'] == NUM_VAL
+    assert record['encoder']['path'] == str(root / 'encoder.pth')
+    assert (root / 'online/confusion.png').is_file()
+
+
+def test_a_trained_probe_is_evaluated_and_its_predictions_are_mmaction2s(root):
+    """A dump is read by MMAction2's own metric and by ours: the same accuracies."""
+    call(root, 'tiny.py', 'online/probe.pth', '--work-dir', 'other', '--dump', 'dump.pkl')
+    record = results(root, 'other')
+    assert record['split'] == 'test'
+    assert record['members'] == results(root, 'online')['members']
+    predictions = load(root / 'dump.pkl')
+    assert len(predictions) == NUM_VAL
+    acc = dict(type='mmaction.AccMetric', metric_list=('top_k_accuracy',))
+    acc['metric_options'] = dict(top_k_accuracy=dict(topk=(1,)))
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        theirs = Evaluator([acc]).offline_evaluate(predictions)
+        ours = Evaluator([dict(type='ProbeMetric')]).offline_evaluate(predictions)
+    assert theirs['acc/top1'] * 100 == pytest.approx(record['top1'])
+    assert ours['probe/top1'] == record['top1']
+
+
+def test_an_evaluation_is_repeated_from_its_record_alone(root, caplog):
+    call(root, '--from-json', 'online/probe_results.json')
+    repeated = results(root, 'online/repeated')
+    assert repeated['members'] == results(root, 'online')['members']
+
+
+def test_a_record_that_does_not_hold_is_an_error(root, tmp_path):
+    record = results(root, 'online')
+    record['top1'] += 1
+    (tmp_path / 'r.json').write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=r'not reproduced:\n  top1'):
+        call(tmp_path, '--from-json', 'r.json')
+
+
+def test_cached_features_are_labelled_and_repeatable(root):
+    arguments = ['tiny.py', 'encoder.pth', '--train-probe', '--work-dir', 'cached']
+    call(root, *arguments, '--cache-features', str(root / 'features'))
+    record = results(root, 'cached')
+    assert record['mode'] == 'cached features'
+    assert record['num_samples'] == NUM_VAL
+    first = torch.load(root / 'cached/probe.pth', weights_only=True)
+    (tokens,) = (root / 'features').rglob('tokens.bin')
+    written = tokens.stat().st_mtime_ns
+    call(root, *arguments, '--cache-features', str(root / 'features'))
+    assert tokens.stat().st_mtime_ns == written
+    assert results(root, 'cached')['head_sha256'] == record['head_sha256']
+    assert first['meta']['mode'] == 'cached features'
+    call(root, '--from-json', 'cached/probe_results.json')
+
+
+def test_an_encoder_without_probe_says_what_to_do(root):
+    with pytest.raises(ValueError, match=r'holds an encoder \(reference, encoder\) and no probe'):
+        call(root, 'tiny.py', 'encoder.pth')
+
+
+def test_a_file_without_encoder_says_what_it_holds(root):
+    torch.save(dict(state_dict={'fc.weight': torch.zeros(1)}), root / 'foreign.pth')
+    with pytest.raises(ValueError, match=r"neither a probe .* nor an encoder .* \['fc'\]"):
+        call(root, 'tiny.py', 'foreign.pth', '--train-probe')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'error', 'message'),
+    [
+        (['tiny.py'], ValueError, 'give CONFIG and CHECKPOINT'),
+        (['tiny.py', 'absent.pth'], FileNotFoundError, r'absent\.pth: there is no such'),
+        (['absent.py', 'encoder.pth'], FileNotFoundError, r'absent\.py does not exist'),
+        (['tiny.py', 'online/probe.pth', '--train-probe'], ValueError, 'trained probe already'),
+        (['tiny.py', 'encoder.pth', '--dump', 'x.txt'], ValueError, r'must end with \.pkl'),
+        (['--from-json', 'absent.json'], FileNotFoundError, r'absent\.json'),
+    ],
+)
+def test_mistakes_are_named(root, arguments, error, message):
+    with pytest.raises(error, match=message):
+        call(root, *arguments)
+
+
+def test_a_config_without_test_data_points_to_the_probes(tmp_path):
+    (tmp_path / 'c.py').write_text('model = dict(type="NextVid")\n')
+    args = parser().parse_args([str(tmp_path / 'c.py'), 'x.pth'])
+    with pytest.raises(ValueError, match='no test_dataloader.*configs/probe/'):
+        probe_cli.load_test_config(args)

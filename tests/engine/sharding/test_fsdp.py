@@ -1,0 +1,124 @@
+"""Cutting a model up and putting it together again, with two processes."""
+
+import pytest
+import tiny
+import torch
+from processes import run
+from tiny_training import SHARDED
+from torch.distributed.tensor import DTensor
+
+from nextvid_mm.engine.param_groups import StageOptimWrapperConstructor
+from nextvid_mm.engine.sharding.fsdp import (
+    gather,
+    scatter_model_state,
+    scatter_optimizer_state,
+    shard_model,
+    whole,
+)
+
+
+def _in_two_processes(target, *args):
+    assert run(_start, target, *args, world_size=2) == [0, 0]
+
+
+def _start(target, *args):
+    torch.distributed.init_process_group('gloo')
+    torch.manual_seed(0)
+    target(*args)
+
+
+def _optimizer(model):
+    config = dict(optimizer=dict(type='AdamW', lr=1e-3, fused=True))
+    return StageOptimWrapperConstructor(config)(model).optimizer
+
+
+def _step(model, optimizer):
+    loss = sum(model(tiny.clips()[:, None], tiny.samples(), mode='loss').values())
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _round_trip():
+    model = tiny.build()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    shard_model(model, **SHARDED)
+    for name, value in gather(model.state_dict()).items():
+        if torch.distributed.get_rank() == 0:
+            assert torch.equal(value, before[name]), name
+        else:
+            assert value is None
+    model.load_state_dict(scatter_model_state(before, model))
+    assert torch.equal(whole(model.neck.query), before['neck.query'])
+
+
+def test_gathering_gives_what_was_cut_up():
+    _in_two_processes(_round_trip)
+
+
+def _half_of_everything():
+    model = shard_model(tiny.build(), **SHARDED)
+    optimizer = _optimizer(model)
+    _step(model, optimizer)
+    for name, parameter in model.named_parameters():
+        assert isinstance(parameter, DTensor), name
+        rows = -(-parameter.shape[0] // 2)
+        assert parameter.to_local().shape[0] in (rows, parameter.shape[0] - rows), name
+    for mine, theirs in zip(
+        model.reference.encoder.parameters(), model.backbone.parameters(), strict=True
+    ):
+        assert (mine.placements, mine.device_mesh) == (theirs.placements, theirs.device_mesh)
+        assert mine.to_local().shape == theirs.to_local().shape
+    state = gather(optimizer.state_dict())
+    if torch.distributed.get_rank() == 0:
+        torch.save(state, 'state.pth')
+    torch.distributed.barrier()
+    other = _optimizer(model)
+    other.load_state_dict(scatter_optimizer_state(torch.load('state.pth'), other))
+    for one, two in zip(optimizer.state.values(), other.state.values(), strict=True):
+        for key in ('step', 'exp_avg', 'exp_avg_sq'):
+            assert torch.equal(whole(one[key]), whole(two[key])), key
+            assert type(one[key]) is type(two[key])
+
+
+def test_reference_optimizer_and_weights_lie_in_equal_shards(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _in_two_processes(_half_of_everything)
+
+
+def _gathered_type():
+    model = shard_model(tiny.build(), **SHARDED, gather_dtype='bfloat16')
+    seen = []
+    block = model.backbone.blocks[0].attn.qkv
+    block.register_forward_hook(lambda module, args, out: seen.append(module.weight.dtype))
+    with torch.autocast('cpu', torch.bfloat16):
+        _step(model, _optimizer(model))
+    assert set(seen) == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_weights_are_gathered_in_the_type_asked_for():
+    _in_two_processes(_gathered_type)
+
+
+def _mistakes():
+    model = tiny.build()
+    for settings, message in (
+        (dict(units=['backbone.block']), "names 'backbone.block', which is not a part of NextVid"),
+        (dict(shard_size=3), 'shard_size=3 does not divide the 2 processes'),
+        (dict(gather_dtype='half'), "gather_dtype='half'; allowed"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            shard_model(model, **settings)
+
+
+def test_mistakes_are_named():
+    _in_two_processes(_mistakes)
+
+
+def test_whole_tensors_pass_unchanged():
+    value = torch.randn(3)
+    assert whole(value) is value
+    nested = gather(dict(a=[value, 1], b='text'))
+    assert torch.equal(nested['a'][0], value)
+    assert nested['a'][1] == 1

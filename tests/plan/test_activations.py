@@ -1,0 +1,90 @@
+"""Counted activations are those of the model's own forward pass."""
+
+import copy
+
+import pytest
+import tiny
+import torch
+
+from nextvid_mm.plan.activations import ActivationCounter, build_on_meta, visible_patches
+
+PATCHES = (tiny.SIZE // tiny.PATCH) ** 2
+
+
+def _config(depth=2, **changes):
+    config = copy.deepcopy(tiny.CONFIG)
+    config['backbone']['arch']['depth'] = depth
+    config['neck'].update(changes.get('neck', {}))
+    config['head']['decoder'].update(changes.get('decoder', {}))
+    return config
+
+
+@pytest.fixture(scope='module')
+def counter():
+    return ActivationCounter(_config(), [10, 5])
+
+
+def _kept_in_truth(config, frames, tau):
+    """What a real forward pass in float32 keeps for the second of two clips."""
+    model = tiny.build(**{key: config[key] for key in ('backbone', 'neck', 'head')})
+    model.head.tau_samples = tau
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def kept(clips):
+        storages = {}
+
+        def keep(tensor):
+            if tensor.untyped_storage().data_ptr() not in weights:
+                storages[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            losses = model.loss(tiny.clips(clips, frames), tiny.samples(clips))
+        assert losses
+        return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+
+    return kept(2) - kept(1)
+
+
+def test_without_autocast_it_is_what_autograd_really_keeps(monkeypatch):
+    monkeypatch.setattr('nextvid_mm.plan.activations.AUTOCAST', None)
+    config = _config(depth=3)
+    counted = ActivationCounter(config, [10, 5]).count(8, 2, checkpointing=())
+    assert counted.recomputed == 0
+    assert counted.kept == pytest.approx(_kept_in_truth(config, 8, 2), rel=0.02)
+
+
+def test_autocast_and_checkpointing_save_memory(counter):
+    none = counter.count(8, 2, checkpointing=())
+    encoder = counter.count(8, 2, checkpointing=('backbone',))
+    everything = counter.count(8, 2)
+    assert none.kept > encoder.kept > everything.kept
+    assert 0 < encoder.recomputed <= everything.recomputed < none.kept - everything.kept
+
+
+def test_it_grows_with_the_frames_that_are_predicted(counter):
+    kept = {frames: counter.count(frames, 2).kept for frames in (8, 16)}
+    assert kept[16] / kept[8] == pytest.approx(7 / 3, rel=0.1)  # tubelets
+
+
+def test_alignment_alone():
+    config = _config() | dict(head=None, target_generator=None)
+    assert ActivationCounter(config, [10, 5]).count(8, 1).kept > 0
+
+
+def test_unknown_parts_are_refused(counter):
+    with pytest.raises(ValueError, match=r"checkpointing=\['encoder'\]: not among"):
+        counter.count(8, 1, checkpointing=('encoder',))
+
+
+def test_meta_models_take_no_memory():
+    assert {p.device.type for p in build_on_meta(_config()).parameters()} == {'meta'}
+
+
+def test_visible_patches_come_from_the_mask():
+    mask = dict(type='FrameIsolatedMasking', img_size=tiny.SIZE, patch_size=tiny.PATCH)
+    strategies = [dict(num_blocks=1, scale=0.4, num_visible=9)]
+    assert visible_patches([dict(type='Other'), mask | dict(strategies=strategies)]) == [9]
+    assert visible_patches([mask | dict(strategies='none')]) == [PATCHES]
+    with pytest.raises(ValueError, match='has no FrameIsolatedMasking'):
+        visible_patches([])
