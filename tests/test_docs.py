@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -83,6 +84,14 @@ def test_links_lead_somewhere(page):
 def test_python_blocks_compile(page):
     for block in re.findall(r'```python\n(.*?)```', page.read_text(encoding='utf-8'), re.DOTALL):
         compile(block.replace('...,', '').replace('...', 'None'), page.name, 'exec')
+
+
+def test_the_site_builds_without_a_broken_link(tmp_path):
+    command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--quiet', '--site-dir']
+    done = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / 'reference/nextvid_mm.models.predictors/index.html').read_text()
+    assert 'QFormerPredictor' in reference
 
 
 def test_every_page_is_in_the_index():
