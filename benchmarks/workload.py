@@ -11,7 +11,7 @@ import torch
 from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 
-from nextvid_mm.datasets.rng import isolated_rng
+from nextvid_mm.datasets.request import isolated_rng
 from nextvid_mm.engine.optim_wrapper import AutocastOptimWrapper
 from nextvid_mm.engine.param_groups import StageOptimWrapperConstructor
 from nextvid_mm.layers.precision import resolve_dtype

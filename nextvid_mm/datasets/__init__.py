@@ -1,15 +1,13 @@
-"""Data sets, samplers and transforms; importing this package registers every one of them."""
+"""Datasets, samplers and transforms; importing this package registers every one of them."""
 
 from . import transforms
-from .cached_mixture import CachedMixtureDataset
+from .cached_mixture import CachedMixtureDataset, LatentCache, LatentCacheWriter
 from .collate import collate_clips
-from .epoch_sampler import EpochSampler
 from .labelled import LabelledDataset
-from .latent_cache import LatentCache, LatentCacheWriter
 from .mixture import MixtureDataset
 from .mixture_schedule import MixtureSchedule
 from .request import ClipRequest
-from .samplers import ClipSampler, StageBatchSampler
+from .samplers import ClipSampler, EpochSampler, StageBatchSampler
 from .video_lists import ClipListDataset, VideoFolder
 
 __all__ = [

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nextvid_mm.datasets.checks import path_of
-from nextvid_mm.datasets.latent_cache import LatentCache, entry_name
 from nextvid_mm.datasets.mixture import MixtureDataset, Source
+from nextvid_mm.datasets.shards import ShardReader, ShardWriter
 from nextvid_mm.registry import DATASETS
 
 # Transforms that always do the same to the same file, in whatever scope (mmaction., ...).
@@ -33,6 +33,30 @@ AFTER_FLIP = ('FormatShape', 'RepeatFrames')
 COMMON = ('FormatShape', 'FrameIsolatedMasking', 'PackActionInputs', 'TubeMasking')
 # Keys that change how fast a file is read, not what is read.
 _SPEED_KEYS = ('cache_dir', 'max_clip_megabytes', 'num_threads')
+
+
+def entry_name(source: str, path: str, num_frames: int, flipped: bool) -> str:
+    """Name of the target of a clip.
+
+    Args:
+        source: name of the mixture's source.
+        path: file the clip comes from, as the source names it.
+        num_frames: video frames of the clip.
+        flipped: whether the clip is mirrored left to right.
+    """
+    return f'{source}|{num_frames}|{"flipped" if flipped else "plain"}|{path}'
+
+
+class LatentCacheWriter(ShardWriter):
+    """Adds targets to a cache; see ``ShardWriter``."""
+
+    what, tool = 'latent cache', 'tools/cache_latents.py'
+
+
+class LatentCache(ShardReader):
+    """Reads a cache of targets; see ``ShardReader``."""
+
+    what, tool = 'latent cache', 'tools/cache_latents.py'
 
 
 @DATASETS.register_module()

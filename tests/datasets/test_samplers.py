@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 from mmengine.registry import DATA_SAMPLERS as ROOT_SAMPLERS
 
+from nextvid_mm.datasets import EpochSampler
 from nextvid_mm.datasets.samplers import ClipSampler, StageBatchSampler
 
 PLAN = [
@@ -132,3 +133,38 @@ def test_refuses_other_misuse(sampler, mixture):
         ClipSampler(mixture, seed=None)
     with pytest.raises(TypeError, match='MixtureDataset'):
         ClipSampler([1, 2, 3], seed=0)
+
+
+def epoch(rank=0, world=1, epoch=0, skip=0, seed=3):
+    made = EpochSampler(range(7), shuffle=True, seed=seed)
+    made.rank, made.world_size = rank, world
+    made.num_samples = -(-7 // world)
+    made.total_size = made.num_samples * world
+    made.set_epoch(epoch)
+    made.set_skip(skip)
+    return list(made)
+
+
+def test_an_epoch_holds_every_sample_once_in_an_order_of_its_own():
+    first, second = epoch(epoch=0), epoch(epoch=1)
+    assert sorted(r.index for r in first) == list(range(7))
+    assert [r.index for r in first] != [r.index for r in second]
+    assert not {r.seed for r in first} & {r.seed for r in second}
+    assert first == epoch(epoch=0)
+    assert first != epoch(epoch=0, seed=4)
+
+
+def test_it_starts_inside_an_epoch():
+    assert epoch(skip=3) == epoch()[3:]
+    assert epoch(skip=7) == []
+
+
+def test_processes_share_the_epoch_of_one_process():
+    """The same global batches, with the same augmentation; one sample twice to fill up."""
+    whole = epoch()
+    parts = [epoch(rank, 2) for rank in (0, 1)]
+    woven = [request for pair in zip(*parts, strict=True) for request in pair]
+    assert woven[:7] == whole
+    extra = SimpleNamespace(index=woven[7].index, seed=woven[7].seed)
+    assert extra.index == whole[0].index
+    assert extra.seed != whole[0].seed

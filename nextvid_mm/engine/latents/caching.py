@@ -11,9 +11,8 @@ import torch
 from mmengine.config import Config
 
 from nextvid_mm.datasets import LatentCacheWriter
-from nextvid_mm.datasets.cached_mixture import check_common, split_flip
+from nextvid_mm.datasets.cached_mixture import check_common, entry_name, split_flip
 from nextvid_mm.datasets.checks import path_of
-from nextvid_mm.datasets.latent_cache import entry_name
 from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.engine.latents.target_pass import Batch, TargetPass, frames_of

@@ -14,8 +14,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from nextvid_mm.datasets.request import derive_seed
-from nextvid_mm.datasets.rng import isolated_rng
+from nextvid_mm.datasets.request import derive_seed, isolated_rng
 from nextvid_mm.engine.hooks.health import encode_frozen
 from nextvid_mm.engine.probe.protocol import cached_dataset
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
