@@ -106,7 +106,6 @@ class Workload:
         return TRANSFORMS.build(
             dict(
                 type='FrameIsolatedMasking',
-                img_size=self.pixels,
                 patch_size=PATCH,
                 strategies=copy.deepcopy(strategies),
             )
@@ -159,7 +158,7 @@ def make_batch(workload: Workload, seed: int = 0) -> dict[str, Any]:
         inputs.append(clip[:, :, :1].expand(shape).contiguous() if static else clip)
         sample_seed = 1000 * seed + number
         with isolated_rng(sample_seed):
-            masks = masking(dict(num_frames=workload.frames, sample_seed=sample_seed))['masks']
+            masks = masking(dict(img_shape=shape[-2:]))['masks']
         sample = ActionDataSample()
         sample.set_field(masks, 'masks')
         sample.set_metainfo(dict(sample_seed=sample_seed, static=static))

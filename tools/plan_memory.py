@@ -54,8 +54,9 @@ def main() -> None:
         cfg.merge_from_dict(args.cfg_options or {})
         table = stage_table_of(cfg, args.config)
         kinds = {size: stage_kinds(table, size) for size in args.world_size}
-        visible = visible_patches(cfg.train_dataloader.dataset.pipeline)
-        weights = count_weights(build_on_meta(cfg.model))
+        model = build_on_meta(cfg.model)
+        visible = visible_patches(cfg.train_dataloader.dataset.pipeline, model.backbone.img_size)
+        weights = count_weights(model)
         counter = ActivationCounter(cfg.model, visible)
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f'plan_memory: error: {error}')

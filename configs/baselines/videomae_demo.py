@@ -17,7 +17,7 @@ model = dict(
 )
 pack = [
     # 12 of 4 x 4 patches; the published 90 % would leave two.
-    dict(type='TubeMasking', img_size=_base_.img_size, patch_size=16, ratio=0.75)
+    dict(type='TubeMasking', patch_size=16, ratio=0.75)
     if step.type == 'FrameIsolatedMasking'
     else step
     for step in _base_.pack

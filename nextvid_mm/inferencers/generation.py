@@ -86,9 +86,11 @@ def generate_masked(generator: Generator, seed: Seed, sampling: Sampling) -> Mas
         )
     if generator.masking is None:
         raise ValueError(f'{generator.path} does not record the masks of its training')
-    size = (clip.shape[-2], clip.shape[-1])
-    settings = {k: v for k, v in generator.masking.items() if k != 'type'} | dict(img_size=size)
-    drawn = FrameIsolatedMasking(**settings).sample(np.random.default_rng(sampling.seed))[0]
+    # Earlier versions recorded img_size; masks now take it from the frames.
+    settings = {k: v for k, v in generator.masking.items() if k not in ('type', 'img_size')}
+    masking = FrameIsolatedMasking(**settings)
+    rng = np.random.default_rng(sampling.seed)
+    drawn = masking.sample(masking.grid_of(clip.shape[-2:]), rng)[0]
     visible, hidden = (drawn[name][None].to(clip.device) for name in ('visible', 'hidden'))
     S = sampling.samples
     mask = BatchMask(visible.expand(S, -1), hidden.expand(S, -1))

@@ -47,8 +47,12 @@ def build_on_meta(model: Mapping[str, Any]) -> nn.Module:
         return MODELS.build(copy.deepcopy(dict(model)))
 
 
-def visible_patches(pipeline: Sequence[Mapping[str, Any]]) -> list[int]:
+def visible_patches(pipeline: Sequence[Mapping[str, Any]], img_size: int) -> list[int]:
     """Visible patches per frame of each masking strategy in a mixture's pipeline.
+
+    Args:
+        pipeline: the transforms' configs.
+        img_size: pixels per side of the frames.
 
     Raises:
         ValueError: If the pipeline draws no masks.
@@ -58,7 +62,7 @@ def visible_patches(pipeline: Sequence[Mapping[str, Any]]) -> list[int]:
         raise ValueError('train_dataloader.dataset.pipeline has no FrameIsolatedMasking')
     with DefaultScope.overwrite_default_scope(SCOPE):
         masking = TRANSFORMS.build(settings)
-    return masking.num_visible or [masking.num_patches]
+    return masking.num_visible(masking.grid_of((img_size, img_size)))
 
 
 class ActivationCounter:

@@ -98,7 +98,8 @@ def write_report(
         records = [*find_probe_results(work_dir), *map(Path, probe_results)]
         sections = [*_results(work_dir, probe_config, records), curves_section(runs[0])]
         if masking := find_masking(runs[0].config):
-            sections.append(masks_section(masking))
+            size = runs[0].config.model.backbone.get('img_size', 256)
+            sections.append(masks_section(masking, masking.grid_of((size, size))))
         model = _load(runs[0], device, step)
         if model is not None and probe_config is not None:
             step('videos')

@@ -205,11 +205,10 @@ def look_at_generation(
     """
     if not (hasattr(model, 'generate') and hasattr(getattr(model, 'head', None), 'sample')):
         return 'The model has no decoder that generates frames.'
-    masking = masking or FrameIsolatedMasking(
-        model.backbone.img_size, model.backbone.patch_size, 'none'
-    )
+    masking = masking or FrameIsolatedMasking(model.backbone.patch_size, 'none')
+    grid = masking.grid_of(clips.shape[-2:])
     rng = np.random.default_rng(0)
-    samples = [SimpleNamespace(masks=masking.sample(rng)) for _ in range(_SHEET_CLIPS)]
+    samples = [SimpleNamespace(masks=masking.sample(grid, rng)) for _ in range(_SHEET_CLIPS)]
     try:
         metrics = generation_metrics(model, clips, labels)
         sheet = draw_sheet(model, clips[:_SHEET_CLIPS], samples[: len(clips)])

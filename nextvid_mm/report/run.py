@@ -101,7 +101,9 @@ def find_masking(config: Config) -> FrameIsolatedMasking | None:
     """The masking transform of a training config; None if it trains without one."""
     for entry in _pipelines(config.get('train_dataloader') or {}):
         if str(entry.get('type')).rpartition('.')[2] == FrameIsolatedMasking.__name__:
-            return FrameIsolatedMasking(**{k: v for k, v in entry.items() if k != 'type'})
+            # Earlier versions recorded img_size; masks now take it from the frames.
+            settings = {k: v for k, v in entry.items() if k not in ('type', 'img_size')}
+            return FrameIsolatedMasking(**settings)
     return None
 
 

@@ -77,17 +77,18 @@ def curves_section(run: Run) -> Section:
     return Section('Training', [f'Run {run.folder.name}; stages are shaded.'], (), pictures)
 
 
-def masks_section(masking: FrameIsolatedMasking, draws: int = 8) -> Section:
-    """What the encoder sees of a frame."""
+def masks_section(masking: FrameIsolatedMasking, grid: tuple[int, int], draws: int = 8) -> Section:
+    """What the encoder sees of a frame; ``grid`` is its patches (rows, columns)."""
+    patches = grid[0] * grid[1]
     shares = ', '.join(
-        f'{count} of {masking.num_patches} patches ({count / masking.num_patches:.0%})'
-        for count in masking.num_visible
+        f'{count} of {patches} patches ({count / patches:.0%})'
+        for count in masking.num_visible(grid)
     )
     text = (
         'The same patches are hidden in every frame of a clip. Each strategy, one per row, is an '
-        f'encoder pass of its own; visible: {shares or "all"}.'
+        f'encoder pass of its own; visible: {shares}.'
     )
-    figure = draw_masks(masking, draws, np.random.default_rng(0))
+    figure = draw_masks(masking, grid, draws, np.random.default_rng(0))
     picture = drawing('Draws of each strategy; hidden patches are blue', figure)
     return Section('Masks', [text], (), [replace(picture, wide=True)])
 

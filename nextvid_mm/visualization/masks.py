@@ -13,18 +13,19 @@ from .figures import COLOURS, new_figure
 _COLOURS = ListedColormap([COLOURS[0], 'white'])  # hidden, visible
 
 
-def draw_masks(masking: Any, draws: int, rng: np.random.Generator) -> Figure:
+def draw_masks(masking: Any, grid: tuple[int, int], draws: int, rng: np.random.Generator) -> Figure:
     """Draw some masks of every strategy, one strategy per row; hidden patches are blue.
 
     Args:
         masking: a ``FrameIsolatedMasking``.
+        grid: patches of a frame (rows, columns).
         draws: masks per strategy.
         rng: source of randomness.
     """
-    rows, columns = masking.grid
-    strategies = len(masking.num_visible) or 1
+    rows, columns = grid
+    strategies = len(masking.num_visible(grid))
     figure = new_figure(0.75 * draws, 0.8 * strategies)
-    samples = [masking.sample(rng) for _ in range(draws)]
+    samples = [masking.sample(grid, rng) for _ in range(draws)]
     for number in range(strategies):
         for place, masks in enumerate(samples):
             seen = np.zeros(rows * columns)

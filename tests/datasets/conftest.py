@@ -82,7 +82,7 @@ IMAGE_PIPELINE = [
 
 COMMON_PIPELINE = [
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
-    dict(type='FrameIsolatedMasking', img_size=SIZE, patch_size=8),
+    dict(type='FrameIsolatedMasking', patch_size=8),
     dict(
         type='mmaction.PackActionInputs',
         algorithm_keys=('masks',),

@@ -186,8 +186,8 @@ def test_replacements_are_distinct_and_bounded(clips_config, mixture_config):
 
 
 def test_errors_of_the_common_pipeline_are_not_taken_for_bad_files(mixture_config):
-    mixture_config['pipeline'][1] = dict(type='FrameIsolatedMasking', img_size=64, patch_size=8)
-    with pytest.raises(ValueError, match='img_size'):
+    mixture_config['pipeline'][1] = dict(type='FrameIsolatedMasking', patch_size=7)
+    with pytest.raises(ValueError, match='patch_size=7'):
         DATASETS.build(mixture_config)[request_for()]
     mixture_config['pipeline'] = []
     with pytest.raises(ValueError, match=r'end without `data_samples`.*PackActionInputs'):

@@ -30,7 +30,6 @@ PACK = [
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
     dict(
         type='FrameIsolatedMasking',
-        img_size=tiny.SIZE,
         patch_size=tiny.PATCH,
         strategies=[dict(num_blocks=1, scale=0.4)],
     ),

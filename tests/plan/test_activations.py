@@ -82,9 +82,11 @@ def test_meta_models_take_no_memory():
 
 
 def test_visible_patches_come_from_the_mask():
-    mask = dict(type='FrameIsolatedMasking', img_size=tiny.SIZE, patch_size=tiny.PATCH)
+    mask = dict(type='FrameIsolatedMasking', patch_size=tiny.PATCH)
     strategies = [dict(num_blocks=1, scale=0.4, num_visible=9)]
-    assert visible_patches([dict(type='Other'), mask | dict(strategies=strategies)]) == [9]
-    assert visible_patches([mask | dict(strategies='none')]) == [PATCHES]
+    assert visible_patches([dict(type='Other'), mask | dict(strategies=strategies)], tiny.SIZE) == [
+        9
+    ]
+    assert visible_patches([mask | dict(strategies='none')], tiny.SIZE) == [PATCHES]
     with pytest.raises(ValueError, match='has no FrameIsolatedMasking'):
-        visible_patches([])
+        visible_patches([], tiny.SIZE)

@@ -4,13 +4,12 @@ import pytest
 import torch
 from mmengine.config import Config
 from probing import probe_config, toy_batches
-from tiny import CONFIG, PATCH, SIZE, build
+from tiny import CONFIG, PATCH, build
 
 from nextvid_mm.engine.probe.results import MEASURED
 
 MASKING = dict(
     type='FrameIsolatedMasking',
-    img_size=SIZE,
     patch_size=PATCH,
     strategies=[dict(num_blocks=3, scale=0.15), dict(num_blocks=1, scale=0.4)],
 )

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from probing import build_probe, toy_batches
-from tiny import FRAMES, PATCH, SIZE, build, clips
+from tiny import FRAMES, PATCH, build, clips
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.probe.cached_probe import extract_features
@@ -71,7 +71,7 @@ def test_the_probe_trains_on_as_many_videos_as_fit(trained_dir, probe, monkeypat
 @pytest.mark.parametrize('masked', [True, False])
 def test_generation_gives_figures_by_label_and_a_sheet(masked):
     strategies = [dict(num_blocks=1, scale=0.3)]
-    masking = FrameIsolatedMasking(SIZE, PATCH, strategies) if masked else None
+    masking = FrameIsolatedMasking(PATCH, strategies) if masked else None
     seen = learned.look_at_generation(build().eval(), clips(2), [0, 1], ['a', 'b'], masking)
     assert sorted(seen.metrics.by_label) == [0, 1]
     assert seen.sheet.height == 2 * 3 * (14 + 32)

@@ -86,5 +86,5 @@ def test_the_demos_probe_config_is_found(work_dir):
 
 
 def test_masking_is_found_in_any_pipeline(trained_dir, work_dir):
-    assert find_masking(load_run(trained_dir).config).grid == (4, 4)
+    assert find_masking(load_run(trained_dir).config).grid_of((16, 16)) == (4, 4)
     assert find_masking(Config(dict(train_dataloader=dict(dataset=dict(pipeline=[]))))) is None

@@ -34,7 +34,7 @@ def fixed_config(clips, images, flip=True, workers=0):
     pack = [
         dict(type='mmaction.FormatShape', input_format='NCTHW'),
         dict(
-            type='FrameIsolatedMasking', img_size=SIZE, patch_size=PATCH,
+            type='FrameIsolatedMasking', patch_size=PATCH,
             strategies=[dict(num_blocks=1, scale=0.4)],
         ),
         dict(

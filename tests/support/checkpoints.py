@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from tiny import CONFIG, PATCH, SIZE, build, wake
+from tiny import CONFIG, PATCH, build, wake
 
 PREPROCESSOR = dict(
     type='mmaction.ActionDataPreprocessor',
@@ -19,7 +19,6 @@ TRAINING = dict(
             pipeline=[
                 dict(
                     type='FrameIsolatedMasking',
-                    img_size=SIZE,
                     patch_size=PATCH,
                     strategies=[dict(num_blocks=3, scale=0.15)],
                 )

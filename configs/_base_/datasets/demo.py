@@ -7,7 +7,6 @@ pack = [
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
     dict(
         type='FrameIsolatedMasking',
-        img_size=img_size,
         patch_size=16,
         # Lighter than the paper's: on a grid of 4x4 patches, its blocks would hide nearly all.
         strategies=[dict(num_blocks=3, scale=0.15), dict(num_blocks=1, scale=0.4)],

@@ -12,7 +12,6 @@ pack = [
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
     dict(
         type='FrameIsolatedMasking',
-        img_size=img_size,
         patch_size=16,
         strategies=[dict(num_blocks=8, scale=0.15), dict(num_blocks=2, scale=0.7)],
         aspect_ratio=(0.75, 1.5),

@@ -15,6 +15,7 @@ from nextvid_mm.registry import TRANSFORMS
 # The paper's two strategies (arXiv 2512.21004, section 4): many small blocks, and two large ones.
 PAPER_STRATEGIES = (dict(num_blocks=8, scale=0.15), dict(num_blocks=2, scale=0.7))
 _MAX_REDRAWS = 20
+Grid = tuple[int, int]  # patches of a frame: rows, columns
 
 
 @TRANSFORMS.register_module()
@@ -30,11 +31,12 @@ class FrameIsolatedMasking(BaseTransform):
     its batch; a low quantile shows about as many.) Visible and hidden patches therefore always
     partition the frame, with the same sizes for every sample, process and run.
 
+    The grid of patches is that of the frames it meets; each grid has its own K.
+
     Added key: ``masks``, a list over strategies of ``dict(visible=LongTensor (K,),
     hidden=LongTensor (N - K,))``: sorted indices of patches in a frame, row by row.
 
     Args:
-        img_size: Size of the frames in pixels: one number, or (height, width).
         patch_size: Side of a patch in pixels.
         strategies: Per strategy a dict of ``num_blocks``, ``scale`` (area of a block as a share of
             the frame) and optionally ``num_visible`` (K itself). ``'none'`` is the ablation
@@ -44,24 +46,16 @@ class FrameIsolatedMasking(BaseTransform):
         quantile: Which quantile of the visible counts K is. Lower ones redraw less and hide more.
 
     Raises:
-        ValueError: If the patch does not divide the image, or a strategy hides everything or
-            nothing.
+        ValueError: If a strategy hides nothing, or a value is out of its range.
     """
 
     def __init__(
         self,
-        img_size: int | Sequence[int],
         patch_size: int,
         strategies: Sequence[Mapping[str, Any]] | str = PAPER_STRATEGIES,
         aspect_ratio: Sequence[float] = (0.75, 1.5),
         quantile: float = 0.1,
     ) -> None:
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-        if height % patch_size or width % patch_size or min(height, width) < patch_size:
-            raise ValueError(
-                f'{type(self).__name__}: img_size={height}×{width} is not divisible by '
-                f'patch_size={patch_size}'
-            )
         if not 0 <= quantile <= 1:
             raise ValueError(f'FrameIsolatedMasking: quantile={quantile} must lie in [0, 1]')
         if isinstance(strategies, str) and strategies == 'none':
@@ -73,83 +67,117 @@ class FrameIsolatedMasking(BaseTransform):
                 f'FrameIsolatedMasking: strategies={strategies!r} must be a list of dicts, or '
                 "'none' to mask nothing"
             )
-        self.img_size = (height, width)
-        self.grid = (height // patch_size, width // patch_size)
-        self.strategies: list[BlockStrategy] = []
-        self.num_visible: list[int] = []
-        for config in configs:
-            self._add(dict(config), tuple(aspect_ratio), quantile)
+        self.patch_size, self.quantile = patch_size, quantile
+        self._configs = [dict(config, aspect_ratio=tuple(aspect_ratio)) for config in configs]
+        self._per_grid: dict[Grid, list[tuple[BlockStrategy, int]]] = {}
+        for config in self._configs:
+            _check_strategy(config)
 
-    @property
-    def num_patches(self) -> int:
-        """Patches of a frame."""
-        return self.grid[0] * self.grid[1]
+    def strategies(self, grid: Grid) -> list[tuple[BlockStrategy, int]]:
+        """The block sampler of each strategy on a grid, and how many patches it leaves visible.
 
-    def _add(
-        self, config: dict[str, Any], aspect_ratio: tuple[float, ...], quantile: float
-    ) -> None:
-        """Add one strategy and settle how many patches it shows."""
-        num_visible = config.pop('num_visible', None)
-        if set(config) != {'num_blocks', 'scale'}:
+        Args:
+            grid: Patches of a frame (rows, columns).
+
+        Returns:
+            One pair per strategy; empty without masking.
+
+        Raises:
+            ValueError: If a strategy hides everything there, or cannot show ``num_visible``.
+        """
+        if grid not in self._per_grid:
+            self._per_grid[grid] = [
+                _settle(dict(config), grid, self.quantile) for config in self._configs
+            ]
+        return self._per_grid[grid]
+
+    def num_visible(self, grid: Grid) -> list[int]:
+        """Visible patches of each strategy on a grid; all of them without masking."""
+        return [count for _, count in self.strategies(grid)] or [grid[0] * grid[1]]
+
+    def grid_of(self, size: Sequence[int]) -> Grid:
+        """Patches (rows, columns) of frames of a size (height, width) in pixels.
+
+        Raises:
+            ValueError: If they do not divide into patches.
+        """
+        height, width = size
+        patch = self.patch_size
+        if height % patch or width % patch or min(height, width) < patch:
             raise ValueError(
-                'FrameIsolatedMasking: a strategy has the keys num_blocks, scale and optionally '
-                f'num_visible, found {sorted(config)}'
+                f'{type(self).__name__}: frames of {height}×{width} pixels do not divide into '
+                f'patches of patch_size={patch}: resize or crop them before this transform to '
+                f'multiples of {patch}, or change patch_size here and in the model'
             )
-        strategy = BlockStrategy(self.grid, aspect_ratio=aspect_ratio, **config)  # type: ignore[arg-type]
-        counts = strategy.survey()
-        if num_visible is None:
-            num_visible = int(np.quantile(counts, quantile, method='lower'))
-        elif not 1 <= num_visible < self.num_patches:
-            raise ValueError(
-                f'FrameIsolatedMasking: num_visible={num_visible} must leave at least one of '
-                f'{self.num_patches} patches visible and one hidden'
-            )
-        elif num_visible > counts[-1]:
-            raise ValueError(
-                f'FrameIsolatedMasking: {config} on a {self.grid[0]}×{self.grid[1]} grid leaves '
-                f'at most {counts[-1]} patches visible, num_visible={num_visible} cannot be reached'
-            )
-        self.strategies.append(strategy)
-        self.num_visible.append(num_visible)
+        return height // patch, width // patch
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add ``masks``, drawn from NumPy's global generator.
 
         Raises:
-            ValueError: If the frames do not have the size the masks are for.
+            ValueError: If the frames have no common size, or do not divide into patches.
         """
         images = results.get('imgs')
-        found = images.shape[-2:] if isinstance(images, np.ndarray) else results.get('img_shape')
-        if found is not None and tuple(found) != self.img_size:
+        size = images.shape[-2:] if isinstance(images, np.ndarray) else results.get('img_shape')
+        if size is None:
             raise ValueError(
-                f'{type(self).__name__} has img_size={self.img_size}, the frames are '
-                f'{tuple(found)}: resize or crop them before, and put FormatShape before '
-                'this transform'
+                f'{type(self).__name__} meets no frames: put mmaction.FormatShape before it'
             )
+        grid = self.grid_of(size)
         entropy = np.random.randint(0, 2**32, size=4, dtype=np.uint32)
-        results['masks'] = self.sample(np.random.default_rng(entropy))
+        results['masks'] = self.sample(grid, np.random.default_rng(entropy))
         return results
 
-    def sample(self, rng: np.random.Generator) -> list[dict[str, Tensor]]:
+    def sample(self, grid: Grid, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Draw the masks of one clip.
 
         Args:
+            grid: Patches of a frame (rows, columns).
             rng: Source of randomness; the same state gives the same masks.
 
         Returns:
             What ``results['masks']`` holds.
         """
-        if not self.strategies:
-            every = torch.arange(self.num_patches)
+        if not self._configs:
+            every = torch.arange(grid[0] * grid[1])
             return [dict(visible=every, hidden=every.clone())]
-        pairs = zip(self.strategies, self.num_visible, strict=True)
-        return [split_mask(_draw_exactly(strategy, count, rng)) for strategy, count in pairs]
+        drawn = (_draw_exactly(*strategy, rng) for strategy in self.strategies(grid))
+        return [split_mask(hidden) for hidden in drawn]
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(grid={self.grid}, num_visible={self.num_visible}, '
-            f'strategies={[(s.num_blocks, s.scale) for s in self.strategies]})'
+        pairs = [(config['num_blocks'], config['scale']) for config in self._configs]
+        return f'{type(self).__name__}(patch_size={self.patch_size}, strategies={pairs})'
+
+
+def _check_strategy(config: Mapping[str, Any]) -> None:
+    """Refuse a wrong key or value at once, not at the first clip."""
+    if set(config) - {'num_visible'} != {'num_blocks', 'scale', 'aspect_ratio'}:
+        raise ValueError(
+            'FrameIsolatedMasking: a strategy has the keys num_blocks, scale and optionally '
+            f'num_visible, found {sorted(set(config) - {"aspect_ratio"})}'
         )
+    BlockStrategy((1, 1), **{key: config[key] for key in set(config) - {'num_visible'}})
+
+
+def _settle(config: dict[str, Any], grid: Grid, quantile: float) -> tuple[BlockStrategy, int]:
+    """Build one strategy for a grid and settle how many patches it shows."""
+    num_visible, num_patches = config.pop('num_visible', None), grid[0] * grid[1]
+    strategy = BlockStrategy(grid, **config)
+    counts = strategy.survey()
+    if num_visible is None:
+        return strategy, int(np.quantile(counts, quantile, method='lower'))
+    if not 1 <= num_visible < num_patches:
+        raise ValueError(
+            f'FrameIsolatedMasking: num_visible={num_visible} must leave at least one of '
+            f'{num_patches} patches visible and one hidden'
+        )
+    if num_visible > counts[-1]:
+        raise ValueError(
+            f'FrameIsolatedMasking: num_blocks={strategy.num_blocks}, scale={strategy.scale} on a '
+            f'{grid[0]}×{grid[1]} grid leaves at most {counts[-1]} patches visible, '
+            f'num_visible={num_visible} cannot be reached'
+        )
+    return strategy, num_visible
 
 
 def _draw_exactly(

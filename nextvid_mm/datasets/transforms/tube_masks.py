@@ -1,11 +1,9 @@
 """Random tube masks, as masked autoencoders of video use them."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from torch import Tensor
 
-from nextvid_mm.datasets.transforms.masking import FrameIsolatedMasking, split_mask
+from nextvid_mm.datasets.transforms.masking import FrameIsolatedMasking, Grid, split_mask
 from nextvid_mm.registry import TRANSFORMS
 
 
@@ -16,28 +14,36 @@ class TubeMasking(FrameIsolatedMasking):
     Adds ``masks`` in the form of ``FrameIsolatedMasking``, with one strategy.
 
     Args:
-        img_size: Size of the frames in pixels: one number, or (height, width).
         patch_size: Side of a patch in pixels.
         ratio: Share of the patches that is hidden; 0.9 as published.
 
     Raises:
-        ValueError: If the patch does not divide the image, or everything or nothing is hidden.
+        ValueError: If everything or nothing is hidden.
     """
 
-    def __init__(self, img_size: int | Sequence[int], patch_size: int, ratio: float = 0.9) -> None:
-        super().__init__(img_size, patch_size, strategies='none')
-        self.num_hidden = round(ratio * self.num_patches)
-        if not 0 < self.num_hidden < self.num_patches:
-            raise ValueError(
-                f'TubeMasking: ratio={ratio} hides {self.num_hidden} of {self.num_patches} '
-                'patches; at least one must be hidden and one visible'
-            )
+    def __init__(self, patch_size: int, ratio: float = 0.9) -> None:
+        super().__init__(patch_size, strategies='none')
+        if not 0 < ratio < 1:
+            raise ValueError(f'TubeMasking: ratio={ratio} must lie between 0 and 1')
+        self.ratio = ratio
 
-    def sample(self, rng: np.random.Generator) -> list[dict[str, Tensor]]:
+    def num_visible(self, grid: Grid) -> list[int]:
+        """Visible patches on a grid."""
+        patches = grid[0] * grid[1]
+        hidden = round(self.ratio * patches)
+        if not 0 < hidden < patches:
+            raise ValueError(
+                f'TubeMasking: ratio={self.ratio} hides {hidden} of {patches} patches; at least '
+                'one must be hidden and one visible'
+            )
+        return [patches - hidden]
+
+    def sample(self, grid: Grid, rng: np.random.Generator) -> list[dict[str, Tensor]]:
         """Draw the mask of one clip."""
-        hidden = np.zeros(self.num_patches, dtype=bool)
-        hidden[rng.choice(self.num_patches, self.num_hidden, replace=False)] = True
+        hidden = np.zeros(grid[0] * grid[1], dtype=bool)
+        count = hidden.size - self.num_visible(grid)[0]
+        hidden[rng.choice(hidden.size, count, replace=False)] = True
         return [split_mask(hidden)]
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(grid={self.grid}, num_hidden={self.num_hidden})'
+        return f'{type(self).__name__}(patch_size={self.patch_size}, ratio={self.ratio})'

@@ -5,46 +5,47 @@ import torch
 from nextvid_mm.datasets.transforms.masking import FrameIsolatedMasking
 from nextvid_mm.registry import TRANSFORMS
 
-GRIDS = [(64, 16), (96, 16), (64, 8), (256, 16)]
+GRIDS = [(4, 4), (6, 6), (8, 8), (16, 16)]
 
 
-def draw(transform, count=50, seed=0):
+def draw(transform, grid, count=50, seed=0):
     rng = np.random.default_rng(seed)
-    return [transform.sample(rng) for _ in range(count)]
+    return [transform.sample(grid, rng) for _ in range(count)]
 
 
-@pytest.mark.parametrize(('img_size', 'patch_size'), GRIDS)
-def test_visible_and_hidden_partition_the_frame_with_static_sizes(img_size, patch_size):
-    transform = FrameIsolatedMasking(img_size, patch_size)
-    for masks in draw(transform):
+@pytest.mark.parametrize('grid', GRIDS)
+def test_visible_and_hidden_partition_the_frame_with_static_sizes(grid):
+    transform = FrameIsolatedMasking(16)
+    for masks in draw(transform, grid):
         assert len(masks) == 2
-        for mask, num_visible in zip(masks, transform.num_visible, strict=True):
+        for mask, num_visible in zip(masks, transform.num_visible(grid), strict=True):
             assert mask['visible'].dtype == mask['hidden'].dtype == torch.int64
             assert mask['visible'].shape == (num_visible,)
             both = torch.cat([mask['visible'], mask['hidden']])
-            assert both.sort().values.tolist() == list(range(transform.num_patches))
+            assert both.sort().values.tolist() == list(range(grid[0] * grid[1]))
             for key in ('visible', 'hidden'):
                 assert (mask[key].diff() > 0).all(), 'indices must be sorted'
 
 
 def test_num_visible_is_the_quantile_of_the_block_sampler():
-    transform = FrameIsolatedMasking(256, 16)
-    for strategy, num_visible in zip(transform.strategies, transform.num_visible, strict=True):
+    grid = (16, 16)
+    transform = FrameIsolatedMasking(16)
+    for strategy, num_visible in transform.strategies(grid):
         share = (strategy.survey() < num_visible).mean()
         assert 0.05 < share <= 0.1
-    more = FrameIsolatedMasking(256, 16, quantile=0.5)
-    assert all(a < b for a, b in zip(transform.num_visible, more.num_visible, strict=True))
+    more = FrameIsolatedMasking(16, quantile=0.5).num_visible(grid)
+    assert all(a < b for a, b in zip(transform.num_visible(grid), more, strict=True))
 
 
 def test_num_visible_does_not_depend_on_the_state_of_the_process():
-    first = FrameIsolatedMasking(96, 16).num_visible
+    first = FrameIsolatedMasking(16).num_visible((6, 6))
     np.random.seed(123)
-    assert FrameIsolatedMasking(96, 16).num_visible == first
+    assert FrameIsolatedMasking(16).num_visible((6, 6)) == first
 
 
 def test_masks_are_blocks_but_for_the_surplus():
-    transform = FrameIsolatedMasking(256, 16, [dict(num_blocks=1, scale=0.4)])
-    for (mask,) in draw(transform, count=20):
+    transform = FrameIsolatedMasking(16, [dict(num_blocks=1, scale=0.4)])
+    for (mask,) in draw(transform, (16, 16), count=20):
         hidden = torch.zeros(256, dtype=torch.bool)
         hidden[mask['hidden']] = True
         hidden = hidden.view(16, 16)
@@ -54,7 +55,7 @@ def test_masks_are_blocks_but_for_the_surplus():
 
 
 def test_seeded_by_numpys_global_generator():
-    transform = FrameIsolatedMasking(64, 8)
+    transform = FrameIsolatedMasking(8)
     results = []
     for seed in (1, 1, 2):
         np.random.seed(seed)
@@ -63,8 +64,8 @@ def test_seeded_by_numpys_global_generator():
 
 
 def test_seeded_by_an_explicit_generator():
-    transform = FrameIsolatedMasking(64, 8)
-    first, second, other = (draw(transform, 3, seed) for seed in (4, 4, 5))
+    transform = FrameIsolatedMasking(8)
+    first, second, other = (draw(transform, (8, 8), 3, seed) for seed in (4, 4, 5))
     for ours, theirs in zip(first, second, strict=True):
         assert torch.equal(ours[1]['hidden'], theirs[1]['hidden'])
     assert any(
@@ -76,47 +77,76 @@ def test_seeded_by_an_explicit_generator():
 @pytest.mark.parametrize('num_visible', [1, 5, 10])
 def test_given_number_of_visible_patches(num_visible):
     strategies = [dict(num_blocks=2, scale=0.3, num_visible=num_visible)]
-    transform = FrameIsolatedMasking(64, 16, strategies)
-    assert {mask['visible'].numel() for (mask,) in draw(transform)} == {num_visible}
+    transform = FrameIsolatedMasking(16, strategies)
+    assert {mask['visible'].numel() for (mask,) in draw(transform, (4, 4))} == {num_visible}
 
 
 def test_rectangular_frames_are_numbered_row_by_row():
-    transform = FrameIsolatedMasking((32, 128), 16, [dict(num_blocks=1, scale=0.3)])
-    assert transform.grid == (2, 8)
+    transform = FrameIsolatedMasking(16, [dict(num_blocks=1, scale=0.3)])
+    assert transform.grid_of((32, 128)) == (2, 8)
     np.random.seed(0)
     masks = transform(dict(imgs=np.zeros((1, 3, 4, 32, 128))))['masks']
-    assert masks[0]['hidden'].max() < 16
+    rows = [set((part // 8).tolist()) for part in masks[0].values()]
+    assert set.union(*rows) == {0, 1}
+
+
+def test_the_grid_follows_the_frames():
+    transform = FrameIsolatedMasking(16)
+    for side in (64, 96, 64):
+        np.random.seed(0)
+        masks = transform(dict(imgs=np.zeros((1, 3, 4, side, side))))['masks']
+        assert sum(map(len, masks[0].values())) == (side // 16) ** 2
+        np.random.seed(0)
+        again = FrameIsolatedMasking(16)(dict(img_shape=(side, side)))['masks']
+        assert torch.equal(masks[1]['hidden'], again[1]['hidden'])
 
 
 def test_without_masking_everything_is_visible_and_hidden():
-    transform = FrameIsolatedMasking(64, 16, strategies='none')
-    (mask,) = transform.sample(np.random.default_rng(0))
+    transform = FrameIsolatedMasking(16, strategies='none')
+    assert transform.num_visible((4, 4)) == [16]
+    (mask,) = transform.sample((4, 4), np.random.default_rng(0))
     assert mask['visible'].tolist() == mask['hidden'].tolist() == list(range(16))
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(img_size=60), '60×60 is not divisible by patch_size=16'),
-        (dict(img_size=(64, 8)), '64×8 is not divisible'),
         (dict(strategies=[]), "must be a list of dicts, or 'none'"),
         (dict(strategies='some'), "must be a list of dicts, or 'none'"),
-        (dict(strategies=[dict(num_blocks=1, scale=1.0)], aspect_ratio=(1, 1)), 'hides all'),
         (dict(strategies=[dict(num_blocks=0, scale=0.5)]), 'hides nothing'),
         (dict(strategies=[dict(num_blocks=1, scal=0.5)]), 'a strategy has the keys'),
-        (dict(strategies=[dict(num_blocks=1, scale=0.5, num_visible=16)]), 'one hidden'),
-        (dict(strategies=[dict(num_blocks=1, scale=0.5, num_visible=0)]), 'visible and one'),
-        (dict(strategies=[dict(num_blocks=1, scale=0.7, num_visible=12)]), 'cannot be reached'),
+        (dict(strategies=[dict(num_blocks=1)]), r"found \['num_blocks'\]"),
+        (dict(strategies=[dict(num_blocks=1, scale=1.5)]), 'scale=1.5 is a share'),
+        (dict(aspect_ratio=(2, 1)), r'aspect_ratio=\(2, 1\)'),
         (dict(quantile=2), 'quantile=2'),
     ],
 )
-def test_refuses_bad_configs(arguments, message):
+def test_refuses_bad_configs_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
-        FrameIsolatedMasking(**{'img_size': 64, 'patch_size': 16, **arguments})
+        FrameIsolatedMasking(16, **arguments)
 
 
-def test_refuses_frames_of_another_size():
-    transform = TRANSFORMS.build(dict(type='FrameIsolatedMasking', img_size=64, patch_size=16))
-    for results in (dict(imgs=np.zeros((1, 3, 4, 32, 64))), dict(imgs=[1], img_shape=(32, 64))):
-        with pytest.raises(ValueError, match=r'img_size=\(64, 64\), the frames are \(32, 64\)'):
+@pytest.mark.parametrize(
+    ('strategy', 'message'),
+    [
+        (dict(num_blocks=1, scale=1.0), 'hides all'),
+        (dict(num_blocks=1, scale=0.5, num_visible=16), 'one hidden'),
+        (dict(num_blocks=1, scale=0.5, num_visible=0), 'visible and one'),
+        (dict(num_blocks=1, scale=0.7, num_visible=12), 'cannot be reached'),
+    ],
+)
+def test_refuses_what_a_grid_does_not_allow(strategy, message):
+    transform = FrameIsolatedMasking(16, [strategy], aspect_ratio=(1, 1))
+    with pytest.raises(ValueError, match=message):
+        transform(dict(img_shape=(64, 64)))
+
+
+@pytest.mark.parametrize('size', [(60, 64), (64, 8), (0, 64)])
+def test_refuses_frames_that_are_no_whole_patches(size):
+    transform = TRANSFORMS.build(dict(type='FrameIsolatedMasking', patch_size=16))
+    message = f'frames of {size[0]}×{size[1]} pixels do not divide.*multiples of 16'
+    for results in (dict(imgs=np.zeros((1, 3, 4, *size))), dict(imgs=[1], img_shape=size)):
+        with pytest.raises(ValueError, match=message):
             transform(results)
+    with pytest.raises(ValueError, match='FormatShape'):
+        transform(dict())
