@@ -3,40 +3,132 @@
 Each function states what goes wrong, the upstream issue and when it can go;
 ``tests/test_compat.py`` holds a test for each that fails once the release in use no longer needs
 it. :func:`apply` runs them all, any number of times, and is called by ``import nextvid_mm``.
-Nothing here imports MMAction2 or MMPretrain: what concerns them takes effect when they are.
+Nothing here imports another library: a work-around waits until the module it concerns has been
+imported (:func:`when_imported`), so that importing this package costs next to nothing.
 """
+
+from __future__ import annotations
 
 import importlib.util
 import sys
 import warnings
-from collections.abc import Sequence
-from functools import wraps
-from importlib import metadata
+from collections.abc import Callable, Sequence
+from functools import cache, partial, wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from mmengine import dist
-from mmengine.config import config as mmengine_config
-from mmengine.logging import HistoryBuffer
-from mmengine.utils import digit_version, package_utils
-from torch import nn
+if TYPE_CHECKING:
+    from mmengine.logging import HistoryBuffer
+    from torch import nn
 
 _APPLIED_MARK = '_nextvid_mm_compat'
 
+OPENMMLAB = ('mmengine', 'mmcv', 'mmaction', 'mmpretrain')
+INSTALL = (
+    'Install the OpenMMLab libraries with: '
+    'pip install --no-deps mmengine mmcv-lite mmaction2 mmpretrain'
+)
 
+
+@cache
 def apply() -> None:
     """Apply every work-around; calling it again changes nothing."""
+    explain_missing_libraries()
     supply_mmaction_drn()
     replace_mmaction_vindlu()
     find_packages_without_pkg_resources()
     allow_history_buffers_in_checkpoints()
     allow_distributed_training_on_cpu()
     silence_advice_against_mmcv_lite()
+
+
+# --------------------------------------------------------------------------- waiting for modules
+
+
+def when_imported(*names: str, act: Callable[[], object]) -> None:
+    """Call ``act`` once all modules called ``names`` are imported: now, or after the last of them.
+
+    Args:
+        names: Full names of modules, none of which is imported by this call.
+        act: What to do then.
+    """
+    missing = next((name for name in names if name not in sys.modules), None)
+    if missing is None:
+        act()
+    else:
+        sys.meta_path.insert(0, _Waiter(missing, partial(when_imported, *names, act=act)))
+
+
+class _Waiter(MetaPathFinder, Loader):
+    """Finds one module as usual, and acts when its code has run."""
+
+    def __init__(self, name: str, act: Callable[[], object]) -> None:
+        self.name = name
+        self.act = act
+        self.loader: Any = None
+        self.searching = False
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Return the module's own spec with this loader in it; None for every other name."""
+        if fullname != self.name or self.searching:
+            return None
+        self.searching = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self.searching = False
+        if spec is not None and spec.loader is not None:
+            self.loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Leave it to the module's own loader."""
+        module: ModuleType | None = self.loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its own loader back, run its code, act."""
+        sys.meta_path.remove(self)
+        module.__loader__ = self.loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        self.loader.exec_module(module)
+        self.act()
+
+
+# --------------------------------------------------------------------------- what is not installed
+
+
+class _MissingFinder(MetaPathFinder):
+    """Asked last: says how to install the OpenMMLab libraries, which pip alone leaves out."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """Raise for a library of this project that nothing else has found.
+
+        Raises:
+            ModuleNotFoundError: With the command that installs it.
+        """
+        if fullname in OPENMMLAB:
+            raise ModuleNotFoundError(f'{fullname} is not installed. {INSTALL}', name=fullname)
+        return None
+
+
+def explain_missing_libraries() -> None:
+    """Name the command that installs MMEngine and its siblings where one of them is missing."""
+    sys.meta_path.append(_MissingFinder())
 
 
 # --------------------------------------------------------------------------- MMAction2 import
@@ -65,12 +157,17 @@ def _placeholder(name: str, reason: str) -> type:
 
 
 class _StubFinder(MetaPathFinder):
-    """Serves stub modules by full name; each finder belongs to one work-around."""
+    """Serves stub modules by full name, if they are needed; one finder per work-around."""
 
-    def __init__(self, key: str, stubs: dict[str, Sequence[str]], reason: str) -> None:
-        self.key = key
+    def __init__(
+        self,
+        stubs: dict[str, Sequence[str]],
+        reason: str,
+        needed: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.stubs = stubs
         self.reason = reason
+        self.needed = needed
 
     def find_spec(
         self,
@@ -79,13 +176,9 @@ class _StubFinder(MetaPathFinder):
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
         """Return a stub's spec for the names this finder serves, else None."""
-        if fullname not in self.stubs:
+        if fullname not in self.stubs or not self.needed():
             return None
         return ModuleSpec(fullname, _StubLoader(self.stubs[fullname], self.reason), is_package=True)
-
-
-def _has_finder(key: str) -> bool:
-    return any(isinstance(f, _StubFinder) and f.key == key for f in sys.meta_path)
 
 
 def supply_mmaction_drn() -> None:
@@ -97,11 +190,9 @@ def supply_mmaction_drn() -> None:
     Upstream: https://github.com/open-mmlab/mmaction2/issues/2714. Can go with the first release
     whose wheel contains ``mmaction/models/localizers/drn``.
     """
-    if _has_finder('drn'):
-        return
     base = 'mmaction.models.localizers.drn'
     reason = 'the MMAction2 1.2.0 wheel ships without it (open-mmlab/mmaction2#2714)'
-    sys.meta_path.append(_StubFinder('drn', {base: (), f'{base}.drn': ('DRN',)}, reason))
+    sys.meta_path.append(_StubFinder({base: (), f'{base}.drn': ('DRN',)}, reason))
 
 
 def replace_mmaction_vindlu() -> None:
@@ -115,13 +206,16 @@ def replace_mmaction_vindlu() -> None:
     https://github.com/xinyu1205/recognize-anything/issues/219. Can go when an MMAction2 release
     imports with the pinned ``transformers``.
     """
-    if _has_finder('vindlu') or not _transformers_breaks_vindlu():
-        return
-    name = 'mmaction.models.multimodal.vindlu'
-    sys.meta_path.insert(0, _StubFinder('vindlu', {name: ()}, 'it needs transformers < 4.56'))
+    stubs: dict[str, Sequence[str]] = {'mmaction.models.multimodal.vindlu': ()}
+    reason = 'it needs transformers < 4.56'
+    sys.meta_path.insert(0, _StubFinder(stubs, reason, _transformers_breaks_vindlu))
 
 
 def _transformers_breaks_vindlu() -> bool:
+    from importlib import metadata
+
+    from mmengine.utils import digit_version
+
     try:
         version = metadata.version('transformers')
     except metadata.PackageNotFoundError:
@@ -141,16 +235,23 @@ def find_packages_without_pkg_resources() -> None:
     Upstream: https://github.com/pypa/setuptools/pull/5007 (removal). Can go with the first MMEngine
     release that does not import ``pkg_resources``.
     """
-    modules = [package_utils, sys.modules['mmengine.utils'], mmengine_config]
-    modules += [sys.modules[name] for name in ('mmengine.hub.hub',) if name in sys.modules]
-    for module in modules:
-        for function in (is_installed, get_installed_path):
-            if hasattr(module, function.__name__):
-                setattr(module, function.__name__, function)
+    # The first defines the two functions; the others hold them if they were imported before us.
+    users = ('mmengine.utils', 'mmengine.config.config', 'mmengine.hub.hub')
+    for name in ('mmengine.utils.package_utils', *users):
+        when_imported(name, act=partial(_replace_look_up, name))
+
+
+def _replace_look_up(name: str) -> None:
+    module = sys.modules[name]
+    for function in (is_installed, get_installed_path):
+        if hasattr(module, function.__name__):
+            setattr(module, function.__name__, function)
 
 
 def is_installed(package: str) -> bool:
     """Say whether ``package`` (distribution or module name) can be found."""
+    from importlib import metadata  # slow to import
+
     try:
         metadata.distribution(package)
     except metadata.PackageNotFoundError:
@@ -167,6 +268,8 @@ def get_installed_path(package: str) -> str:
     Raises:
         ModuleNotFoundError: If neither a distribution nor a module has that name.
     """
+    from importlib import metadata
+
     try:
         distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError:
@@ -183,7 +286,10 @@ def get_installed_path(package: str) -> str:
 
 def _module_path(name: str) -> str | None:
     """Directory of the regular package ``name``, or None if there is none."""
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    try:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    except ModuleNotFoundError:  # see _MissingFinder
+        return None
     if spec is None or spec.origin is None:
         return None
     return str(Path(spec.origin).parent)
@@ -204,12 +310,19 @@ def allow_history_buffers_in_checkpoints() -> None:
     Upstream: https://github.com/open-mmlab/mmengine/issues/1655. Can go when an MMEngine release
     saves plain types.
     """
+    both = 'mmengine.logging.history_buffer', 'torch.serialization'
+    when_imported(*both, act=_allow_history_buffers)
+
+
+def _allow_history_buffers() -> None:
+    import numpy as np
+    from mmengine.logging.history_buffer import HistoryBuffer
+    from torch.serialization import add_safe_globals
+
     HistoryBuffer.__getstate__ = _history_without_methods
     rebuild_array, rebuild_scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     dtypes = [type(np.dtype(code)) for code in ('float64', 'float32', 'int64', 'int32', 'bool')]
-    torch.serialization.add_safe_globals(
-        [HistoryBuffer, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *dtypes]
-    )
+    add_safe_globals([HistoryBuffer, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *dtypes])
 
 
 def _history_without_methods(buffer: HistoryBuffer) -> dict[str, Any]:
@@ -230,10 +343,14 @@ def allow_distributed_training_on_cpu() -> None:
     Upstream: not reported to our knowledge; seen with MMEngine 0.10.7. Can go when
     ``init_dist('pytorch')`` and ``Runner.wrap_model`` work on a CPU.
     """
-    module = dist.utils
+    when_imported('mmengine.dist.utils', act=_start_gloo_on_cpu)
+
+
+def _start_gloo_on_cpu() -> None:
+    import torch
+    from mmengine.dist import utils as module
+
     original = module._init_dist_pytorch
-    if getattr(original, _APPLIED_MARK, False):
-        return
 
     @wraps(original)
     def init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
@@ -243,11 +360,11 @@ def allow_distributed_training_on_cpu() -> None:
         _drop_device_ids_on_cpu()
         torch.distributed.init_process_group('gloo' if backend == 'nccl' else backend, **kwargs)
 
-    setattr(init_dist_pytorch, _APPLIED_MARK, True)
     module._init_dist_pytorch = init_dist_pytorch
 
 
 def _has_accelerator() -> bool:
+    import torch
     from mmengine import device
 
     others = (device.is_mlu_available, device.is_npu_available, device.is_musa_available)

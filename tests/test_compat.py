@@ -20,6 +20,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
 from torch import nn
 
+import nextvid_mm
 from nextvid_mm import compat
 
 BARE = """
@@ -132,6 +133,80 @@ def test_apply_is_idempotent():
     compat.apply()
     assert sys.meta_path == finders
     assert dist.utils._init_dist_pytorch is init
+
+
+LIGHT = """
+import sys
+import nextvid_mm
+heavy = ('torch', 'numpy', 'rich', 'mmengine')
+print(*[name for name in heavy if name in sys.modules], nextvid_mm.__version__)
+"""
+ORDER = """
+import importlib.util, sys
+FIRST
+importlib.util.find_spec('mmengine.dist.utils')  # who only looks must not use the work-around up
+import torch
+import mmengine.dist
+from mmengine.logging import HistoryBuffer
+print(
+    HistoryBuffer.__getstate__.__module__,
+    HistoryBuffer in torch.serialization.get_safe_globals(),
+    mmengine.utils.get_installed_path.__module__,
+    mmengine.dist.utils._init_dist_pytorch.__wrapped__.__module__,
+    'nextvid_mm.registry' in sys.modules,
+    type(mmengine.dist.utils.__loader__).__name__,
+)
+"""
+WITHOUT_MMENGINE = """
+import importlib.machinery as machinery
+import sys
+
+def without_mmengine(name, *args, find=machinery.PathFinder.find_spec):
+    return None if name == 'mmengine' else find(name, *args)
+
+machinery.PathFinder.find_spec = without_mmengine
+sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in getattr(f, '__module__', '')]
+import nextvid_mm
+try:
+    nextvid_mm.registry
+except ModuleNotFoundError as error:
+    print(error)
+"""
+
+
+def test_importing_the_package_imports_no_other_library():
+    assert _run(LIGHT) == nextvid_mm.__version__
+
+
+@pytest.mark.parametrize(
+    'first',
+    ['import nextvid_mm', 'import mmengine.dist, torch, nextvid_mm', 'import torch, nextvid_mm'],
+)
+def test_work_arounds_are_applied_in_any_order_of_imports(first):
+    said = _run(ORDER.replace('FIRST', first))
+    expected = 'nextvid_mm.compat True nextvid_mm.compat mmengine.dist.utils True SourceFileLoader'
+    assert said == expected
+
+
+def test_a_missing_library_is_told_with_the_command_that_installs_it():
+    assert _run(WITHOUT_MMENGINE) == f'mmengine is not installed. {compat.INSTALL}'
+    assert not compat.is_installed('mmcv_of_another_world')
+
+
+def test_a_waiting_action_runs_once_and_after_the_module(tmp_path, monkeypatch):
+    (tmp_path / 'waited_for.py').write_text('done = True\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    compat.when_imported(
+        'waited_for', 'sys', act=lambda: seen.append(sys.modules['waited_for'].done)
+    )
+    assert seen == []
+    module = importlib.import_module('waited_for')
+    assert seen == [True]
+    importlib.reload(module)
+    assert seen == [True]
+    compat.when_imported('waited_for', act=lambda: seen.append('now'))
+    assert seen == [True, 'now']
 
 
 def test_mmaction_models_can_be_imported():
