@@ -11,6 +11,7 @@ Components of the sibling libraries are reached by their prefix (``mmaction.Vide
 
 from mmengine import registry as _root
 from mmengine.registry import Registry
+from torch import nn
 
 SCOPE = 'nextvid_mm'
 
@@ -56,6 +57,14 @@ VISBACKENDS = _child(_root.VISBACKENDS, _VISUALIZATION)
 INFERENCERS = _child(_root.INFERENCERS, _INFERENCERS)
 FUNCTIONS = _child(_root.FUNCTIONS, _DATASETS)
 
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """A model without the wrapper of distributed training (MMEngine's ``MODEL_WRAPPERS``)."""
+    from mmengine.model import is_model_wrapper  # here, because it costs a second
+
+    return model.module if is_model_wrapper(model) else model
+
+
 __all__ = [
     'DATASETS',
     'DATA_SAMPLERS',
@@ -81,4 +90,5 @@ __all__ = [
     'VISBACKENDS',
     'VISUALIZERS',
     'WEIGHT_INITIALIZERS',
+    'unwrap',
 ]

@@ -12,6 +12,7 @@ MODULES = sorted(PACKAGE.rglob('*.py'))
 FLOORS = {
     'registry': 0,
     'compat': 0,
+    'files': 0,
     'version': 0,
     'layers': 1,
     'flow': 1,

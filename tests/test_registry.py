@@ -21,7 +21,7 @@ def test_every_root_registry_has_a_child_of_the_same_name(name):
 
 
 def test_all_lists_every_registry():
-    assert sorted(registry.__all__) == sorted([*ROOTS, 'SCOPE'])
+    assert sorted(registry.__all__) == sorted([*ROOTS, 'SCOPE', 'unwrap'])
 
 
 @pytest.mark.parametrize('name', ROOTS)

@@ -12,7 +12,6 @@ continues after its last shard.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +19,8 @@ from typing import Any, TypeVar
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from nextvid_mm.files import TEMPORARY_SUFFIX, replace_when_complete, write_text
 
 INDEX = 'index.json'
 FORMAT = 1
@@ -73,6 +74,8 @@ class ShardWriter(_Shards):
             raise ValueError(f'shard_size={shard_size} must be at least 1')
         self.folder, self.shard_size, self.shard_bytes = Path(folder), shard_size, shard_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left_by_a_kill in self.folder.glob(f'*{TEMPORARY_SUFFIX}'):
+            left_by_a_kill.unlink()
         self._index: dict[str, Any] = dict(
             format=FORMAT, settings=dict(settings), notes={}, shards={}
         )
@@ -110,9 +113,8 @@ class ShardWriter(_Shards):
         if not self._pending:
             return
         shard = f'shard-{len(self._index["shards"]):05d}.safetensors'
-        unfinished = self.folder / f'{shard}.unfinished'
-        save_file(self._pending, unfinished)
-        os.replace(unfinished, self.folder / shard)
+        with replace_when_complete(self.folder / shard) as temporary:
+            save_file(self._pending, temporary)
         self._index['shards'][shard] = list(self._pending)
         self._write_index()
         self._done |= self._pending.keys()
@@ -128,9 +130,7 @@ class ShardWriter(_Shards):
         self._write_index()
 
     def _write_index(self) -> None:
-        unfinished = self.folder / f'{INDEX}.unfinished'
-        unfinished.write_text(json.dumps(self._index, indent=1) + '\n', encoding='utf-8')
-        os.replace(unfinished, self.folder / INDEX)
+        write_text(self.folder / INDEX, json.dumps(self._index, indent=1) + '\n')
 
 
 class ShardReader(_Shards):

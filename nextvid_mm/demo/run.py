@@ -24,6 +24,7 @@ from rich.table import Table
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.demo.data import DemoSpec, make_demo_data
 from nextvid_mm.engine.probe.protocol import load_batches, probe_encoder, quiet
+from nextvid_mm.files import write_text
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE
 from nextvid_mm.report import write_report
 from nextvid_mm.visualization import generation_sheet
@@ -105,7 +106,7 @@ def run_demo(
         console.print(f'input, mask and generated next frames: {sheet}')
     console.print(make_table(results, count_classes(probe)))
     target = work_dir / 'results.json'
-    target.write_text(json.dumps([asdict(result) for result in results], indent=2) + '\n')
+    write_text(target, json.dumps([asdict(result) for result in results], indent=2) + '\n')
     probe.dump(work_dir / 'probe.py')  # with it, tools/report.py can write the report again
     report = write_report(work_dir, probe_config=probe, batches=batches)
     console.print(f'results: {target}\ncurves: tensorboard --logdir {work_dir}')

@@ -1,13 +1,12 @@
 """Checkpoint files that are either complete or not there."""
 
-import os
 import re
 import zipfile
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-TEMPORARY_SUFFIX = '.tmp'
+from nextvid_mm.files import replace_when_complete
 
 
 @register_backend('atomic')
@@ -23,31 +22,12 @@ class AtomicLocalBackend(LocalBackend):
         Raises:
             OSError: If the file system refuses, for instance because it is full.
         """
-        path = Path(filepath)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-        try:
-            with open(temporary, 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        with replace_when_complete(filepath) as temporary:
+            temporary.write_bytes(obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text in the same way."""
         self.put(obj.encode(encoding), filepath)
-
-
-def _sync_directory(path: Path) -> None:
-    """Make a rename in ``path`` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def damage(path: str | Path) -> str | None:

@@ -3,11 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from nextvid_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from nextvid_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, unwrap
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -47,7 +46,7 @@ class StageOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for ``model``, which may be wrapped for distributed training."""
-        inner = model.module if is_model_wrapper(model) else model
+        inner = unwrap(model)
         self.optimizer_cfg['params'] = list(self.groups(inner))
         optimizer = OPTIMIZERS.build(self.optimizer_cfg)
         self.optim_wrapper_cfg.setdefault('type', 'AutocastOptimWrapper')

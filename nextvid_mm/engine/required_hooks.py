@@ -5,11 +5,11 @@ hook loses those of the base config, and nothing would fail.
 """
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from nextvid_mm.engine.hooks.ema import EMAHook
 from nextvid_mm.engine.hooks.stage import StageHook
+from nextvid_mm.registry import unwrap
 
 
 def require_hooks(runner: Runner) -> None:
@@ -22,7 +22,7 @@ def require_hooks(runner: Runner) -> None:
         ValueError: If there is no ``StageHook``, or if the model has a reference encoder and there
             is no ``EMAHook`` to move it. Names the hooks found and the line to write.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrap(runner.model)
     _require(runner, StageHook, "nobody would set the stages' tau_samples")
     if getattr(model, 'reference', None) is not None:
         _require(

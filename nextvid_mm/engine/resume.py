@@ -8,13 +8,10 @@ data follows from the table.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from nextvid_mm.engine.stages import Stage, StageTable
 
 # Neither changes what was trained on what.
 _FREE = ('name', 'micro_batch_size')
-_SHOWN = 5
 
 
 def compare_tables(saved: Sequence[Mapping[str, Any]], present: StageTable, step: int) -> list[str]:
@@ -78,48 +75,6 @@ def _differences(index: int, old: Stage, new: Stage) -> list[tuple[str, str]]:
         for key, value in vars(old).items()
         if key not in _FREE and value != getattr(new, key)
     ]
-
-
-def check_model(saved: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> None:
-    """Raise unless a checkpoint's weights fit the model in every name and shape.
-
-    MMEngine only warns, and would continue with half a model.
-
-    Args:
-        saved: The checkpoint's ``state_dict``. Extra states, whose size is free, are left out.
-        present: The model's.
-
-    Raises:
-        ValueError: With the first few names that are missing, unknown or of another shape.
-    """
-    saved, present = _without_extra_state(saved), _without_extra_state(present)
-    shapes = [
-        f'{name}: {tuple(saved[name].shape)} in the checkpoint, {tuple(value.shape)} in the model'
-        for name, value in present.items()
-        if name in saved and saved[name].shape != value.shape
-    ]
-    groups = {
-        'only in the checkpoint': sorted(set(saved) - set(present)),
-        'only in the model': sorted(set(present) - set(saved)),
-        'different shape': shapes,
-    }
-    if any(groups.values()):
-        parts = [f'{title}: {_some(names)}' for title, names in groups.items() if names]
-        raise ValueError(
-            'the checkpoint is of another model:\n  '
-            + '\n  '.join(parts)
-            + '\nResume with the config it was trained with (its copy lies in the work directory). '
-            'A new run, with load_from and without --resume, may start from an encoder alone.'
-        )
-
-
-def _without_extra_state(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in state.items() if not name.endswith('_extra_state')}
-
-
-def _some(names: list[str]) -> str:
-    more = f', and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''
-    return '; '.join(names[:_SHOWN]) + more
 
 
 def compare_data(saved: Mapping[str, Any] | None, present: Mapping[str, Any] | None) -> list[str]:

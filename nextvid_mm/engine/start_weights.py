@@ -33,19 +33,14 @@ def fit_start_weights(
     """
     for name in [name for name in weights if name.startswith(_WRAPPED)]:
         weights[name.removeprefix(_WRAPPED)] = weights.pop(name)
-    found, expected = _tensors(weights), _tensors(present)
-    alone = bool(found) and all(name.startswith(_ENCODER) for name in found)
-    if alone:
-        expected = {name: v for name, v in expected.items() if name.startswith(_ENCODER)}
-    check_state(found, expected, what)
-    if alone:
-        for name in present:
-            source = _ENCODER + name.removeprefix(_REFERENCE)
-            if name.startswith(_REFERENCE) and source in found:
-                weights[name] = found[source]
-    return alone
-
-
-def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Without extra states, whose size is free."""
-    return {name: value for name, value in state.items() if not name.endswith('_extra_state')}
+    alone = bool(weights) and all(name.startswith(_ENCODER) for name in weights)
+    if not alone:
+        check_state(weights, present, what)
+        return False
+    encoder = {name: value for name, value in present.items() if name.startswith(_ENCODER)}
+    check_state(weights, encoder, what)
+    for name in present:
+        source = _ENCODER + name.removeprefix(_REFERENCE)
+        if name.startswith(_REFERENCE) and source in weights:
+            weights[name] = weights[source]
+    return True

@@ -11,11 +11,10 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from nextvid_mm.layers import check_state
+from nextvid_mm.files import replace_when_complete
+from nextvid_mm.layers import check_state, load_exactly
 from nextvid_mm.registry import MODELS
 from nextvid_mm.version import __version__
-
-from .files import replace_when_complete
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ class Converted:
     def build(self) -> BaseModule:
         """The encoder itself, in evaluation mode."""
         encoder = MODELS.build(dict(self.backbone))
-        check_state(self.state, encoder.state_dict(), self.source)
-        encoder.load_state_dict(self.state)
+        load_exactly(encoder, self.state, self.source)
         return encoder.eval()
 
     def save(self, path: str | Path) -> None:

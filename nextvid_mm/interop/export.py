@@ -7,6 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from nextvid_mm.files import replace_when_complete
 from nextvid_mm.models.checkpoints.encoder import (
     EXPORT_KEY,
     EncoderOrigin,
@@ -17,7 +18,6 @@ from nextvid_mm.models.checkpoints.encoder import (
 from nextvid_mm.registry import MODELS
 from nextvid_mm.version import __version__
 
-from .files import replace_when_complete
 from .model_card import write_card
 from .timm_models import timm_name
 

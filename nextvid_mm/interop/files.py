@@ -1,19 +1,15 @@
-"""Reading other projects' checkpoint files, and writing files that are complete or not there."""
+"""Reading other projects' checkpoint files."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import pickle
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-
-TEMPORARY_SUFFIX = '.tmp'
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -48,20 +44,3 @@ def unwrap(content: dict[str, Any], keys: tuple[str, ...]) -> Mapping[str, Any]:
         if isinstance(content.get(key), Mapping):
             return content[key]
     return content
-
-
-@contextmanager
-def replace_when_complete(path: str | Path) -> Iterator[Path]:
-    """Give a temporary name to write to; it takes the final name once the block is through.
-
-    Raises:
-        OSError: if the file system refuses; what was under the final name stays as it was.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from nextvid_mm.files import write_text
 from nextvid_mm.models.checkpoints.encoder import EncoderOrigin, stored_config
 from nextvid_mm.version import __version__
 
@@ -54,7 +55,7 @@ def write_card(
         '`python tools/test.py` does that. Training is self-supervised on the data above: what is '
         'rare there is represented poorly.',
     ]
-    card.write_text('\n\n'.join(sections) + '\n', encoding='utf-8')
+    write_text(card, '\n\n'.join(sections) + '\n')
     return card
 
 

@@ -19,7 +19,7 @@ from .patch_embed import TubeletEmbed, patchify, unpatchify
 from .precision import check_dtype, fast_dtype, resolve_dtype
 from .recompute import LeanMlp, set_recompute
 from .rope import Rope3D, RopeTable, apply_rope, join_tables
-from .state_check import check_state
+from .state_check import check_state, load_exactly
 
 __all__ = [
     'AdaLN',
@@ -45,6 +45,7 @@ __all__ = [
     'gather_patches',
     'init_transformer',
     'join_tables',
+    'load_exactly',
     'modulate',
     'patchify',
     'prefix_attention',

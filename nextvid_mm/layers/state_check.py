@@ -1,4 +1,4 @@
-"""Says how a state dict differs from the one a module needs: all differences, the first by name."""
+"""A state dict fits a module exactly, or the message says how it differs: the first by name."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 SHOWN = 5
 
 
-def check_state(found: Mapping[str, Any], expected: Mapping[str, Any], what: str) -> None:
+def check_state(
+    found: Mapping[str, Any], expected: Mapping[str, Any], what: str, advice: str = ''
+) -> None:
     """Raise unless two state dicts have the same names and shapes.
+
+    Extra states (of ``get_extra_state``), whose size is free, are left out.
 
     Args:
         found: the state dict of a file.
         expected: the state dict of the module it is to fill (shapes only: the meta device will do).
         what: start of the message, such as the file's name.
+        advice: its last line.
 
     Raises:
         ValueError: with the missing, unexpected and misshapen tensors, in the module's order.
     """
+    found, expected = _without_extra_state(found), _without_extra_state(expected)
     both = [name for name in expected if name in found]
     groups = {
         'other shape': [
@@ -33,7 +40,22 @@ def check_state(found: Mapping[str, Any], expected: Mapping[str, Any], what: str
     }
     if any(groups.values()):
         lines = [_line(title, entries) for title, entries in groups.items() if entries]
-        raise ValueError(f'{what}: the weights do not fit\n  ' + '\n  '.join(lines))
+        end = f'\n{advice}' if advice else ''
+        raise ValueError(f'{what}: the weights do not fit\n  ' + '\n  '.join(lines) + end)
+
+
+def load_exactly(module: nn.Module, state: Mapping[str, Any], what: str) -> None:
+    """Load a state dict that has the names and shapes of ``module``, or raise.
+
+    Raises:
+        ValueError: as :func:`check_state`; ``what`` starts the message.
+    """
+    check_state(state, module.state_dict(), what)
+    module.load_state_dict(state)
+
+
+def _without_extra_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in state.items() if not name.endswith('_extra_state')}
 
 
 def shape_of(value: Any) -> tuple[int, ...] | str:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 
 from nextvid_mm.engine.probe.protocol import cached_loader, innermost_dataset, quiet
+from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.streaming_cost import StreamingCost, measure_streaming
 from nextvid_mm.registry import DATASETS, SCOPE
 
@@ -112,7 +113,7 @@ def write_report(
         sections.append(setting_section(runs[0], _meta(runs[0])))
         step('page')
     target = Path(output) if output else work_dir / 'report.html'
-    target.write_text(render(f'NExT-Vid: {work_dir.name}', sections), encoding='utf-8')
+    write_text(target, render(f'NExT-Vid: {work_dir.name}', sections))
     return target
 
 

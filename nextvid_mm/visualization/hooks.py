@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
 
 from nextvid_mm.layers import run_eagerly
-from nextvid_mm.registry import HOOKS
+from nextvid_mm.registry import HOOKS, unwrap
 
 from .sheets import draw_sheet
 
@@ -50,13 +49,12 @@ class GenerationVisHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Refuse what cannot be shown, at the start instead of after ``interval`` steps."""
-        wrapped = is_model_wrapper(runner.model)
-        if wrapped and not isinstance(runner.model, DistributedDataParallel):
+        model = unwrap(runner.model)
+        if model is not runner.model and not isinstance(runner.model, DistributedDataParallel):
             raise ValueError(
                 f'GenerationVisHook works with DDP and single processes, found sharded weights '
                 f'({type(runner.model).__name__}): remove it from custom_hooks'
             )
-        model = runner.model.module if wrapped else runner.model
         if not hasattr(model, 'generate') or not hasattr(model.head, 'sample'):
             raise ValueError(
                 f'GenerationVisHook needs a model that generates, found {type(model).__name__} '
@@ -75,7 +73,7 @@ class GenerationVisHook(Hook):
         """Draw and log the sheet with the weights of this step."""
         if self._batch is None:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         data = model.data_preprocessor(self._batch, training=False)
         self._batch = None
         training = model.training

@@ -1,6 +1,5 @@
 """Complete or absent: atomic writing, and finding the newest undamaged file."""
 
-import errno
 import os
 
 import pytest
@@ -92,18 +91,3 @@ def test_writing_replaces_the_file_and_leaves_nothing_else(tmp_path):
     backend.put_text('third', path)
     assert path.read_text() == 'third'
     assert os.listdir(path.parent) == ['a.pth']
-
-
-@pytest.mark.parametrize('where', ['fsync', 'replace'])
-def test_a_full_disk_leaves_the_previous_file(tmp_path, monkeypatch, where):
-    path = tmp_path / 'a.pth'
-    AtomicLocalBackend().put(b'first', path)
-
-    def full(*args):
-        raise OSError(errno.ENOSPC, 'No space left on device')
-
-    monkeypatch.setattr(os, where, full)
-    with pytest.raises(OSError, match='No space'):
-        AtomicLocalBackend().put(b'second', path)
-    assert path.read_bytes() == b'first'
-    assert os.listdir(tmp_path) == ['a.pth']

@@ -1,9 +1,8 @@
 """Which checkpoints may continue a run, and what is said about the others."""
 
 import pytest
-import torch
 
-from nextvid_mm.engine.resume import check_model, compare_data, compare_tables, describe_data
+from nextvid_mm.engine.resume import compare_data, compare_tables, describe_data
 from nextvid_mm.engine.stages import StageTable
 
 
@@ -66,24 +65,6 @@ def test_a_stage_missing_from_the_past_is_refused():
     old = StageTable([stage('a', steps=2), stage('b', steps=2)]).to_dicts()
     with pytest.raises(ValueError, match="'b' in the checkpoint, absent in the config"):
         compare_tables(old, StageTable([stage('a', steps=4)]), 3)
-
-
-def test_models_are_compared_by_name_and_shape():
-    saved = dict(a=torch.ones(2, 3), b=torch.ones(1), c=torch.ones(1))
-    check_model(saved, {name: value + 1 for name, value in saved.items()})
-    present = dict(a=torch.ones(3, 3), c=torch.ones(1), d=torch.ones(1))
-    with pytest.raises(ValueError, match='another model') as error:
-        check_model(saved, present)
-    text = str(error.value)
-    assert 'only in the checkpoint: b' in text
-    assert 'only in the model: d' in text
-    assert 'a: (2, 3) in the checkpoint, (3, 3) in the model' in text
-
-
-def test_long_lists_of_names_are_cut():
-    saved = {f'layer{number}': torch.ones(1) for number in range(100)}
-    with pytest.raises(ValueError, match='and 95 more'):
-        check_model(saved, {})
 
 
 def test_data_is_described_by_what_orders_the_clips():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nextvid_mm.interop.files import read_file, replace_when_complete, unwrap
+from nextvid_mm.interop.files import read_file, unwrap
 
 
 def test_both_kinds_of_file_and_the_arguments_of_training_scripts(tmp_path):
@@ -37,19 +37,3 @@ def test_what_is_no_checkpoint_is_refused_and_never_run(tmp_path, content, capsy
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='absent.pth'):
         read_file(tmp_path / 'absent.pth')
-
-
-def _fail_in_the_middle(path):
-    with replace_when_complete(path) as temporary:
-        temporary.write_text('half of the sec')
-        raise RuntimeError('in the middle')
-
-
-def test_a_file_is_complete_or_as_it_was(tmp_path):
-    path = tmp_path / 'folder' / 'file.txt'
-    with replace_when_complete(path) as temporary:
-        temporary.write_text('first')
-    with pytest.raises(RuntimeError, match='in the middle'):
-        _fail_in_the_middle(path)
-    assert path.read_text() == 'first'
-    assert [p.name for p in path.parent.iterdir()] == ['file.txt']

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from nextvid_mm.layers import check_state
+from nextvid_mm.layers import check_state, load_exactly
 
 
 def test_equal_names_and_shapes_pass_on_the_meta_device_too():
@@ -33,3 +33,22 @@ def test_a_long_list_is_cut_and_counted():
 def test_what_is_no_tensor_is_named_by_its_type():
     with pytest.raises(ValueError, match=r'w: dict in the file, \(1,\) expected'):
         check_state(dict(w={}), dict(w=torch.zeros(1)), 'odd.pth')
+
+
+def test_extra_states_are_of_any_size_and_advice_ends_the_message():
+    check_state(dict(_extra_state=torch.zeros(3)), {'a._extra_state': torch.zeros(1)}, 'x.pth')
+    with pytest.raises(ValueError, match=r'missing \(1\): w \(1,\)\nTrain another\.$'):
+        check_state({}, dict(w=torch.zeros(1)), 'x.pth', 'Train another.')
+
+
+@pytest.mark.parametrize('spoil', [lambda s: s.pop('bias'), lambda s: s.update(extra=s['bias'])])
+def test_loading_takes_all_weights_or_none(spoil):
+    module, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    state = dict(other.state_dict())
+    load_exactly(module, state, 'x.pth')
+    assert torch.equal(module.weight, other.weight)
+    spoil(state)
+    state['weight'] = torch.zeros(3, 2)
+    with pytest.raises(ValueError, match=r'x.pth: the weights do not fit'):
+        load_exactly(module, state, 'x.pth')
+    assert torch.equal(module.weight, other.weight)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import struct
-import tempfile
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 
 from nextvid_mm.datasets.transforms.video_readers import BACKENDS, Frames, usable_backend
+from nextvid_mm.files import replace_when_complete
 from nextvid_mm.registry import TRANSFORMS
 
 # Decoded frames fill disks quickly; leave some room for everything else.
@@ -141,16 +141,10 @@ class FrameReader:
         if shutil.disk_usage(entry.parent).free < self.frames.nbytes + _KEEP_FREE_BYTES:
             raise OSError(f'less than 2 GB are free in {entry.parent}')
         # Two workers may decode the same video at once; each renames a complete file of its own.
-        temporary = tempfile.NamedTemporaryFile(dir=entry.parent, delete=False)  # noqa: SIM115
-        try:
-            with temporary as file:
-                file.write(_HEADER.pack(_MAGIC, *self.frames.shape, self.fps))
-                file.write(np.asarray(self.times, dtype='<f8').tobytes())
-                file.write(self.frames.tobytes())
-            os.replace(temporary.name, entry)
-        except BaseException:
-            os.unlink(temporary.name)
-            raise
+        with replace_when_complete(entry, durable=False) as path, open(path, 'wb') as file:
+            file.write(_HEADER.pack(_MAGIC, *self.frames.shape, self.fps))
+            file.write(np.asarray(self.times, dtype='<f8').tobytes())
+            file.write(self.frames.tobytes())
 
     @classmethod
     def load(cls, entry: Path) -> 'FrameReader | None':

@@ -37,6 +37,7 @@ from rich.progress import (
 from nextvid_mm.demo.ablations.tables import Row
 from nextvid_mm.demo.run import PRETRAIN, PROBE
 from nextvid_mm.engine.probe.protocol import load_batches, probe_encoder, quiet
+from nextvid_mm.files import write_text
 from nextvid_mm.registry import SCOPE
 
 # The variable by which the configs of rows choose what they stand over: `paper` or `demo`.
@@ -230,9 +231,7 @@ class Run:
             train_seconds=seconds,
         )
         # Whole or not at all: the file says that the run is done.
-        part = self.result_file.with_suffix('.part')
-        part.write_text(json.dumps(asdict(result), indent=2) + '\n')
-        part.replace(self.result_file)
+        write_text(self.result_file, json.dumps(asdict(result), indent=2) + '\n')
         return result
 
     def read(self) -> RunResult:

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from nextvid_mm.files import write_text
 from nextvid_mm.demo.data.motions import MOTIONS
 from nextvid_mm.demo.data.photographs import PHOTOGRAPHS
 from nextvid_mm.demo.data.spec import SPLITS, DemoSpec
@@ -86,9 +87,7 @@ def prepare(root: Path, spec: DemoSpec) -> dict[Path, tuple[str, int]]:
 
 def write_stamp(root: Path, spec: DemoSpec, complete: bool) -> None:
     """Record what ``root`` holds. The file is never seen half written."""
-    partial = root / (STAMP + '.part')
-    partial.write_text(json.dumps(_stamp(spec, complete), indent=2) + '\n')
-    os.replace(partial, root / STAMP)
+    write_text(root / STAMP, json.dumps(_stamp(spec, complete), indent=2) + '\n')
 
 
 def _stamp(spec: DemoSpec, complete: bool) -> dict:

@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from nextvid_mm.files import replace_when_complete
 from nextvid_mm.datasets.progress import progress_bar
 
 from nextvid_mm.demo.data.cache import clip_name, is_complete, prepare, write_stamp
@@ -99,12 +100,11 @@ def _write_files(job: _Job) -> int:
     spec, files = job
     for path, (kind, index) in files:
         # A file gets its name only when it is whole: an interruption leaves no truncated clip.
-        partial = path.with_name(path.name + '.part')
-        if kind == 'images':
-            _write_jpeg(partial, render_image(spec, index)[0])
-        else:
-            encode_h264(partial, render_clip(spec, kind, index)[0], spec.fps)
-        os.replace(partial, path)
+        with replace_when_complete(path, durable=False) as partial:
+            if kind == 'images':
+                _write_jpeg(partial, render_image(spec, index)[0])
+            else:
+                encode_h264(partial, render_clip(spec, kind, index)[0], spec.fps)
     return len(files)
 
 

@@ -7,20 +7,24 @@ from typing import Any
 
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from nextvid_mm.engine.checkpoint_files import (
-    TEMPORARY_SUFFIX,
-    AtomicLocalBackend,
     damage,
     list_checkpoints,
     newest_good,
 )
-from nextvid_mm.engine.resume import check_model, compare_data, compare_tables, describe_data
+from nextvid_mm.engine.resume import compare_data, compare_tables, describe_data
 from nextvid_mm.engine.signals import SignalFlag
 from nextvid_mm.engine.start_weights import fit_start_weights
-from nextvid_mm.registry import HOOKS
+from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
+from nextvid_mm.layers import check_state
+from nextvid_mm.registry import HOOKS, unwrap
+
+_OTHER_MODEL = (
+    'Resume with the config it was trained with (its copy lies in the work directory). A new run, '
+    'with load_from and without --resume, may start from an encoder alone.'
+)
 
 
 @HOOKS.register_module()
@@ -90,7 +94,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume what does not belong to this run, or to start from half a model."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         if not runner._resume:
             weights = checkpoint.get('state_dict', checkpoint)
             what = f'load_from={str(runner._load_from)!r}'
@@ -100,8 +104,10 @@ class SafeCheckpointHook(CheckpointHook):
                     'start from it, everything else starts anew.'
                 )
             return
-        check_model(checkpoint['state_dict'], model.state_dict())
+        what = f'cannot resume from {runner._load_from}, a checkpoint of another model'
+        check_state(checkpoint['state_dict'], model.state_dict(), what, _OTHER_MODEL)
         meta = checkpoint['meta']
+        meta.pop('config', None)  # which MMEngine would run as Python; it writes no such key itself
         if 'stages' in meta and hasattr(runner.train_loop, 'table'):
             step = meta['iter']
             for line in compare_tables(meta['stages'], runner.train_loop.table, step):
@@ -120,7 +126,7 @@ class SafeCheckpointHook(CheckpointHook):
         """Clear away half-written files of a killed run and start noting signals."""
         super().before_train(runner)
         if is_main_process():
-            for path in self._directory(runner).glob(f'*.pth{TEMPORARY_SUFFIX}'):
+            for path in self._directory(runner).glob(f'*.pth*{TEMPORARY_SUFFIX}'):
                 path.unlink()
         self.flag.install()
 
@@ -177,7 +183,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_ckpt = path
         if is_main_process():
             runner.logger.info(f'Saved {path} in {time.perf_counter() - start:.1f} s')
-            AtomicLocalBackend().put_text(path, Path(runner.work_dir) / 'last_checkpoint')
+            write_text(Path(runner.work_dir) / 'last_checkpoint', path)
             self._delete_old(Path(path))
 
     def _report_failure(self, runner: Runner, path: str, error: OSError) -> None:

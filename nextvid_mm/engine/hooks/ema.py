@@ -3,10 +3,9 @@
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from nextvid_mm.registry import HOOKS
+from nextvid_mm.registry import HOOKS, unwrap
 
 
 @HOOKS.register_module()
@@ -41,6 +40,6 @@ class EMAHook(Hook):
         # step.
         stepped = wrapper.should_update() and not getattr(wrapper, 'step_skipped', False)
         momentum = runner.train_loop.stage.ema_momentum if self.momentum is None else self.momentum
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         if stepped and model.reference is not None:  # None: trained without alignment
             model.reference.update(model.backbone, momentum)

@@ -4,14 +4,13 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from nextvid_mm.engine.sharding.fsdp import whole
 from nextvid_mm.evaluation.representation import effective_rank, feature_std
 from nextvid_mm.layers import run_eagerly
-from nextvid_mm.registry import HOOKS
+from nextvid_mm.registry import HOOKS, unwrap
 
 
 @HOOKS.register_module()
@@ -73,7 +72,7 @@ class HealthHook(Hook):
         hub.update_scalar('train/data_share', min(loop.data_seconds / seconds, 1.0))
         if skipped := getattr(runner.optim_wrapper, 'skipped_steps', 0):
             hub.update_scalar('train/skipped_steps', skipped)
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         if not self.every_n_train_iters(runner, self.interval):
             return
         encoders = {'feature': model.backbone}

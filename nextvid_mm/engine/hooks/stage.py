@@ -3,12 +3,11 @@
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from nextvid_mm.engine.schedulers import StageParamScheduler
 from nextvid_mm.engine.stages import Stage
-from nextvid_mm.registry import HOOKS
+from nextvid_mm.registry import HOOKS, unwrap
 
 
 @HOOKS.register_module()
@@ -38,7 +37,7 @@ class StageHook(Hook):
         if index == self._current:
             return
         self._current = index
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         if model.head is not None:  # there is none when only alignment is trained
             model.head.tau_samples = stage.tau_samples
         runner.logger.info(_describe(runner, index, stage, within))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.optim import AdamW
 
-from nextvid_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from nextvid_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, unwrap
 
 PROBE_WRAPPERS = ('OptimWrapper', 'mmengine.OptimWrapper')
 
@@ -102,7 +101,7 @@ class ProbeOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for ``model``, which may be wrapped for distributed training."""
-        inner = model.module if is_model_wrapper(model) else model
+        inner = unwrap(model)
         head = inner.cls_head
         optimizer = OPTIMIZERS.build(
             dict(type='GridAdamW')

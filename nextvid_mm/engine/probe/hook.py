@@ -6,15 +6,14 @@ from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
 from nextvid_mm.engine.probe.metric import ProbeMetric
 from nextvid_mm.engine.probe.results import PROBE, make_record, save_probe, write_record
-from nextvid_mm.engine.resume import check_model
-from nextvid_mm.registry import HOOKS
+from nextvid_mm.layers import check_state
+from nextvid_mm.registry import HOOKS, unwrap
 
 
 @HOOKS.register_module()
@@ -58,7 +57,8 @@ class ProbeHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse weights that do not fit; MMEngine would load what does and go on."""
-        check_model(checkpoint['state_dict'], _unwrap(runner).state_dict())
+        what = f'load_from={str(runner._load_from)!r}'
+        check_state(checkpoint['state_dict'], _unwrap(runner).state_dict(), what)
         meta = checkpoint.get('meta', {})
         self.how = dict(
             mode=meta.get('mode', 'online'),
@@ -99,4 +99,4 @@ class ProbeHook(Hook):
 
 
 def _unwrap(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return unwrap(runner.model)

@@ -9,7 +9,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -19,7 +18,7 @@ from nextvid_mm.engine.hooks.health import encode_frozen
 from nextvid_mm.engine.probe.protocol import cached_dataset
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
 from nextvid_mm.layers import resolve_dtype, run_eagerly
-from nextvid_mm.registry import DATASETS, HOOKS
+from nextvid_mm.registry import DATASETS, HOOKS, unwrap
 
 _SPLITS = ('train', 'val')
 
@@ -114,7 +113,7 @@ class OnlineProbeHook(Hook):
 
     def _measure(self, runner: Runner, step: int) -> None:
         start = time.perf_counter()
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrap(runner.model)
         encoders = dict(encoder=model.backbone)
         if getattr(model, 'reference', None) is not None:
             encoders['reference'] = model.reference.encoder

@@ -1,6 +1,5 @@
 """The record of a probe's evaluation: everything needed to read it and to repeat it."""
 
-import io
 import json
 import platform
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import nn
 
-from nextvid_mm.engine.checkpoint_files import AtomicLocalBackend
+from nextvid_mm.files import replace_when_complete, write_text
 from nextvid_mm.models.checkpoints.encoder import hash_weights
 from nextvid_mm.version import __version__
 
@@ -79,7 +78,7 @@ def write_record(record: Mapping[str, Any], folder: str | Path, class_names: Any
     """Write the record and the picture of its confusion matrix; return the record's path."""
     folder = Path(folder)
     text = json.dumps(record, indent=1)
-    AtomicLocalBackend().put_text(text + '\n', folder / RESULTS)
+    write_text(folder / RESULTS, text + '\n')
     draw_confusion(record['confusion_matrix'], folder / PICTURE, class_names)
     return folder / RESULTS
 
@@ -127,9 +126,8 @@ def save_probe(model: nn.Module, path: str | Path, meta: Mapping[str, Any]) -> N
         path: the file.
         meta: plain values, among them ``mode`` and ``seed`` of the training.
     """
-    buffer = io.BytesIO()
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(meta)), buffer)
-    AtomicLocalBackend().put(buffer.getvalue(), path)
+    with replace_when_complete(path) as temporary:
+        torch.save(dict(state_dict=model.state_dict(), meta=dict(meta)), temporary)
 
 
 def draw_confusion(matrix: Any, path: str | Path, class_names: Any = None) -> None:

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from nextvid_mm.layers import check_state
+from nextvid_mm.layers import load_exactly
 from nextvid_mm.registry import MODELS
 
 # Where the encoders lie in our checkpoints, by the value of ``encoder_weights``.
@@ -85,8 +85,7 @@ def load_encoder(
     stored = stored_backbone(checkpoint)
     if stored is not None:
         check_same_backbone(config, stored, path)
-    check_state(state, backbone.state_dict(), f'the encoder in {path} is not model.backbone')
-    backbone.load_state_dict(state)
+    load_exactly(backbone, state, f'the encoder in {path} is not model.backbone')
     return EncoderOrigin(
         path=str(path),
         weights=weights,

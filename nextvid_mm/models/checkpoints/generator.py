@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nextvid_mm.layers import TokenGrid
+from nextvid_mm.layers import TokenGrid, load_exactly
 from nextvid_mm.models.algorithms.nextvid import NextVid
 from nextvid_mm.models.checkpoints.encoder import read_checkpoint, stored_config
 from nextvid_mm.registry import MODELS, SCOPE
@@ -118,18 +118,12 @@ def _check_decoder(checkpoint: dict, path: Path) -> None:
 
 
 def _load_strictly(model: NextVid, state: dict[str, Any], path: Path) -> None:
-    own = model.state_dict()
-    missing, unknown = own.keys() - state.keys(), sorted(state.keys() - own.keys())
+    missing = model.state_dict().keys() - state.keys()
     if missing and all(name.startswith(TARGETS) for name in missing):
         model.target_generator.init_weights()
-        missing = set()
-    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if missing or unknown or wrong:
-        raise ValueError(
-            f'{path} does not hold the model it records: missing {sorted(missing)[:3]}, unknown '
-            f'{unknown[:3]}, of other shape {wrong[:3]}'
-        )
-    model.load_state_dict(state, strict=False)
+        own = model.state_dict()
+        state = state | {name: own[name] for name in missing}
+    load_exactly(model, state, f'{path} does not hold the model it records')
 
 
 def _check_pixels(model: NextVid) -> None:

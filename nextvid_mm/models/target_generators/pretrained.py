@@ -7,9 +7,11 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from nextvid_mm.layers import load_exactly
+
 from .base import TargetGenerator
 from .statistics import read_statistics
-from .weights import load_exactly, read_weights
+from .weights import read_weights
 
 
 class PretrainedTarget(TargetGenerator):
@@ -70,7 +72,9 @@ class PretrainedTarget(TargetGenerator):
             ValueError: if it is not exactly for this network.
         """
         state = self.rename(read_weights(self.checkpoint))
-        load_exactly(self.network, state, self.checkpoint)
+        load_exactly(
+            self.network, state, f'model.target_generator.checkpoint={str(self.checkpoint)!r}'
+        )
         if self.statistics is not None:
             mean, std = read_statistics(self.statistics, self.latent_channels)
             self.mean.copy_(mean)

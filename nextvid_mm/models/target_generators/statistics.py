@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nextvid_mm.files import replace_when_complete
+
 SUFFIXES = ('.pt', '.pth', '.safetensors', '.json')
 
 
@@ -51,18 +53,18 @@ def write_statistics(path: str | Path, mean: Tensor, std: Tensor) -> None:
     """Write ``(C,)`` statistics in the kind of file that the name ends in."""
     path = Path(path)
     check_suffix(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     stored = {
         name: value.float().reshape(1, -1, 1, 1).contiguous()
         for name, value in (('mean', mean), ('std', std))
     }
-    if path.suffix == '.json':
-        values = {name: value.flatten().tolist() for name, value in stored.items()}
-        path.write_text(json.dumps(values, indent=1) + '\n', encoding='utf-8')
-    elif path.suffix == '.safetensors':
-        save_file(stored, path)
-    else:
-        torch.save(stored, path)
+    with replace_when_complete(path) as temporary:
+        if path.suffix == '.json':
+            values = {name: value.flatten().tolist() for name, value in stored.items()}
+            temporary.write_text(json.dumps(values, indent=1) + '\n', encoding='utf-8')
+        elif path.suffix == '.safetensors':
+            save_file(stored, temporary)
+        else:
+            torch.save(stored, temporary)
 
 
 def check_suffix(path: str | Path) -> None:

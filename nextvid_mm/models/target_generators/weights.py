@@ -1,4 +1,4 @@
-"""Reading published weights of target networks, exactly or not at all."""
+"""Reading published weights of target networks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 HELP_PAGE = 'docs/targets.md'
 # Files with the weights in a folder as published by diffusers and transformers.
@@ -45,29 +45,6 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
             f'give one, or describe the network under `architecture`; {HELP_PAGE} says how'
         )
     return json.loads(file.read_text(encoding='utf-8'))
-
-
-def load_exactly(module: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
-    """Load a state dict that has the module's names and shapes.
-
-    Raises:
-        ValueError: if names are missing or unexpected, or a shape differs; names the first.
-    """
-    own = module.state_dict()
-    # Shapes first: a network of another width may have other names too, and this says why.
-    for name, value in own.items():
-        if name in state and value.shape != state[name].shape:
-            raise ValueError(
-                f'{path} is a network of another size: {name} has shape '
-                f'{tuple(state[name].shape)}, expected {tuple(value.shape)}'
-            )
-    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    if missing or extra:
-        raise ValueError(
-            f'{path} does not fit this network: missing {missing[:3]} ({len(missing)} in all), '
-            f'unexpected {extra[:3]} ({len(extra)} in all)'
-        )
-    module.load_state_dict(state)
 
 
 def _find(path: Path) -> Path:

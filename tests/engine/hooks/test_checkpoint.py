@@ -9,8 +9,6 @@ import torch
 from mmengine.hooks import Hook
 from toy_training import STAGES, make_runner, read_records, train
 
-from nextvid_mm.engine import checkpoint_files
-
 EVERY_3 = {'default_hooks.checkpoint.interval': 3, 'default_hooks.checkpoint.save_last': True}
 
 
@@ -72,7 +70,7 @@ def full_disk(monkeypatch):
             raise OSError(errno.ENOSPC, 'No space left on device')
         sync(descriptor)
 
-    monkeypatch.setattr(checkpoint_files.os, 'fsync', fsync)
+    monkeypatch.setattr(os, 'fsync', fsync)
     return state
 
 
@@ -103,7 +101,7 @@ def test_a_damaged_last_checkpoint_is_passed_over(tmp_path):
     train(tmp_path, **EVERY_3)
     last = tmp_path / 'iter_16.pth'
     last.write_bytes(last.read_bytes()[:-100])
-    (tmp_path / 'iter_99.pth.tmp').write_bytes(b'half')
+    (tmp_path / 'iter_99.pth.0a1b2c3d.tmp').write_bytes(b'half')
     runner = train(tmp_path, resume=True, **EVERY_3)
     assert runner._load_from == str(tmp_path / 'iter_15.pth')
     assert len(read_records(tmp_path / 'records.jsonl')) == 16
@@ -125,8 +123,20 @@ def test_another_model_is_refused(tmp_path):
     train(tmp_path, **EVERY_3)
     runner = make_runner(tmp_path, resume=True, **EVERY_3)
     runner.model.neck = torch.nn.Linear(8, 9)
-    with pytest.raises(ValueError, match=r'neck\.weight: \(8, 8\) in the checkpoint, \(9, 8\)'):
+    message = r'(?s)iter_16\.pth, a checkpoint of another model: .*neck\.weight: \(8, 8\) in the f'
+    with pytest.raises(ValueError, match=message):
         runner.train()
+
+
+def test_python_in_a_checkpoint_is_not_run(tmp_path, capfd):
+    """MMEngine takes ``meta['config']``, which it does not write, as a config and runs it."""
+    train(tmp_path, **EVERY_3)
+    path = tmp_path / 'iter_15.pth'
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint['meta']['config'] = "import os\nos.system('echo code of the file was run')"
+    torch.save(checkpoint, path)
+    assert train(tmp_path, resume=True, load_from=str(path), **EVERY_3).iter == 16
+    assert 'was run' not in capfd.readouterr().out
 
 
 def test_another_past_is_refused_and_another_future_followed(tmp_path):

@@ -71,7 +71,7 @@ def test_weights_of_another_probe_are_refused(trained, tmp_path):
     cfg = probe_run(root / 'data', tmp_path, **{'model.cls_head.lrs': [1e-3]})
     cfg.model.backbone = trained[1].model.backbone_config
     cfg.load_from = str(root / 'run/probe.pth')
-    with pytest.raises(ValueError, match='different shape'):
+    with pytest.raises(ValueError, match='other shape'):
         ToyRunner.from_cfg(cfg).test()
 
 

@@ -72,7 +72,7 @@ def test_it_is_frozen(released):
 def test_what_is_no_part_of_the_autoencoder_is_listed(released):
     ldm, path = released
     torch.save(ldm.state_dict() | {'teacher.weight': torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"unexpected \['teacher.weight'\] \(1 in all\)"):
+    with pytest.raises(ValueError, match=r'unexpected \(1\): teacher.weight'):
         make(path)
 
 

@@ -143,7 +143,7 @@ def test_normalising_is_undone_and_nothing_trains(cosmos):
         (dict(architecture=dict(_class_name='AutoencoderKL')), 'is a AutoencoderKL; VideoVAETarg'),
         (
             dict(architecture=COSMOS | dict(latent_channels=8)),
-            r'another size: encoder.conv_out.* has shape \(4, .* expected \(8, ',
+            r'other shape .*: encoder.conv_out.*: \(4, .* in the file, \(8, .* expected',
         ),
     ],
 )

@@ -6,7 +6,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nextvid_mm.models.target_generators.weights import (
-    load_exactly,
     read_architecture,
     read_weights,
 )
@@ -41,29 +40,3 @@ def test_code_in_a_file_is_not_run(tmp_path):
     torch.save(dict(state_dict=nn.Linear(1, 1)), tmp_path / 'a.pt')
     with pytest.raises(Exception, match='[Ww]eights.only'):
         read_weights(tmp_path / 'a.pt')
-
-
-@pytest.mark.parametrize(
-    ('spoil', 'message'),
-    [
-        (lambda s: s.pop('0.bias'), r"missing \['0.bias'\] \(1 in all\)"),
-        (lambda s: s.update(extra=torch.zeros(1)), r"unexpected \['extra'\] \(1 in all\)"),
-        (
-            lambda s: s.update({'1.weight': torch.zeros(4, 4)}),
-            r'x.pt is a network of another size: 1.weight has shape \(4, 4\), expected \(5, 3\)',
-        ),
-    ],
-)
-def test_weights_that_do_not_fit_exactly_are_refused(spoil, message):
-    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 5))
-    state = dict(module.state_dict())
-    spoil(state)
-    with pytest.raises(ValueError, match=message):
-        load_exactly(module, state, 'x.pt')
-
-
-def test_the_first_difference_is_named_where_several_differ():
-    module = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 5))
-    wide = nn.Sequential(nn.Linear(2, 6), nn.Linear(6, 5))
-    with pytest.raises(ValueError, match=r'0.weight has shape \(6, 2\), expected \(3, 2\)'):
-        load_exactly(module, dict(wide.state_dict()), 'x.pt')

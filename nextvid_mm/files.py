@@ -1,0 +1,60 @@
+"""Files that are either complete or not there."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TEMPORARY_SUFFIX = '.tmp'
+
+
+@contextmanager
+def replace_when_complete(path: str | Path, durable: bool = True) -> Iterator[Path]:
+    """Give a name to write to; the file there takes its final name once the block is through.
+
+    A kill, a crash or a full disk in the middle leaves what was under the final name as it was.
+    Several processes may write the same file: each has a temporary file of its own, and the last
+    one stays. Permissions are those of any new file, whoever writes it (safetensors hides its
+    files from everybody else).
+
+    Args:
+        path: The file; missing folders are made.
+        durable: Force its bytes to the disk before it is renamed, so that it survives a power cut.
+
+    Yields:
+        A path in the same folder that ends in :data:`TEMPORARY_SUFFIX`.
+
+    Raises:
+        OSError: If the file system refuses, for instance because it is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}')
+    temporary.touch(exist_ok=False)
+    permissions = temporary.stat().st_mode & 0o777
+    try:
+        yield temporary
+        temporary.chmod(permissions)
+        if durable:
+            _force_to_disk(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if durable:
+        _force_to_disk(path.parent)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8; see :func:`replace_when_complete`."""
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(text, encoding='utf-8')
+
+
+def _force_to_disk(path: Path) -> None:
+    """Flush a file, or what a folder says of its files."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

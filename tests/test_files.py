@@ -1,0 +1,73 @@
+"""Complete or absent, whatever happens in the middle; readable for whom the umask allows."""
+
+import errno
+import os
+import stat
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from nextvid_mm.files import replace_when_complete, write_text
+
+
+def _fail_in_the_middle(path):
+    with replace_when_complete(path) as temporary:
+        temporary.write_text('half of the sec')
+        raise RuntimeError('in the middle')
+
+
+def test_a_file_is_complete_or_as_it_was(tmp_path):
+    path = tmp_path / 'folder' / 'file.txt'
+    write_text(path, 'first')
+    with pytest.raises(RuntimeError, match='in the middle'):
+        _fail_in_the_middle(path)
+    assert path.read_text() == 'first'
+    assert [p.name for p in path.parent.iterdir()] == ['file.txt']
+
+
+@pytest.mark.parametrize('where', ['fsync', 'replace'])
+def test_a_full_disk_leaves_the_previous_file(tmp_path, monkeypatch, where):
+    path = tmp_path / 'a.txt'
+    write_text(path, 'first')
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, where, full)
+    with pytest.raises(OSError, match='No space'):
+        write_text(path, 'second')
+    assert path.read_text() == 'first'
+    assert os.listdir(tmp_path) == ['a.txt']
+
+
+def test_bytes_reach_the_disk_before_the_name_does(tmp_path, monkeypatch):
+    calls = []
+    for name in ('fsync', 'replace'):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, n=name, f=real: (calls.append(n), f(*a)))
+    write_text(tmp_path / 'a', 'x')
+    assert calls == ['fsync', 'replace', 'fsync']  # the file, its name, the folder
+    with replace_when_complete(tmp_path / 'b', durable=False) as temporary:
+        temporary.touch()
+    assert calls[3:] == ['replace']
+
+
+@pytest.mark.parametrize(('umask', 'mode'), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_permissions_follow_the_umask_also_where_the_writer_hides_its_files(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with replace_when_complete(tmp_path / 'a.safetensors') as temporary:
+            save_file(dict(w=torch.ones(1)), temporary)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / 'a.safetensors').stat().st_mode) == mode
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
+    path = tmp_path / 'a.txt'
+    with replace_when_complete(path) as one, replace_when_complete(path) as two:
+        one.write_text('one')
+        two.write_text('two')
+    assert path.read_text() == 'one'  # renamed last
+    assert os.listdir(tmp_path) == ['a.txt']
