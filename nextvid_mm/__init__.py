@@ -14,6 +14,7 @@ from functools import partial
 from types import ModuleType
 
 from nextvid_mm import compat
+from nextvid_mm.late_imports import explain_missing_libraries, when_imported
 from nextvid_mm.version import __version__
 
 __all__ = ['__version__', 'compat', 'registry']
@@ -26,5 +27,6 @@ def __getattr__(name: str) -> ModuleType:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
+explain_missing_libraries()
 compat.apply()
-compat.when_imported('mmengine.registry', act=partial(__getattr__, 'registry'))
+when_imported('mmengine.registry', act=partial(__getattr__, 'registry'))

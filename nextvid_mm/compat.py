@@ -4,7 +4,7 @@ Each function states what goes wrong, the upstream issue and when it can go;
 ``tests/test_compat.py`` holds a test for each that fails once the release in use no longer needs
 it. :func:`apply` runs them all, any number of times, and is called by ``import nextvid_mm``.
 Nothing here imports another library: a work-around waits until the module it concerns has been
-imported (:func:`when_imported`), so that importing this package costs next to nothing.
+imported (:mod:`nextvid_mm.late_imports`), so that importing this package costs next to nothing.
 """
 
 from __future__ import annotations
@@ -20,115 +20,24 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from nextvid_mm.late_imports import when_imported
+
 if TYPE_CHECKING:
     from mmengine.logging import HistoryBuffer
     from torch import nn
 
 _APPLIED_MARK = '_nextvid_mm_compat'
 
-OPENMMLAB = ('mmengine', 'mmcv', 'mmaction', 'mmpretrain')
-INSTALL = (
-    'Install the OpenMMLab libraries with: '
-    'pip install --no-deps mmengine mmcv-lite mmaction2 mmpretrain'
-)
-
 
 @cache
 def apply() -> None:
     """Apply every work-around; calling it again changes nothing."""
-    explain_missing_libraries()
     supply_mmaction_drn()
     replace_mmaction_vindlu()
     find_packages_without_pkg_resources()
     allow_history_buffers_in_checkpoints()
     allow_distributed_training_on_cpu()
     silence_advice_against_mmcv_lite()
-
-
-# --------------------------------------------------------------------------- waiting for modules
-
-
-def when_imported(*names: str, act: Callable[[], object]) -> None:
-    """Call ``act`` once all modules called ``names`` are imported: now, or after the last of them.
-
-    Args:
-        names: Full names of modules, none of which is imported by this call.
-        act: What to do then.
-    """
-    missing = next((name for name in names if name not in sys.modules), None)
-    if missing is None:
-        act()
-    else:
-        sys.meta_path.insert(0, _Waiter(missing, partial(when_imported, *names, act=act)))
-
-
-class _Waiter(MetaPathFinder, Loader):
-    """Finds one module as usual, and acts when its code has run."""
-
-    def __init__(self, name: str, act: Callable[[], object]) -> None:
-        self.name = name
-        self.act = act
-        self.loader: Any = None
-        self.searching = False
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Return the module's own spec with this loader in it; None for every other name."""
-        if fullname != self.name or self.searching:
-            return None
-        self.searching = True
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self.searching = False
-        if spec is not None and spec.loader is not None:
-            self.loader, spec.loader = spec.loader, self
-        return spec
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Leave it to the module's own loader."""
-        module: ModuleType | None = self.loader.create_module(spec)
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own loader back, run its code, act."""
-        sys.meta_path.remove(self)
-        module.__loader__ = self.loader
-        if module.__spec__ is not None:
-            module.__spec__.loader = self.loader
-        self.loader.exec_module(module)
-        self.act()
-
-
-# --------------------------------------------------------------------------- what is not installed
-
-
-class _MissingFinder(MetaPathFinder):
-    """Asked last: says how to install the OpenMMLab libraries, which pip alone leaves out."""
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Raise for a library of this project that nothing else has found.
-
-        Raises:
-            ModuleNotFoundError: With the command that installs it.
-        """
-        if fullname in OPENMMLAB:
-            raise ModuleNotFoundError(f'{fullname} is not installed. {INSTALL}', name=fullname)
-        return None
-
-
-def explain_missing_libraries() -> None:
-    """Name the command that installs MMEngine and its siblings where one of them is missing."""
-    sys.meta_path.append(_MissingFinder())
 
 
 # --------------------------------------------------------------------------- MMAction2 import
@@ -288,7 +197,7 @@ def _module_path(name: str) -> str | None:
     """Directory of the regular package ``name``, or None if there is none."""
     try:
         spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    except ModuleNotFoundError:  # see _MissingFinder
+    except ModuleNotFoundError:  # one of ours, see late_imports
         return None
     if spec is None or spec.origin is None:
         return None
