@@ -33,7 +33,7 @@ from benchmarks.workload import (
     mask_sizes,
 )
 from nextvid_mm.datasets.transforms.video_readers import BACKENDS
-from nextvid_mm.inferencers.streaming_cost import measure_streaming
+from nextvid_mm.inferencers.cost import measure_streaming
 
 RECOMPUTE: dict[str, bool | str] = {'none': False, 'light': 'light', 'full': True}
 

@@ -121,10 +121,10 @@ def _train_both(
             for _ in range(epochs):
                 made[0].train_loop.run_epoch()
 
-        slow = timed(train_online, clock)
+        _, slow = timed(train_online, clock)
         made[0].val_loop.run()
         cached = _config(config, encoder, Path(folder, 'cached'), **changes)
-        fast = timed(partial(train_on_cache, cached, folder), clock)
+        _, fast = timed(partial(train_on_cache, cached, folder), clock)
         validate_probe(cached, Path(cached.work_dir) / CACHED_PROBE)
         top1 = [_top1(Path(folder, name)) for name in ('online', 'cached')]
     row = {'online s': slow, 'cached s': fast, 'times': slow / fast}

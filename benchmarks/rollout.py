@@ -8,7 +8,7 @@ from benchmarks.report import Report
 from benchmarks.step import describe, settings_of
 from benchmarks.timing import ratio, side_by_side
 from benchmarks.workload import Workload, build_model
-from nextvid_mm.inferencers.rollout import roll_out, run_context
+from nextvid_mm.inferencers.rollout import rollout_ways
 
 
 def compare_rollout(
@@ -35,26 +35,8 @@ def compare_rollout(
     model = build_model(workload, device).eval()
     shape = (workload.batch, 3, workload.frames, workload.pixels, workload.pixels)
     clip = torch.rand(shape, device=device) * 2 - 1
-    seeds = list(range(workload.batch))
-
-    def whole(use_cache: bool) -> None:
-        list(roll_out(model, clip, tubelets, seeds, num_steps, use_cache=use_cache))
-
-    def context(use_cache: bool) -> None:
-        run_context(model, clip, tubelets, use_cache)
-
-    series = side_by_side(
-        {
-            'roll-out, cache': lambda: whole(True),
-            'roll-out, encoded again': lambda: whole(False),
-            'encoder and predictor, cache': lambda: context(True),
-            'encoder and predictor, encoded again': lambda: context(False),
-        },
-        repeats,
-        1,
-        clock,
-        'roll-outs',
-    )
+    ways = rollout_ways(model, clip, tubelets, range(workload.batch), num_steps)
+    series = side_by_side(ways, repeats, 1, clock, 'roll-outs')
     report = Report(
         f'roll-out of {tubelets} tubelets, {num_steps} solver steps, {describe(workload)}',
         settings_of(workload, repeats, device, clock) | dict(tubelets=tubelets, steps=num_steps),

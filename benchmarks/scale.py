@@ -74,7 +74,7 @@ def encoder_scaling(
         task = bar.add_task('encoder and reference', total=(repeats + 1) * len(loads))
         for turn in range(repeats + 1):
             for number, run in enumerate(runs):
-                spent = timed(run, clock)
+                _, spent = timed(run, clock)
                 if turn:
                     seconds[number].append(spent)
                 bar.advance(task)
@@ -138,7 +138,7 @@ def step_scaling(
             load = replace(workload, **{axis: value})
             stepper = make_stepper('ours', load, device)
             stepper.step()
-            series = Series(tuple(timed(stepper.step, clock) for _ in range(repeats)))
+            series = Series(tuple(timed(stepper.step, clock)[1] for _ in range(repeats)))
             flops = sum(cost.total for cost in costs_of(load, stepper.batch).values())
             times.append(series.median)
             work.append(flops)

@@ -180,7 +180,7 @@ def component_table(
         task = bar.add_task('steps', total=warmup + repeats)
         for turn in range(warmup + repeats):
             spent.clear()
-            spent['whole step'] = timed(stepper.step, clock)
+            _, spent['whole step'] = timed(stepper.step, clock)
             if turn >= warmup:
                 steps.append(dict(spent))
             bar.advance(task)
@@ -253,10 +253,9 @@ def _timed_method(
     method: Callable[..., Any], label: str, spent: dict[str, float], clock: str
 ) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
-        result: list[Any] = []
-        seconds = timed(lambda: result.append(method(*args, **kwargs)), clock)
+        result, seconds = timed(lambda: method(*args, **kwargs), clock)
         spent[label] = spent.get(label, 0.0) + seconds
-        return result[0]
+        return result
 
     return run
 

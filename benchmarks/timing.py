@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.progress import (
@@ -20,10 +20,12 @@ from rich.progress import (
 )
 
 from benchmarks.resident import make_room
+from nextvid_mm.inferencers import cost
 
 # What is read: time on the wall, or processor time of all threads of this process, which other
 # programs on the machine disturb much less (compare with one thread).
 CLOCKS = {'wall': time.perf_counter, 'cpu': time.process_time}
+Result = TypeVar('Result')
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def side_by_side(
         for turn in range(warmup + repeats):
             for name, function in functions.items():
                 make_room()
-                spent = timed(function, clock)
+                _, spent = timed(function, clock)
                 if turn >= warmup:
                     seconds[name].append(spent)
                 bar.advance(task)
@@ -100,19 +102,9 @@ def progress_bar() -> Progress:
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), transient=True)
 
 
-def timed(function: Callable[[], Any], clock: str = 'wall') -> float:
-    """Seconds that a call takes, until the device has finished."""
-    synchronize()
-    start = CLOCKS[clock]()
-    function()
-    synchronize()
-    return CLOCKS[clock]() - start
-
-
-def synchronize() -> None:
-    """Wait for the GPU, if one is in use."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+def timed(function: Callable[[], Result], clock: str = 'wall') -> tuple[Result, float]:
+    """What a call returns and the seconds it takes by a clock, the device's work included."""
+    return cost.timed(function, CLOCKS[clock])
 
 
 def matmul_peak(

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
+from mmengine.dataset import Compose
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from nextvid_mm.datasets.video_lists import IMAGE_EXTENSIONS
 from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.inferencers.media import compose, square
 from nextvid_mm.visualization.sheets import tile_rows
 
 
@@ -147,8 +150,12 @@ def fit(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Resize the shorter side of ``(height, width, 3)`` to ``size`` and cut out the middle."""
     if picture.shape[:2] == (size, size):
         return picture
-    resized = ImageOps.fit(Image.fromarray(picture), (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(resized)
+    return _square(size)(dict(imgs=[picture], img_shape=picture.shape[:2]))['imgs'][0]
+
+
+@cache
+def _square(size: int) -> Compose:
+    return compose(*square(size))
 
 
 def movie(rows: Sequence[tuple[str, Tensor]], zoom: int = 2) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ Shape legend: S samples, T video frames, n generated tubelets.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import Tensor
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.flow import draw_flow
 from nextvid_mm.inferencers.clip_files import Seed, movie, read_seed, write_movie
+from nextvid_mm.inferencers.cost import measure_rollout
 from nextvid_mm.inferencers.rollout import roll_out
 from nextvid_mm.models.algorithms import BatchMask
 from nextvid_mm.models.checkpoints.generator import Generator
@@ -133,50 +133,6 @@ def continue_clip(
     )
     steps = track(frames, 'generating', total=tubelets) if progress else frames
     return torch.cat(list(steps), dim=2)
-
-
-@dataclass(frozen=True)
-class CacheComparison:
-    """A roll-out with the key/value cache, side by side with one that encodes all frames again.
-
-    Attributes:
-        cached: seconds.
-        recomputed: seconds.
-        difference: largest difference of a pixel in [-1, 1].
-    """
-
-    cached: float
-    recomputed: float
-    difference: float
-
-    def __str__(self) -> str:
-        return (
-            f'{self.cached:.2f} s with the cache, {self.recomputed:.2f} s without: '
-            f'{self.recomputed / self.cached:.1f} times; largest difference {self.difference:.1e}'
-        )
-
-
-def compare_cache(
-    generator: Generator, seed: Seed, tubelets: int, sampling: Sampling
-) -> CacheComparison:
-    """Time the same roll-out both ways, without a window: nothing is evicted in either.
-
-    Args:
-        generator: the model.
-        seed: what comes before.
-        tubelets: how many to generate.
-        sampling: how to sample.
-    """
-    clip = normalised(generator, seed).expand(sampling.samples, -1, -1, -1, -1)
-    settings = (sampling.seeds, sampling.num_steps, sampling.solver, None)
-    list(roll_out(generator.model, clip, 1, *settings))  # warms up
-    seconds, videos = [], []
-    for use_cache in (True, False):
-        start = time.perf_counter()
-        frames = list(roll_out(generator.model, clip, tubelets, *settings, use_cache))
-        videos.append(torch.cat(frames, dim=2).cpu())
-        seconds.append(time.perf_counter() - start)
-    return CacheComparison(seconds[0], seconds[1], float((videos[0] - videos[1]).abs().max()))
 
 
 def normalised(generator: Generator, seed: Seed) -> Tensor:
@@ -297,8 +253,11 @@ def generate_files(
     if seed.static and num_frames is None:
         wanted = tubelet
     if compare:
-        context = replace(seed, frames=seed.frames[:, :wanted])
-        print(compare_cache(generator, context, tubelets, sampling))
+        clip = normalised(generator, replace(seed, frames=seed.frames[:, :wanted]))
+        clip = clip.expand(sampling.samples, -1, -1, -1, -1)
+        settings = (sampling.seeds, sampling.num_steps, sampling.solver)
+        cost = measure_rollout(generator.model, clip, tubelets, *settings)
+        print(f'{cost} Largest difference of a pixel: {cost.difference:.1e}')
     stem = folder / f'{source.stem}_rollout'
     return _rollout_files(generator, seed, wanted, tubelets, sampling, stem, rate)
 

@@ -25,6 +25,7 @@ from nextvid_mm.datasets.video_lists import read_lines
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import fit, read_seed
 from nextvid_mm.inferencers.streaming import StreamingEncoder
+from nextvid_mm.models.backbones.pixels import from_bytes
 
 RECENT = 30  # tubelets over which speed and latency are measured
 BATCH = 32
@@ -90,7 +91,7 @@ def build_bank(
         if not whole:
             continue
         stream.reset()
-        tokens = stream.push(as_input(torch.stack([seeds[n].frames for n in whole])))
+        tokens = stream.push(from_bytes(torch.stack([seeds[n].frames for n in whole])))
         features.append(tokens[:, -tubelets:].mean(dim=(1, 2)).float())
         labels += [batch[n][1] for n in whole]
     stream.reset()
@@ -164,7 +165,7 @@ def run_stream(
         for picture in pictures:
             start = time.perf_counter()
             frame = torch.tensor(fit(picture, encoder.img_size)).permute(2, 0, 1)
-            tokens = stream.push(as_input(frame[None, :, None]))
+            tokens = stream.push(from_bytes(frame[None, :, None]))
             status.frames += 1
             if tokens.shape[1]:
                 recent.append(tokens.mean(dim=(1, 2))[0])
@@ -185,11 +186,6 @@ def at_most(pictures: Iterable[NDArray[np.uint8]], fps: float) -> Iterator[NDArr
         if now >= due:
             yield picture
             due = max(due + 1 / fps, now)
-
-
-def as_input(frames: Tensor) -> Tensor:
-    """uint8 frames to [-1, 1]."""
-    return frames.float() / 127.5 - 1
 
 
 def _note_time(status: LiveStatus, start: float, tokens: Tensor) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextvid_mm.datasets.video_lists import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, read_lines
+from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.registry import SCOPE, TRANSFORMS
 
 
@@ -57,13 +58,10 @@ class MediaReader:
 
     def __init__(self, fps: float | None, num_frames: int, stride: int, size: int, multiple: int):
         self.fps, self.num_frames, self.stride, self.multiple = fps, num_frames, stride, multiple
-        spatial: list[dict[str, Any]] = [
-            dict(type='mmaction.Resize', scale=(-1, size)),
-            dict(type='mmaction.CenterCrop', crop_size=size),
-        ]
-        self._open = _compose([dict(type='CachedDecordInit')])
-        self._decode = _compose([dict(type='mmaction.DecordDecode'), *spatial])
-        self._image = _compose([dict(type='LoadImageFromFile'), dict(type='ImageToClip'), *spatial])
+        self._open = compose(dict(type='CachedDecordInit'))
+        self._decode = compose(dict(type='mmaction.DecordDecode'), *square(size))
+        image = dict(type='LoadImageFromFile'), dict(type='ImageToClip')
+        self._image = compose(*image, *square(size))
 
     def windows(self, path: str | Path) -> Iterator[Window]:
         """Windows of a file, in order; together they cover every sampled frame.
@@ -174,9 +172,18 @@ def _timeline(reader: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 def _to_clip(frames: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Frames ``(S, S, 3)`` to ``(3, F, S, S)`` in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(frames))
-    return stacked.permute(3, 0, 1, 2).float().div_(127.5).sub_(1)
+    return from_bytes(torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2))
 
 
-def _compose(transforms: list[dict]) -> Compose:
+def square(size: int) -> list[dict[str, Any]]:
+    """Transforms that fit the short side to ``size`` pixels and cut out the middle.
+
+    The one rule for pictures of any size, and that of the probes' test pipelines.
+    """
+    resize = dict(type='mmaction.Resize', scale=(-1, size))
+    return [resize, dict(type='mmaction.CenterCrop', crop_size=size)]
+
+
+def compose(*transforms: dict[str, Any]) -> Compose:
+    """A pipeline of transforms."""
     return Compose([TRANSFORMS.build(dict(_scope_=SCOPE) | transform) for transform in transforms])

@@ -7,6 +7,7 @@ channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,23 +75,47 @@ def roll_out(
         yield new
 
 
-@torch.no_grad()
-def run_context(model: nn.Module, clip: Tensor, tubelets: int, use_cache: bool) -> None:
-    """The part of a roll-out that a cache shortens, encoder and predictor, to be timed.
+def rollout_ways(
+    model: nn.Module,
+    clip: Tensor,
+    tubelets: int,
+    seeds: Sequence[int],
+    num_steps: int = 20,
+    solver: str = 'euler',
+) -> dict[str, Callable[[], Tensor]]:
+    """Functions whose times tell what the cache is worth, by name.
 
-    In place of generated frames, the clip's last tubelet comes again and again.
+    A whole roll-out with and without the cache, then the part that the cache shortens: encoder and
+    predictor alone, where the clip's last tubelet stands in for every generated one.
 
     Args:
         model: as in ``roll_out``, like the rest.
         clip: the beginning.
-        tubelets: predictions.
-        use_cache: keep keys and values of past frames.
+        tubelets: how many to generate.
+        seeds: one per clip.
+        num_steps: solver steps per tubelet.
+        solver: ``euler`` or ``heun``.
     """
     window = model.backbone.grid_of(clip).frames + tubelets
-    predict, new = (cached if use_cache else recomputed)(model, window), clip
-    for _ in range(tubelets):
-        predict(new)
-        new = clip[:, :, -model.backbone.tubelet_size :]
+
+    def whole(use_cache: bool) -> Tensor:
+        frames = roll_out(model, clip, tubelets, seeds, num_steps, solver, None, use_cache)
+        return torch.cat(list(frames), dim=2)
+
+    @torch.no_grad()
+    def context(way: Callable[[Any, int], Predict]) -> Tensor:
+        predict = way(model, window)
+        last = predict(clip)
+        for _ in range(tubelets - 1):
+            last = predict(clip[:, :, -model.backbone.tubelet_size :])
+        return last
+
+    return {
+        'roll-out, cache': partial(whole, True),
+        'roll-out, encoded again': partial(whole, False),
+        'encoder and predictor, cache': partial(context, cached),
+        'encoder and predictor, encoded again': partial(context, recomputed),
+    }
 
 
 def cached(model: Any, window: int) -> Predict:

@@ -18,7 +18,7 @@ from torch import nn
 
 from nextvid_mm.engine.probe.protocol import cached_loader, innermost_dataset, quiet
 from nextvid_mm.files import write_text
-from nextvid_mm.inferencers.streaming_cost import StreamingCost, measure_streaming
+from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
 from nextvid_mm.registry import DATASETS, SCOPE
 
 from .learned import (
@@ -27,7 +27,6 @@ from .learned import (
     load_model,
     look_at_features,
     look_at_generation,
-    measure_rollout,
 )
 from .learned_sections import features_section, generation_section, streaming_section
 from .page import Section, render

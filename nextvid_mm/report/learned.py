@@ -30,8 +30,6 @@ from nextvid_mm.engine.probe.cached_probe import (
 )
 from nextvid_mm.engine.probe.protocol import build_probe, innermost_dataset, quiet
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
-from nextvid_mm.inferencers.rollout import roll_out, run_context
-from nextvid_mm.inferencers.streaming_cost import clock_of
 from nextvid_mm.registry import MODELS, SCOPE
 from nextvid_mm.visualization.attention_maps import overlay_attention
 from nextvid_mm.visualization.feature_map import project
@@ -40,7 +38,6 @@ from nextvid_mm.visualization.sheets import draw_sheet, tile_rows
 _MAP_CLIPS = 400
 _ATTENTION_CLIPS = 4
 _SHEET_CLIPS = 3
-_ROLLOUT = 16  # tubelets
 _TOKEN_BYTES = 2**31  # of the videos that the probe trains on
 _BATCH_BYTES = 2**28  # and of those in one of its steps
 
@@ -79,34 +76,6 @@ class GenerationInsight:
     metrics: GenerationMetrics
     sheet: Image.Image
     names: list[str]
-
-
-@dataclass(frozen=True)
-class RolloutCost:
-    """Seconds that a roll-out of one clip takes.
-
-    Attributes:
-        context: tubelets it starts from.
-        tubelets: generated tubelets.
-        num_steps: solver steps per tubelet.
-        cached: with the key/value cache.
-        recomputed: with all frames encoded again for each new one.
-        cached_context: of the former, encoder and predictor alone.
-        recomputed_context: the same without the cache.
-    """
-
-    context: int
-    tubelets: int
-    num_steps: int
-    cached: float
-    recomputed: float
-    cached_context: float
-    recomputed_context: float
-
-    @property
-    def advantage(self) -> float:
-        """How many times faster encoder and predictor are with the cache."""
-        return self.recomputed_context / self.cached_context
 
 
 def load_model(config: Config, checkpoint: Path, device: str = 'cpu') -> nn.Module:
@@ -215,34 +184,6 @@ def look_at_generation(
     except ValueError as error:  # targets that are no pictures say so themselves
         return f'Nothing can be shown: {error}'
     return GenerationInsight(metrics, sheet, names)
-
-
-def measure_rollout(model: nn.Module, clip: Tensor, num_steps: int = 20) -> RolloutCost:
-    """Time a roll-out from one clip with and without cache.
-
-    Args:
-        model: a ``NextVid`` that generates.
-        clip: ``(1, 3, T_video, height, width)`` in [-1, 1].
-        num_steps: solver steps per tubelet.
-    """
-
-    def whole(use_cache: bool) -> None:
-        list(roll_out(model, clip, _ROLLOUT, [0], num_steps, use_cache=use_cache))
-
-    def context(use_cache: bool) -> None:
-        run_context(model, clip, _ROLLOUT, use_cache)
-
-    clock = clock_of(clip.device)
-    context(True)  # the first pass of a shape is slower
-    return RolloutCost(
-        context=model.backbone.grid_of(clip).frames,
-        tubelets=_ROLLOUT,
-        num_steps=num_steps,
-        cached=clock(lambda: whole(True)) / 1000,
-        recomputed=clock(lambda: whole(False)) / 1000,
-        cached_context=clock(lambda: context(True)) / 1000,
-        recomputed_context=clock(lambda: context(False)) / 1000,
-    )
 
 
 def attention_strips(

@@ -8,11 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 from nextvid_mm.evaluation.generation import GenerationMetrics
-from nextvid_mm.inferencers.streaming_cost import StreamingCost
+from nextvid_mm.inferencers.cost import RolloutCost, StreamingCost
 from nextvid_mm.visualization.curves import draw_lines
 from nextvid_mm.visualization.feature_map import draw_feature_map
 
-from .learned import FeatureInsight, GenerationInsight, RolloutCost
+from .learned import FeatureInsight, GenerationInsight
 from .page import Section, Table, drawing, photograph
 
 
@@ -56,7 +56,7 @@ def generation_section(
     tables = [metrics_table(metrics)]
     if metrics.by_label:
         tables.append(label_table(metrics, insight.names))
-    text = [verdict(metrics), *([rollout_text(rollout)] if rollout else [])]
+    text = [verdict(metrics), *([str(rollout)] if rollout else [])]
     return Section(title, text, tables, pictures)
 
 
@@ -69,16 +69,6 @@ def verdict(metrics: GenerationMetrics) -> str:
         f'each), single generations {beaten} copying the last frame: {metrics.gain:+.2f} dB; the '
         f'mean of a video’s samples is {averaged:+.2f} dB against the copy. Diversity over samples '
         f'(standard deviation, pixels in [-1, 1]): {metrics.diversity:.3f}.'
-    )
-
-
-def rollout_text(cost: RolloutCost) -> str:
-    """What the cache saves when frames are generated one after the other."""
-    return (
-        f'Rolling out {cost.tubelets} tubelets from {cost.context} takes {cost.cached:.2f} s with '
-        f'the key/value cache and {cost.recomputed:.2f} s without, {cost.num_steps} solver steps '
-        f'each; encoding and prediction alone, {cost.cached_context:.2f} s and '
-        f'{cost.recomputed_context:.2f} s ({cost.advantage:.1f} times).'
     )
 
 

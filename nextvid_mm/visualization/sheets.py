@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from nextvid_mm.models.algorithms import collate_masks
+from nextvid_mm.models.backbones.pixels import to_bytes
 
 HIDDEN_GREY = 0.0  # of pixels in [-1, 1]
 _CAPTION_HEIGHT = 14
@@ -44,8 +45,8 @@ def tile_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2, gap: int = 0) -
     """
     strips = []
     for caption, clip in rows:
-        pixels = ((clip.float().cpu().clamp(-1, 1) + 1) * 127.5).round().byte()
-        frames = pixels.permute(1, 2, 3, 0).numpy().repeat(zoom, axis=1).repeat(zoom, axis=2)
+        frames = to_bytes(clip).permute(1, 2, 3, 0).cpu().numpy()
+        frames = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
         spaced = np.pad(frames, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
         strip = np.concatenate(spaced, axis=1)[:, : spaced.shape[0] * spaced.shape[2] - gap]
         band = Image.new('RGB', (strip.shape[1], _CAPTION_HEIGHT), 'white')

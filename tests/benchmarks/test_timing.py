@@ -26,8 +26,8 @@ def test_ratios_are_of_neighbours():
 
 
 def test_clocks_tell_waiting_from_working():
-    assert timed(lambda: time.sleep(0.05), 'wall') >= 0.05
-    assert timed(lambda: time.sleep(0.05), 'cpu') < 0.04
+    (_, waited), (_, worked) = (timed(lambda: time.sleep(0.05), clock) for clock in ('wall', 'cpu'))
+    assert waited >= 0.05 > worked
 
 
 def test_a_matrix_product_has_a_rate():

@@ -13,8 +13,9 @@ from rich.console import Console
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import read_frames
-from nextvid_mm.inferencers.live import LabelBank, as_input, at_most, build_bank, run_stream
+from nextvid_mm.inferencers.live import LabelBank, at_most, build_bank, run_stream
 from nextvid_mm.inferencers.streaming import StreamingEncoder
+from nextvid_mm.models.backbones.pixels import from_bytes
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +51,7 @@ def test_the_bank_holds_labelled_videos_that_are_long_enough(stream, folder):
     assert bank.tubelets == 2
     assert stream.seen == 0
     pictures = torch.from_numpy(np.stack(list(read_frames(folder / '1.mp4'))))
-    tokens = stream.push(as_input(pictures.permute(3, 0, 1, 2)[None]))
+    tokens = stream.push(from_bytes(pictures.permute(3, 0, 1, 2)[None]))
     torch.testing.assert_close(bank.features[1], tokens[0, -2:].mean(dim=(0, 1)))
 
 

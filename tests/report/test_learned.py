@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from probing import build_probe, toy_batches
-from tiny import FRAMES, PATCH, build, clips
+from tiny import PATCH, build, clips
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.probe.cached_probe import extract_features
@@ -83,13 +83,6 @@ def test_what_cannot_be_generated_is_one_sentence():
     target = dict(type='PixelTarget', patch_size=PATCH, norm_pix=True)
     model = build(target_generator=target).eval()
     assert 'norm_pix' in learned.look_at_generation(model, clips(2), [0, 1], [], None)
-
-
-def test_the_cost_of_a_roll_out_counts_seconds():
-    cost = learned.measure_rollout(build().eval(), clips(1), num_steps=1)
-    assert (cost.context, cost.tubelets) == (FRAMES // 2, 16)
-    assert min(cost.cached, cost.recomputed, cost.cached_context, cost.recomputed_context) > 0
-    assert cost.advantage == cost.recomputed_context / cost.cached_context
 
 
 def test_one_probe_of_the_grid_is_enough_and_the_config_stays():

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from nextvid_mm.evaluation.generation import GenerationMetrics
-from nextvid_mm.inferencers.streaming_cost import StreamingCost
-from nextvid_mm.report.learned import FeatureInsight, GenerationInsight, RolloutCost
+from nextvid_mm.inferencers.cost import RolloutCost, StreamingCost
+from nextvid_mm.report.learned import FeatureInsight, GenerationInsight
 from nextvid_mm.report.learned_sections import (
     features_section,
     generation_section,
@@ -44,7 +44,7 @@ def test_metrics_by_motion():
 def test_generation_shows_its_sheet_that_of_the_run_and_the_roll_out(tmp_path):
     path = tmp_path / 'generated.png'
     SHEET.save(path)
-    cost = RolloutCost(8, 16, 20, 1.0, 4.0, 0.5, 3.0)
+    cost = RolloutCost(8, 16, 20, 1.0, 4.0, 0.5, 3.0, 0.0)
     insight = GenerationInsight(METRICS, SHEET, [])
     section = generation_section(insight, cost, path)
     assert len(section.pictures) == 2

@@ -1,4 +1,4 @@
-"""Pixel normalisation of encoders that were trained on another scale than this project's."""
+"""Pixels in [-1, 1], the scale of every clip in this project, and encoders of another scale."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+
+def from_bytes(frames: Tensor) -> Tensor:
+    """uint8 frames of any shape to [-1, 1], as the data preprocessors of all configs do."""
+    return frames.float() / 127.5 - 1
+
+
+def to_bytes(clip: Tensor) -> Tensor:
+    """Pixels in [-1, 1] of any shape to uint8; what lies outside is cut off."""
+    return ((clip.float().clamp(-1, 1) + 1) * 127.5).round().byte()
 
 
 class PixelNorm(nn.Module):

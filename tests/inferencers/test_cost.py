@@ -1,8 +1,13 @@
 import pytest
 import torch
-from tiny import build
+from tiny import FRAMES, build, clips, wake
 
-from nextvid_mm.inferencers.streaming_cost import StreamingCost, measure_streaming
+from nextvid_mm.inferencers.cost import (
+    StreamingCost,
+    measure_rollout,
+    measure_streaming,
+    timed,
+)
 
 
 def test_curves_have_a_point_for_every_frame_and_length():
@@ -44,3 +49,20 @@ def test_noise_has_the_type_of_the_encoder():
         build().backbone.to(torch.float64), 6, 2, recompute_at=[1], size=8, progress=False
     )
     assert cost.cache_bytes == 2 * 2 * 2 * 4 * 24 * 8
+
+
+def test_a_call_is_timed_by_any_clock_and_its_result_kept():
+    ticks = iter((3.0, 5.5))
+    assert timed(lambda: 'done', lambda: next(ticks)) == ('done', 2.5)
+
+
+def test_a_roll_out_is_timed_both_ways_and_gives_the_same():
+    model, counts = wake(build()).eval(), []
+    model.backbone.patch_embed.register_forward_hook(lambda _, x, y: counts.append(y.shape[1]))
+    cost = measure_rollout(model, clips(1), tubelets=3, num_steps=1)
+    assert (cost.context, cost.tubelets, cost.num_steps) == (FRAMES // 2, 3, 1)
+    assert counts[1:] == 2 * [4, 1, 1, 4, 5, 6], 'after the warm-up, both ways twice'
+    assert min(cost.cached, cost.recomputed, cost.cached_context, cost.recomputed_context) > 0
+    assert cost.difference < 1e-5
+    assert cost.advantage == cost.recomputed_context / cost.cached_context
+    assert f'{cost.recomputed:.2f} s without, 1 solver steps each' in str(cost)

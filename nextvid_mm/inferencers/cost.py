@@ -1,4 +1,4 @@
-"""What a new frame costs: with a bounded cache, and by encoding the whole video again."""
+"""What a new frame costs: with keys and values of past frames, and by encoding these again."""
 
 from __future__ import annotations
 
@@ -7,16 +7,34 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.progress import track
-from torch import nn
+from torch import Tensor, nn
 
+from nextvid_mm.inferencers.rollout import roll_out, rollout_ways
 from nextvid_mm.layers import TokenGrid
 
 EDGE = 50  # frames at each end of the stream that `StreamingCost.ratio` compares
 WARM_UP = 3
+Result = TypeVar('Result')
+
+
+def timed(
+    work: Callable[[], Result], clock: Callable[[], float] = time.perf_counter
+) -> tuple[Result, float]:
+    """What a call returns, and the seconds it takes until a GPU in use has finished."""
+    _wait()
+    start = clock()
+    result = work()
+    _wait()
+    return result, clock() - start
+
+
+def _wait() -> None:
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 @dataclass(frozen=True)
@@ -86,37 +104,89 @@ def measure_streaming(
     patches = parameter.new_empty(1, 1, grid.patches, backbone.patch_embed.in_features).normal_()
     mode = backbone.training
     backbone.eval()
-    clock = clock_of(parameter.device)
     for _ in range(WARM_UP):
         backbone.encode_step(patches, grid, backbone.make_cache(window))
     cache = backbone.make_cache(window)
     steps: Any = range(frames)
     if progress:
         steps = track(steps, description=f'streaming {frames} frames')
-    streaming = [clock(partial(backbone.encode_step, patches, grid, cache)) for _ in steps]
+    step = partial(backbone.encode_step, patches, grid, cache)
+    streaming = [1000 * timed(step)[1] for _ in steps]
     recompute = []
     for length in track(lengths, description='recomputing') if progress else lengths:
         video, whole = patches.expand(-1, length, -1, -1), grid.with_frames(length)
         encode = partial(backbone.encode_patches, video, whole)
-        recompute.append(median(clock(encode) for _ in range(repeats)))
+        recompute.append(1000 * median(timed(encode)[1] for _ in range(repeats)))
     backbone.train(mode)
     return StreamingCost(
         window, list(range(1, frames + 1)), streaming, lengths, recompute, cache.nbytes
     )
 
 
-def clock_of(device: torch.device) -> Callable[[Callable[[], Any]], float]:
-    """A function that calls another and returns milliseconds, the device's work included."""
+@dataclass(frozen=True)
+class RolloutCost:
+    """Seconds that the same roll-out takes with the key/value cache and without.
 
-    def wait() -> None:
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
+    Attributes:
+        context: tubelets it starts from.
+        tubelets: generated tubelets.
+        num_steps: solver steps per tubelet.
+        cached: with the cache.
+        recomputed: with all frames encoded again for each new one.
+        cached_context: of the former, encoder and predictor alone.
+        recomputed_context: the same without the cache.
+        difference: largest difference of a pixel in [-1, 1] between both.
+    """
 
-    def clock(work: Callable[[], Any]) -> float:
-        wait()
-        start = time.perf_counter()
-        work()
-        wait()
-        return (time.perf_counter() - start) * 1000
+    context: int
+    tubelets: int
+    num_steps: int
+    cached: float
+    recomputed: float
+    cached_context: float
+    recomputed_context: float
+    difference: float
 
-    return clock
+    @property
+    def advantage(self) -> float:
+        """How many times faster encoder and predictor are with the cache."""
+        return self.recomputed_context / self.cached_context
+
+    def __str__(self) -> str:
+        return (
+            f'Rolling out {self.tubelets} tubelets from {self.context} takes {self.cached:.2f} s '
+            f'with the key/value cache and {self.recomputed:.2f} s without, {self.num_steps} '
+            f'solver steps each; encoding and prediction alone, {self.cached_context:.2f} s and '
+            f'{self.recomputed_context:.2f} s ({self.advantage:.1f} times).'
+        )
+
+
+def measure_rollout(
+    model: nn.Module,
+    clip: Tensor,
+    tubelets: int = 16,
+    seeds: Sequence[int] | None = None,
+    num_steps: int = 20,
+    solver: str = 'euler',
+) -> RolloutCost:
+    """Time the same roll-out both ways, without a window: nothing is evicted in either.
+
+    Args:
+        model: a ``NextVid`` that generates.
+        clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
+        tubelets: how many to generate.
+        seeds: one per clip, of its noise; None for 0, 1, ...
+        num_steps: solver steps per tubelet.
+        solver: ``euler`` or ``heun``.
+    """
+    settings = (range(len(clip)) if seeds is None else seeds, num_steps, solver)
+    list(roll_out(model, clip, 1, *settings))  # the first pass of a shape is slower
+    ways = rollout_ways(model, clip, tubelets, *settings)
+    (cached, recomputed, *_), seconds = zip(*map(timed, ways.values()), strict=True)
+    return RolloutCost(
+        model.backbone.grid_of(clip).frames,
+        tubelets,
+        num_steps,
+        *seconds,
+        float((cached - recomputed).abs().max()),
+    )
