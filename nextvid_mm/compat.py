@@ -13,7 +13,7 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial, wraps
+from functools import cache, partial, partialmethod, wraps
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -25,8 +25,6 @@ from nextvid_mm.late_imports import when_imported
 if TYPE_CHECKING:
     from mmengine.logging import HistoryBuffer
     from torch import nn
-
-_APPLIED_MARK = '_nextvid_mm_compat'
 
 
 @cache
@@ -40,54 +38,38 @@ def apply() -> None:
     silence_advice_against_mmcv_lite()
 
 
-# --------------------------------------------------------------------------- MMAction2 import
+class _Stubs(MetaPathFinder, Loader):
+    """Serves modules of placeholder classes, which say why when they are constructed.
 
-
-class _StubLoader(Loader):
-    """Fills a module with placeholder classes that explain themselves when constructed."""
-
-    def __init__(self, names: Sequence[str], reason: str) -> None:
-        self.names = names
-        self.reason = reason
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Put one placeholder class per name into ``module``."""
-        for name in self.names:
-            setattr(module, name, _placeholder(name, self.reason))
-
-
-def _placeholder(name: str, reason: str) -> type:
-    """Make a class called ``name`` that raises ``ImportError(reason)`` when constructed."""
-
-    def refuse(self: object, *args: object, **kwargs: object) -> None:
-        raise ImportError(f'{name} cannot be used: {reason}')
-
-    return type(name, (), {'__init__': refuse, '__doc__': reason})
-
-
-class _StubFinder(MetaPathFinder):
-    """Serves stub modules by full name, if they are needed; one finder per work-around."""
+    Args:
+        classes: Names of the classes, by the full name of their module.
+        reason: Why the real ones cannot be used.
+        needed: Whether the stubs are wanted, asked when one of them is imported.
+    """
 
     def __init__(
         self,
-        stubs: dict[str, Sequence[str]],
+        classes: dict[str, Sequence[str]],
         reason: str,
         needed: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.stubs = stubs
-        self.reason = reason
-        self.needed = needed
+        self.classes, self.reason, self.needed = classes, reason, needed
 
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None = None,
-        target: ModuleType | None = None,
-    ) -> ModuleSpec | None:
-        """Return a stub's spec for the names this finder serves, else None."""
-        if fullname not in self.stubs or not self.needed():
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        """A stub's spec for the names this finder serves, else None."""
+        if fullname not in self.classes or not self.needed():
             return None
-        return ModuleSpec(fullname, _StubLoader(self.stubs[fullname], self.reason), is_package=True)
+        return ModuleSpec(fullname, self, is_package=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put one placeholder class per name into ``module``."""
+        for name in self.classes[module.__name__]:
+            members = dict(__init__=partialmethod(_refuse, self.reason), __doc__=self.reason)
+            setattr(module, name, type(name, (), members))
+
+
+def _refuse(self: object, reason: str, *args: object, **kwargs: object) -> None:
+    raise ImportError(f'{type(self).__name__} cannot be used: {reason}')
 
 
 def supply_mmaction_drn() -> None:
@@ -101,7 +83,7 @@ def supply_mmaction_drn() -> None:
     """
     base = 'mmaction.models.localizers.drn'
     reason = 'the MMAction2 1.2.0 wheel ships without it (open-mmlab/mmaction2#2714)'
-    sys.meta_path.append(_StubFinder({base: (), f'{base}.drn': ('DRN',)}, reason))
+    sys.meta_path.append(_Stubs({base: (), f'{base}.drn': ('DRN',)}, reason))
 
 
 def replace_mmaction_vindlu() -> None:
@@ -117,7 +99,7 @@ def replace_mmaction_vindlu() -> None:
     """
     stubs: dict[str, Sequence[str]] = {'mmaction.models.multimodal.vindlu': ()}
     reason = 'it needs transformers < 4.56'
-    sys.meta_path.insert(0, _StubFinder(stubs, reason, _transformers_breaks_vindlu))
+    sys.meta_path.insert(0, _Stubs(stubs, reason, _transformers_breaks_vindlu))
 
 
 def _transformers_breaks_vindlu() -> bool:
@@ -130,9 +112,6 @@ def _transformers_breaks_vindlu() -> bool:
     except metadata.PackageNotFoundError:
         return False
     return bool(digit_version(version) >= digit_version('4.56.0'))
-
-
-# --------------------------------------------------------------------------- package look-up
 
 
 def find_packages_without_pkg_resources() -> None:
@@ -204,9 +183,6 @@ def _module_path(name: str) -> str | None:
     return str(Path(spec.origin).parent)
 
 
-# --------------------------------------------------------------------------- checkpoints
-
-
 def allow_history_buffers_in_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read back the log history in a Runner's checkpoint.
 
@@ -238,55 +214,42 @@ def _history_without_methods(buffer: HistoryBuffer) -> dict[str, Any]:
     return {key: value for key, value in vars(buffer).items() if key != 'statistics_methods'}
 
 
-# --------------------------------------------------------------------------- distributed on CPU
-
-
 def allow_distributed_training_on_cpu() -> None:
     """Let ``launcher='pytorch'`` run on machines without an accelerator.
 
     MMEngine selects a CUDA device unconditionally, asks for NCCL by default and hands
-    ``device_ids`` to DDP, which refuses them for a module on the CPU. With no CUDA device the group
-    uses gloo instead, and the ids are dropped. With CUDA, or another accelerator MMEngine knows,
-    nothing changes.
+    ``device_ids`` to DDP, which refuses them for a module on the CPU. Without an accelerator the
+    group uses gloo instead, and the ids of modules on the CPU are dropped.
 
     Upstream: not reported to our knowledge; seen with MMEngine 0.10.7. Can go when
     ``init_dist('pytorch')`` and ``Runner.wrap_model`` work on a CPU.
     """
     when_imported('mmengine.dist.utils', act=_start_gloo_on_cpu)
+    when_imported('mmengine.model.wrappers.distributed', act=_drop_device_ids_on_cpu)
 
 
 def _start_gloo_on_cpu() -> None:
     import torch
+    from mmengine.device import get_device
     from mmengine.dist import utils as module
 
     original = module._init_dist_pytorch
 
     @wraps(original)
     def init_dist_pytorch(backend: str, init_backend: str = 'torch', **kwargs: Any) -> None:
-        if _has_accelerator():
+        if get_device() in ('cpu', 'mps'):
+            backend = 'gloo' if backend == 'nccl' else backend
+            torch.distributed.init_process_group(backend, **kwargs)
+        else:
             original(backend, init_backend=init_backend, **kwargs)
-            return
-        _drop_device_ids_on_cpu()
-        torch.distributed.init_process_group('gloo' if backend == 'nccl' else backend, **kwargs)
 
     module._init_dist_pytorch = init_dist_pytorch
 
 
-def _has_accelerator() -> bool:
-    import torch
-    from mmengine import device
-
-    others = (device.is_mlu_available, device.is_npu_available, device.is_musa_available)
-    return torch.cuda.is_available() or any(available() for available in others)
-
-
 def _drop_device_ids_on_cpu() -> None:
-    """Wrap ``MMDistributedDataParallel.__init__``; imported here because it costs a second."""
-    from mmengine.model import MMDistributedDataParallel
+    from mmengine.model.wrappers.distributed import MMDistributedDataParallel
 
     original = MMDistributedDataParallel.__init__
-    if getattr(original, _APPLIED_MARK, False):
-        return
 
     @wraps(original)
     def init(self: nn.Module, module: nn.Module, *args: Any, **kwargs: Any) -> None:
@@ -294,11 +257,7 @@ def _drop_device_ids_on_cpu() -> None:
             kwargs['device_ids'] = None
         original(self, module, *args, **kwargs)
 
-    setattr(init, _APPLIED_MARK, True)
     MMDistributedDataParallel.__init__ = init
-
-
-# --------------------------------------------------------------------------- MMCV import
 
 
 def silence_advice_against_mmcv_lite() -> None:
