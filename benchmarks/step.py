@@ -22,7 +22,7 @@ from benchmarks.workload import (
     mask_sizes,
     precision,
 )
-from nextvid_mm.engine.optim_wrapper import AutocastOptimWrapper
+from nextvid_mm.engine.optim import AutocastOptimWrapper
 from nextvid_mm.models.algorithms import NextVid
 
 MOMENTUM = 0.99925

@@ -12,8 +12,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.registry import init_default_scope
 
 from nextvid_mm.datasets.request import isolated_rng
-from nextvid_mm.engine.optim_wrapper import AutocastOptimWrapper
-from nextvid_mm.engine.param_groups import StageOptimWrapperConstructor
+from nextvid_mm.engine.optim import AutocastOptimWrapper, StageOptimWrapperConstructor
 from nextvid_mm.layers.precision import resolve_dtype
 from nextvid_mm.models.algorithms import NextVid
 from nextvid_mm.models.backbones.causal_vit import ARCHITECTURES

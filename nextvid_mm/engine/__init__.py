@@ -2,8 +2,7 @@
 
 from . import hooks, probe, sharding
 from .loops import StageTrainLoop
-from .optim_wrapper import AutocastOptimWrapper
-from .param_groups import StageOptimWrapperConstructor
+from .optim import AutocastOptimWrapper, StageOptimWrapperConstructor
 from .schedulers import StageParamScheduler
 from .stages import Stage, StageTable
 

@@ -11,9 +11,8 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import derive_seed
-from nextvid_mm.engine.loader import stop_workers, worker_deaths_explained
+from nextvid_mm.engine.processes import init_worker, stop_workers, worker_deaths_explained
 from nextvid_mm.engine.required_hooks import require_hooks
-from nextvid_mm.engine.signals import init_worker
 from nextvid_mm.engine.stages import Stage, StageBatch, StageTable
 from nextvid_mm.registry import DATA_SAMPLERS, LOOPS
 

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
-from nextvid_mm.engine.checkpoint_files import newest_good
+from nextvid_mm.engine.checkpoints import newest_good
 from nextvid_mm.engine.probe.results import REPEATED
 from nextvid_mm.engine.probe.results import RESULTS as PROBE_RESULTS
 from nextvid_mm.engine.stages import StageTable

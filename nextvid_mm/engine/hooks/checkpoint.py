@@ -9,14 +9,16 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from nextvid_mm.engine.checkpoint_files import (
+from nextvid_mm.engine.checkpoints import (
+    compare_data,
+    compare_tables,
     damage,
+    describe_data,
+    fit_start_weights,
     list_checkpoints,
     newest_good,
 )
-from nextvid_mm.engine.resume import compare_data, compare_tables, describe_data
-from nextvid_mm.engine.signals import SignalFlag
-from nextvid_mm.engine.start_weights import fit_start_weights
+from nextvid_mm.engine.processes import SignalFlag
 from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
 from nextvid_mm.layers import check_state
 from nextvid_mm.registry import HOOKS, unwrap

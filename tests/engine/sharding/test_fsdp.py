@@ -7,7 +7,7 @@ from processes import run
 from tiny_training import SHARDED
 from torch.distributed.tensor import DTensor
 
-from nextvid_mm.engine.param_groups import StageOptimWrapperConstructor
+from nextvid_mm.engine.optim import StageOptimWrapperConstructor
 from nextvid_mm.engine.sharding.fsdp import (
     gather,
     scatter_model_state,
