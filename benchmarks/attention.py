@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from benchmarks.flops import attention as attention_cost
 from benchmarks.flops import prefix_pairs
 from benchmarks.report import Report
 from benchmarks.timing import ratio, side_by_side
+from benchmarks.workload import Workload
 from nextvid_mm.layers import prefix_attention, sdpa
 from nextvid_mm.layers.flex import flex_prefix_attention
 
@@ -78,12 +78,10 @@ def patterns(frames: int, batch: int, tokens: int, visible: int, size: str) -> l
         visible: patches per frame that the encoder sees; the others are queried.
         size: name of the encoder, see ``workload.SIZES``.
     """
-    from benchmarks.workload import PAPER_NETS, SIZES, SMALL_NETS
-
-    width, _, heads = SMALL_NETS if size == 'tiny' else PAPER_NETS
-    arch: Any = SIZES[size]
+    model = Workload(size).config()
+    arch, neck = model['backbone']['arch'], model['neck']
     encoder = arch['num_heads'], arch['embed_dims'] // arch['num_heads']
-    small, hidden = (heads, width // heads), tokens - visible
+    small, hidden = (neck.num_heads, neck.embed_dims // neck.num_heads), tokens - visible
     return [
         Pattern('causal', batch, *encoder, frames, tokens, tokens),
         Pattern('causal', batch, *encoder, frames - 1, visible, visible),

@@ -1,8 +1,9 @@
-"""The subcommands of tools/benchmark.py."""
+"""The subcommands of ``python -m benchmarks``."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,29 @@ from benchmarks.workload import (
 )
 from nextvid_mm.datasets.transforms.video_readers import BACKENDS
 from nextvid_mm.inferencers.cost import measure_streaming
+
+EPILOG = """\
+examples:
+  python -m benchmarks step --size tiny                       # against a plain baseline
+  python -m benchmarks step --size base --pixels 256 --components
+  python -m benchmarks step --size base --pixels 256 --memory --recompute light
+  python -m benchmarks step --size base --pixels 256 --frames 64 --batch 1
+  python -m benchmarks step --size tiny --target vae --images 1 --batch 4 --pixels 256
+  python -m benchmarks attention --size base --pixels 256 --groups 1 2 4
+  python -m benchmarks scale --size tiny --pixels 256 --axis encoder
+  python -m benchmarks loader --config configs/nextvid/vit-l_4stage.py --videos FOLDER
+  python -m benchmarks stream --size tiny
+  python -m benchmarks rollout --size large --pixels 128 --batch 1 --steps 10
+  python -m benchmarks probe --size tiny
+  python -m benchmarks protocol --encoder CHECKPOINT            # the whole probe protocol
+  python -m benchmarks compile --size tiny --backend aot_eager
+  python -m benchmarks flops                                  # counted, nothing is run
+
+Times are medians with half the distance between quartiles. On a machine that others use, compare
+processor time of one thread: --clock cpu --threads 1 --repeats 5. --json FILE keeps every single
+measurement.
+"""
+
 
 RECOMPUTE: dict[str, bool | str] = {'none': False, 'light': 'light', 'full': True}
 
@@ -245,10 +269,23 @@ def _numbered(path: Path, number: int) -> Path:
     return path if number == 0 else path.with_suffix(f'.{number}{path.suffix}')
 
 
-def main_of(arguments: Sequence[str]) -> Namespace:
-    """Parse a subcommand and its flags, as the tool does."""
-    parser = ArgumentParser()
-    commands = parser.add_subparsers(dest='command', required=True)
-    for name in COMMANDS:
-        add_flags(name, commands.add_parser(name))
+def parse(arguments: Sequence[str] | None = None) -> Namespace:
+    """Parse a subcommand and its flags; None takes those of the process."""
+    parser = ArgumentParser(
+        description='Measure what pretraining costs, as ratios side by side in one run.',
+        epilog=EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name, command in COMMANDS.items():
+        text = (command.__doc__ or '').partition('\n')[0]
+        add_flags(name, commands.add_parser(name, help=text, description=text))
     return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Parse the flags and measure; report a wrong flag in one line."""
+    try:
+        run(parse())
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f'benchmark: error: {error}')

@@ -10,20 +10,13 @@ import torch
 from benchmarks.flops import Cost
 from benchmarks.report import Report
 from benchmarks.step import costs_of, work_of
-from benchmarks.workload import Workload, make_batch
+from benchmarks.workload import Workload, base_config, make_batch, mask_sizes
 from nextvid_mm.registry import MODELS
 
 COMPONENTS = ('target', 'reference', 'encoder', 'predictor', 'decoder', 'align')
 # Dense bfloat16 matrix products of one H100 SXM, from NVIDIA's data sheet.
 H100_PEAK = 989e12
 PUBLISHED_HOURS, PUBLISHED_GPUS = 146, 96
-# Steps, frames, tau samples and global batch of the paper's stages (Table 8).
-PAPER_STAGES = (
-    (12_000, 16, 4, 3072),
-    (28_000, 16, 4, 3072),
-    (80_000, 16, 1, 3072),
-    (12_000, 64, 1, 768),
-)
 
 
 def count_components(
@@ -53,7 +46,7 @@ def clip_costs(
 ) -> dict[str, Cost]:
     """Operations for one video clip by component."""
     load = Workload(size, frames, 1, pixels, target, tau_samples)
-    return costs_of(load, make_batch(replace(load, frames=2)))
+    return costs_of(load, mask_sizes(make_batch(replace(load, frames=2))))
 
 
 def expected_rates(
@@ -118,16 +111,17 @@ def published_run(size: str = 'giant', image_share: float = 0.25) -> Report:
         ('stage', 'frames', 'EFLOP', 'H100 hours at peak'),
     )
     total = 0.0
-    for number, (steps, frames, tau_samples, batch) in enumerate(PAPER_STAGES):
-        costs = clip_costs(size, frames, 256, 'vae', tau_samples)
+    for stage in base_config('schedules/paper_4stage').train_cfg.stages:
+        frames = stage.num_frames
+        costs = clip_costs(size, frames, 256, 'vae', stage.tau_samples)
         target = costs['target'].total
         static = target / (frames - 2)
         per_clip = work_of('whole step', costs) - image_share * (target - static)
-        work = steps * batch * per_clip
+        work = stage.steps * stage.batch_size * per_clip
         total += work
         hours = work / H100_PEAK / 3600
         report.add(
-            stage=number + 1, frames=frames, EFLOP=work / 1e18, **{'H100 hours at peak': hours}
+            stage=stage.name, frames=frames, EFLOP=work / 1e18, **{'H100 hours at peak': hours}
         )
     hours = total / H100_PEAK / 3600
     share = hours / (PUBLISHED_HOURS * PUBLISHED_GPUS)

@@ -15,17 +15,18 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.memory import MIB, in_new_process
+from benchmarks.probing import build_recognizer
 from benchmarks.report import Report
 from benchmarks.resident import peak_since, start_measuring
 from benchmarks.timing import ratio, side_by_side, timed
-from benchmarks.workload import PATCH, SIZES, TUBELET, Workload
+from benchmarks.workload import TUBELET, Workload
 from nextvid_mm.engine.probe.results import RESULTS
 from nextvid_mm.engine.probe.training import CACHED_PROBE, train_on_cache, validate_probe
 from nextvid_mm.models.heads.probe_head import build_grid, find_member
-from nextvid_mm.registry import MODELS, SCOPE
+from nextvid_mm.registry import SCOPE
 
 
 def compare_grid(config: Config, encoder: str, repeats: int = 5, clock: str = 'wall') -> Report:
@@ -60,8 +61,7 @@ def compare_grid(config: Config, encoder: str, repeats: int = 5, clock: str = 'w
     )
     for name, values in series.items():
         times = ratio(values, series[names[1]]).median
-        row = {'what': name, 'median s': values.median, '±': f'{values.spread:.0%}'}
-        report.add(**row, **{'over one probe': times}, seconds=values.seconds)
+        report.add(what=name, **values.row, **{'over one probe': times})
     return report
 
 
@@ -170,7 +170,7 @@ def compare_views(
 def _test_peak(workload: Workload, views: int, device: str) -> int:
     """Bytes a test step adds at its peak."""
     init_default_scope(SCOPE)
-    model = _recognizer(workload).to(device).eval()
+    model = build_recognizer(workload, 174).to(device).eval()
     clip = 3, workload.frames, workload.pixels, workload.pixels
 
     def step(count: int, clips: list[Tensor]) -> None:
@@ -186,19 +186,6 @@ def _test_peak(workload: Workload, views: int, device: str) -> int:
 
 def _samples(clips: list[Tensor]) -> list[Any]:
     return [ActionDataSample().set_gt_label(0) for _ in clips]
-
-
-def _recognizer(workload: Workload) -> nn.Module:
-    arch: dict[str, Any] = SIZES[workload.size]
-    backbone = dict(type='CausalViT', arch=arch, patch_size=PATCH, tubelet_size=TUBELET)
-    return MODELS.build(
-        dict(
-            type='ProbeRecognizer',
-            backbone=backbone | dict(img_size=workload.pixels),
-            data_preprocessor=workload.config()['data_preprocessor'],
-            cls_head=dict(type='ProbeHead', num_classes=174, num_heads=arch['num_heads']),
-        )
-    )
 
 
 def _config(config: Config, encoder: str, work_dir: Path, **changes: Any) -> Config:

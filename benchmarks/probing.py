@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from benchmarks.report import Report
 from benchmarks.step import describe, settings_of
 from benchmarks.timing import ratio, side_by_side
-from benchmarks.workload import PATCH, SIZES, TUBELET, Workload
+from benchmarks.workload import Workload
 from nextvid_mm.engine.probe.grid_optimizer import ProbeOptimWrapperConstructor
 from nextvid_mm.registry import MODELS, SCOPE
 
@@ -65,11 +66,25 @@ def compare_probing(
         ('what', 'median s', '±', 'clips/s', 'over the grid'),
     )
     for name, values in series.items():
-        row = {'what': name, 'median s': values.median, '±': f'{values.spread:.0%}'}
-        row |= {'clips/s': workload.batch / values.median}
-        row |= {'over the grid': ratio(values, series[f'grid of {members}']).median}
-        report.add(**row, seconds=values.seconds)
+        relative = ratio(values, series[f'grid of {members}']).median
+        rates = {'clips/s': workload.batch / values.median, 'over the grid': relative}
+        report.add(what=name, **values.row, **rates)
     return report
+
+
+def build_recognizer(workload: Workload, num_classes: int, **head: Any) -> nn.Module:
+    """Probes on the workload's encoder.
+
+    Args:
+        workload: encoder.
+        num_classes: of the probes.
+        head: further keys of the head.
+    """
+    config = workload.config()
+    heads = config['backbone']['arch']['num_heads']
+    cls_head = dict(type='ProbeHead', num_classes=num_classes, num_heads=heads, **head)
+    kept = {key: config[key] for key in ('backbone', 'data_preprocessor')}
+    return MODELS.build(dict(type='ProbeRecognizer', **kept, cls_head=cls_head))
 
 
 class ProbeStep:
@@ -93,29 +108,8 @@ class ProbeStep:
     ):
         init_default_scope(SCOPE)
         torch.manual_seed(0)
-        arch: dict[str, Any] = SIZES[workload.size]
-        self.model = MODELS.build(
-            dict(
-                type='ProbeRecognizer',
-                backbone=dict(
-                    type='CausalViT',
-                    arch=arch,
-                    img_size=workload.pixels,
-                    patch_size=PATCH,
-                    tubelet_size=TUBELET,
-                ),
-                encoder=None,
-                data_preprocessor=workload.config()['data_preprocessor'],
-                cls_head=dict(
-                    type='ProbeHead',
-                    num_classes=num_classes,
-                    num_heads=arch['num_heads'],
-                    lrs=list(lrs),
-                    weight_decays=list(weight_decays),
-                ),
-            )
-        )
-        self.model.to(device).train()
+        grid = dict(lrs=list(lrs), weight_decays=list(weight_decays))
+        self.model: Any = build_recognizer(workload, num_classes, **grid).to(device).train()
         wrapper = ProbeOptimWrapperConstructor(dict(type='OptimWrapper'))(self.model)
         self.optimizer = wrapper.optimizer
         shape = (workload.batch, 1, 3, workload.frames, workload.pixels, workload.pixels)

@@ -44,6 +44,5 @@ def compare_rollout(
     )
     for name, values in series.items():
         times = ratio(values, series[f'{name.split(",")[0]}, cache'])
-        row = {'what': name, 'median s': values.median, '±': f'{values.spread:.0%}'}
-        report.add(**row, **{'times the cache': times.median}, seconds=values.seconds)
+        report.add(what=name, **values.row, **{'times the cache': times.median})
     return report

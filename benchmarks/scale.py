@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
-from benchmarks.flops import encoder_cost
 from benchmarks.report import Report
-from benchmarks.step import make_stepper, settings_of
-from benchmarks.timing import Series, progress_bar, timed
-from benchmarks.workload import SIZES, TUBELET, Workload, build_model, make_batch, mask_sizes
+from benchmarks.step import costs_of, make_stepper, settings_of
+from benchmarks.timing import Series, side_by_side, timed
+from benchmarks.workload import Workload, build_model, make_batch, mask_sizes
+from nextvid_mm.datasets.progress import progress_bar
 
 AXES: dict[str, tuple[Any, ...]] = dict(
     frames=(8, 16, 32, 64), pixels=(64, 128, 256), batch=(1, 2, 4), size=('tiny', 'base')
@@ -22,21 +22,13 @@ AXES: dict[str, tuple[Any, ...]] = dict(
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """Slope of the line through the logarithms: cost grows as size to this power."""
-    x, y = [math.log(s) for s in sizes], [math.log(c) for c in costs]
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    above = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
-    return above / sum((a - mean_x) ** 2 for a in x)
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 def encoder_work(workload: Workload, masks: Sequence[tuple[int, int]]) -> float:
     """Operations of encoder (both strategies, forward and backward) and reference encoder."""
-    arch, frames = SIZES[workload.size], workload.frames // TUBELET
-    values = 3 * TUBELET * 16**2
-    patches = (workload.pixels // 16) ** 2
-    work = encoder_cost(arch, workload.batch, frames, patches, values).forward
-    for visible, _ in masks:
-        work += encoder_cost(arch, workload.batch, frames - 1, visible, values).total
-    return work
+    costs = costs_of(workload, masks)
+    return costs['reference'].forward + costs['encoder'].total
 
 
 def encoder_run(workload: Workload, device: str = 'cpu') -> Callable[[], None]:
@@ -69,15 +61,8 @@ def encoder_scaling(
     """Cost of encoder and reference encoder against frames, measured and counted."""
     loads = [replace(workload, frames=count) for count in frames]
     runs = [encoder_run(load, device) for load in loads]
-    seconds: list[list[float]] = [[] for _ in loads]
-    with progress_bar() as bar:
-        task = bar.add_task('encoder and reference', total=(repeats + 1) * len(loads))
-        for turn in range(repeats + 1):
-            for number, run in enumerate(runs):
-                _, spent = timed(run, clock)
-                if turn:
-                    seconds[number].append(spent)
-                bar.advance(task)
+    named = {str(load.frames): run for load, run in zip(loads, runs, strict=True)}
+    timings = list(side_by_side(named, repeats, 1, clock, 'encoder and reference').values())
     masks = mask_sizes(make_batch(replace(workload, batch=1, images=0)))
     work = [encoder_work(load, masks) for load in loads]
     report = Report(
@@ -85,15 +70,13 @@ def encoder_scaling(
         settings_of(workload, repeats, device, clock) | dict(frames=list(frames)),
         ('frames', 'median s', '±', 'GFLOP', 'GFLOP/s'),
     )
-    for load, values, flops in zip(loads, seconds, work, strict=True):
-        series = Series(tuple(values))
+    for load, series, flops in zip(loads, timings, work, strict=True):
         report.add(
             frames=load.frames,
-            **{'median s': series.median, '±': f'{series.spread:.0%}', 'GFLOP': flops / 1e9},
-            **{'GFLOP/s': flops / series.median / 1e9},
-            seconds=series.seconds,
+            **series.row,
+            **{'GFLOP': flops / 1e9, 'GFLOP/s': flops / series.median / 1e9},
         )
-    measured = exponent(frames, [Series(tuple(values)).median for values in seconds])
+    measured = exponent(frames, [series.median for series in timings])
     counted = exponent(frames, work)
     report.settings |= dict(measured_exponent=measured, counted_exponent=counted)
     report.notes.append(
@@ -121,8 +104,6 @@ def step_scaling(
         device: where.
         clock: ``wall`` or ``cpu``.
     """
-    from benchmarks.step import costs_of
-
     if axis not in AXES:
         raise ValueError(f'axis={axis!r} is not one of {", ".join(AXES)}')
     values = AXES[axis] if values is None else values
@@ -132,20 +113,17 @@ def step_scaling(
         (axis, 'median s', '±', 'GFLOP', 'GFLOP/s'),
     )
     times, work = [], []
-    with progress_bar() as bar:
-        task = bar.add_task(f'steps along {axis}', total=len(values))
-        for value in values:
+    with progress_bar('sizes') as bar:
+        for value in bar.track(values, description=f'steps along {axis}'):
             load = replace(workload, **{axis: value})
             stepper = make_stepper('ours', load, device)
             stepper.step()
             series = Series(tuple(timed(stepper.step, clock)[1] for _ in range(repeats)))
-            flops = sum(cost.total for cost in costs_of(load, stepper.batch).values())
+            flops = sum(cost.total for cost in costs_of(load, mask_sizes(stepper.batch)).values())
             times.append(series.median)
             work.append(flops)
-            row = {axis: value, 'median s': series.median, '±': f'{series.spread:.0%}'}
-            row |= {'GFLOP': flops / 1e9, 'GFLOP/s': flops / series.median / 1e9}
-            report.add(**row, seconds=series.seconds)
-            bar.advance(task)
+            work_row = {'GFLOP': flops / 1e9, 'GFLOP/s': flops / series.median / 1e9}
+            report.add(**{axis: value}, **series.row, **work_row)
     if axis != 'size':
         report.notes.append(
             f'cost grows as {axis}^{exponent(values, times):.3f}; '

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,19 +13,21 @@ from torch import Tensor
 from benchmarks.baseline import DenseBaseline, update_reference
 from benchmarks.flops import Cost, step_cost
 from benchmarks.report import Report
-from benchmarks.timing import Series, matmul_peak, progress_bar, ratio, side_by_side, timed
+from benchmarks.timing import Series, matmul_peak, ratio, side_by_side, timed
 from benchmarks.workload import (
     Workload,
+    base_config,
     build_model,
     build_optimizer,
     make_batch,
     mask_sizes,
     precision,
 )
+from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.engine.optim import AutocastOptimWrapper
 from nextvid_mm.models.algorithms import NextVid
 
-MOMENTUM = 0.99925
+MOMENTUM = base_config('schedules/paper_4stage').train_cfg.stages[0].ema_momentum
 # Rows of the component table: what is timed (attributes from the stepper on) and its name.
 PARTS = {
     'normalise': ('model', 'data_preprocessor.forward'),
@@ -130,9 +132,7 @@ def compare_steps(
 ) -> Report:
     """Time ours and the baselines in turn and compare their first losses."""
     kinds = ('ours', *baselines)
-    # The baseline keeps everything; it has no such option.
-    plain = copy.copy(workload)
-    object.__setattr__(plain, 'with_cp', False)
+    plain = replace(workload, with_cp=False)  # the baseline has no such option
     steppers = {k: make_stepper(k, workload if k == 'ours' else plain, device) for k in kinds}
     first = {kind: stepper.step() for kind, stepper in steppers.items()}
     series = side_by_side(
@@ -151,14 +151,9 @@ def compare_steps(
         relative = ratio(values, series['ours'])
         gap = max(abs(first[kind][name] - value) for name, value in first['ours'].items())
         report.add(
-            **{
-                'step': kind if kind == 'ours' else f'baseline, {kind} decoder masks',
-                'median s': values.median,
-                '±': f'{values.spread:.0%}',
-                'times ours': relative.median,
-                'largest difference of losses': gap,
-            },
-            seconds=values.seconds,
+            step=kind if kind == 'ours' else f'baseline, {kind} decoder masks',
+            **values.row,
+            **{'times ours': relative.median, 'largest difference of losses': gap},
             ratios=relative.seconds,
         )
     return report
@@ -176,16 +171,14 @@ def component_table(
     dtype = getattr(torch, precision(device) or 'float32')
     peak = matmul_peak(device, dtype, clock=clock)
     steps: list[dict[str, float]] = []
-    with progress_bar() as bar, stopwatch(stepper, clock) as spent:
-        task = bar.add_task('steps', total=warmup + repeats)
-        for turn in range(warmup + repeats):
+    with progress_bar('steps') as bar, stopwatch(stepper, clock) as spent:
+        for turn in bar.track(range(warmup + repeats), description='training'):
             spent.clear()
             _, spent['whole step'] = timed(stepper.step, clock)
             if turn >= warmup:
                 steps.append(dict(spent))
-            bar.advance(task)
     peak = max(peak, matmul_peak(device, dtype, clock=clock))  # processors change their speed
-    costs = costs_of(workload, stepper.batch)
+    costs = costs_of(workload, mask_sizes(stepper.batch))
     report = Report(
         f'where a step goes, {describe(workload)}',
         settings_of(workload, repeats, device, clock) | dict(matmul_peak_flops=peak),
@@ -208,14 +201,14 @@ def component_table(
     return report
 
 
-def costs_of(workload: Workload, batch: dict[str, Any]) -> dict[str, Cost]:
-    """Operations of the workload's step by component."""
+def costs_of(workload: Workload, masks: Sequence[tuple[int, int]]) -> dict[str, Cost]:
+    """Operations of the workload's step by component, with masks of these sizes."""
     return step_cost(
         workload.config(),
         workload.batch,
         workload.frames,
         workload.pixels,
-        mask_sizes(batch),
+        masks,
         workload.tau_samples,
         workload.images / workload.batch,
     )

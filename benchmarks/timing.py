@@ -10,16 +10,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from benchmarks.resident import make_room
+from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.inferencers import cost
 
 # What is read: time on the wall, or processor time of all threads of this process, which other
@@ -50,6 +43,11 @@ class Series:
             return 0.0
         low, _, high = statistics.quantiles(self.seconds, n=4, method='inclusive')
         return (high - low) / 2 / self.median
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """Median, spread and every measurement, as a report shows them."""
+        return {'median s': self.median, '±': f'{self.spread:.0%}', 'seconds': self.seconds}
 
     def __str__(self) -> str:
         return f'{1e3 * self.median:.4g} ms ±{self.spread:.0%}'
@@ -84,7 +82,7 @@ def side_by_side(
     if repeats < 1:
         raise ValueError(f'repeats={repeats} must be at least 1')
     seconds: dict[str, list[float]] = {name: [] for name in functions}
-    with progress_bar() as bar:
+    with progress_bar('runs') as bar:
         task = bar.add_task(label, total=(warmup + repeats) * len(functions))
         for turn in range(warmup + repeats):
             for name, function in functions.items():
@@ -94,12 +92,6 @@ def side_by_side(
                     seconds[name].append(spent)
                 bar.advance(task)
     return {name: Series(tuple(values)) for name, values in seconds.items()}
-
-
-def progress_bar() -> Progress:
-    """A bar with the time left, gone when done."""
-    columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), transient=True)
 
 
 def timed(function: Callable[[], Result], clock: str = 'wall') -> tuple[Result, float]:

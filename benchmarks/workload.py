@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmaction.structures import ActionDataSample
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from nextvid_mm.datasets.request import isolated_rng
@@ -19,16 +22,25 @@ from nextvid_mm.models.backbones.causal_vit import ARCHITECTURES
 from nextvid_mm.registry import MODELS, SCOPE, TRANSFORMS
 
 PATCH, TUBELET = 16, 2
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs/_base_'
+
+
+def base_config(name: str) -> Config:
+    """A file of ``configs/_base_``, such as ``schedules/paper_4stage``."""
+    return copy.deepcopy(_read(name))
+
+
+@cache
+def _read(name: str) -> Config:
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
 # Encoders by name: the paper's three, the ViT-B they descend from, and the demo's.
 SIZES = {
-    'tiny': dict(embed_dims=128, depth=4, num_heads=4, mlp_ratio=4.0),
+    'tiny': dict(base_config('models/nextvid_vit-tiny').model.backbone.arch),
     'base': dict(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4.0),
     **ARCHITECTURES,
 }
-# Width, depth and heads of predictor and decoder: Table 7 of the paper, and the demo's.
-SMALL_NETS, PAPER_NETS = (128, 2, 4), (384, 12, 12)
-PAPER_MASKS = (dict(num_blocks=8, scale=0.15), dict(num_blocks=2, scale=0.7))
-DEMO_MASKS = (dict(num_blocks=3, scale=0.15), dict(num_blocks=1, scale=0.4))
 TARGETS = ('pixel', 'vae')
 
 
@@ -67,48 +79,30 @@ class Workload:
             raise ValueError(f'images={self.images} of a batch of {self.batch} clips')
 
     def config(self) -> dict[str, Any]:
-        """The ``NextVid`` config."""
-        arch = SIZES[self.size]
-        width, depth, heads = SMALL_NETS if self.size == 'tiny' else PAPER_NETS
-        net = dict(embed_dims=width, depth=depth, num_heads=heads, with_cp=self.with_cp)
-        grid = dict(patch_size=PATCH, tubelet_size=TUBELET)
-        channels = 96 if self.target == 'pixel' else 64
-        targets: dict[str, dict] = dict(
-            pixel=dict(type='PixelTarget', pool=4, std=0.5, **grid),
-            vae=dict(type='VAVAETarget', checkpoint='none', **grid),
-        )
-        return dict(
-            type='NextVid',
-            data_preprocessor=dict(
-                type='mmaction.ActionDataPreprocessor',
-                mean=[127.5] * 3,
-                std=[127.5] * 3,
-                format_shape='NCTHW',
-            ),
-            backbone=dict(
-                type='CausalViT', arch=arch, img_size=self.pixels, with_cp=self.with_cp, **grid
-            ),
-            neck=dict(type='QFormerPredictor', in_channels=arch['embed_dims'], **net),
-            head=dict(
-                type='FlowMatchingHead',
-                tau_samples=self.tau_samples,
-                decoder=dict(target_channels=channels, condition_channels=width, **net),
-            ),
-            align_head=dict(type='AlignHead', in_channels=width, out_channels=arch['embed_dims']),
-            target_generator=targets[self.target],
-            reference=dict(type='EMAReference'),
-        )
+        """The ``NextVid`` config: the demo's or the paper's, on hidden patches."""
+        tiny = base_config('models/nextvid_vit-tiny').model
+        model = tiny if self.size == 'tiny' else base_config('models/nextvid_vit-large').model
+        arch, decoder = SIZES[self.size], model.head.decoder
+        model.backbone.update(arch=arch, img_size=self.pixels)
+        model.neck.in_channels = model.align_head.out_channels = arch['embed_dims']
+        model.head.tau_samples = self.tau_samples
+        for net in (model.backbone, model.neck, decoder):
+            net.with_cp = self.with_cp
+        if self.size == 'tiny':  # one block would say little of the time that blocks take
+            model.neck.depth = decoder.depth = 2
+        if self.target == 'pixel':
+            model.target_generator, decoder.target_channels = tiny.target_generator, 96
+        else:
+            grid = dict(patch_size=PATCH, tubelet_size=TUBELET)
+            model.target_generator = dict(type='VAVAETarget', checkpoint='none', **grid)
+            decoder.target_channels = 64
+        return dict(model, queries='hidden')
 
     def masking(self) -> Any:
         """The mask transform: the paper's strategies, or the demo's on its small grid."""
-        strategies = DEMO_MASKS if self.size == 'tiny' else PAPER_MASKS
-        return TRANSFORMS.build(
-            dict(
-                type='FrameIsolatedMasking',
-                patch_size=PATCH,
-                strategies=copy.deepcopy(strategies),
-            )
-        )
+        data = base_config(f'datasets/{"demo" if self.size == "tiny" else "paper_mixture"}')
+        steps = data.train_dataloader.dataset.pipeline
+        return TRANSFORMS.build(next(s for s in steps if s.type == 'FrameIsolatedMasking'))
 
 
 def build_model(workload: Workload, device: str = 'cpu') -> NextVid:
@@ -130,12 +124,12 @@ def build_model(workload: Workload, device: str = 'cpu') -> NextVid:
 
 def build_optimizer(model: NextVid, dtype: str | None, fused: bool = True) -> AutocastOptimWrapper:
     """The optimiser of the shipped schedules: fused, or PyTorch's default implementation."""
-    options = dict(type='AdamW', lr=1e-4, betas=(0.9, 0.95), weight_decay=0.04)
-    if fused:
-        options['fused'] = True
-    settings = dict(
-        type='AutocastOptimWrapper', dtype=dtype, optimizer=options, clip_grad=dict(max_norm=1.0)
-    )
+    settings = base_config('schedules/paper_4stage').optim_wrapper
+    settings.dtype = dtype
+    settings.optimizer.lr = 1e-4
+    if not fused:
+        del settings.optimizer.fused
+    settings.pop('constructor')
     return StageOptimWrapperConstructor(settings)(model)
 
 
