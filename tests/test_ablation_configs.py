@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from toy_training import ToyRunner
 
 from nextvid_mm.demo.ablations import TABLES
+from nextvid_mm.demo.ablations.runs import at_demo_scale
 from nextvid_mm.engine.config_check import check_config
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.models.target_generators.pretrained import PretrainedTarget
@@ -66,13 +67,10 @@ class RandomVideos(Dataset):
         return self.pipeline(results | dict(sample_seed=request.seed, static=False))
 
 
-@pytest.fixture
-def load(monkeypatch):
-    def load(path, scale='demo'):
-        monkeypatch.setenv('NEXTVID_SCALE', scale)
-        return Config.fromfile(path)
-
-    return load
+def load(path, scale='demo'):
+    return (
+        Config.fromstring(at_demo_scale(path), '.py') if scale == 'demo' else Config.fromfile(path)
+    )
 
 
 def loadable(path):
@@ -84,8 +82,12 @@ def loadable(path):
     [(path, scale) for path in (*ABLATIONS, *BASELINES) for scale in loadable(path)],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )
-def test_it_builds_and_no_key_is_unread(load, path, scale):
-    config = load(path, scale)
+def test_it_builds_and_no_key_is_unread(path, scale, tmp_path):
+    if scale == 'demo':
+        composed = tmp_path / path.name
+        composed.write_text(at_demo_scale(path))
+        path = composed
+    config = Config.fromfile(path)
     check_config(config, str(path))
     assert StageTable(config.train_cfg.stages).total_steps in (
         (15_000, 30_000) if scale == 'paper' else (demo_steps(),)
@@ -100,7 +102,7 @@ def demo_steps():
 
 
 @pytest.mark.parametrize('path', [*ABLATIONS, *BASELINES], ids=lambda path: path.stem)
-def test_it_trains_three_steps(load, path, tmp_path, monkeypatch):
+def test_it_trains_three_steps(path, tmp_path, monkeypatch):
     monkeypatch.setattr(PretrainedTarget, 'init_weights', lambda self: None)
     runner = ToyRunner.from_cfg(shrink(load(path), path.stem, tmp_path))
     before = [p.detach().clone() for p in runner.model.parameters() if p.requires_grad]
@@ -142,7 +144,7 @@ def test_every_config_is_a_row_and_every_row_has_its_config():
 
 
 @pytest.mark.parametrize('scale', ['demo', 'paper'])
-def test_rows_differ_from_the_full_method_only_where_they_say(load, scale):
+def test_rows_differ_from_the_full_method_only_where_they_say(scale):
     """Data, order and schedule are shared; what a row changes is listed here."""
     full = load(ROOT / 'configs/ablations/table2_full.py', scale)
     changes = {
@@ -181,14 +183,14 @@ def changed(full, row):
 
 
 @pytest.mark.parametrize(('row', 'other'), SAME)
-def test_rows_that_the_paper_repeats_are_equal(load, row, other):
+def test_rows_that_the_paper_repeats_are_equal(row, other):
     a, b = (load(ROOT / f'configs/ablations/{name}.py') for name in (row, other))
     assert a.model == b.model
     assert a.train_dataloader == b.train_dataloader
     assert a.train_cfg == b.train_cfg
 
 
-def test_masks_and_tau_samples_are_those_of_the_row(load):
+def test_masks_and_tau_samples_are_those_of_the_row():
     for name, expected in (('extra_no-masking', (16, 16)), ('table4_masking-none', (16, 16))):
         config = load(ROOT / f'configs/ablations/{name}.py')
         assert mask_sizes(config) == [expected]

@@ -73,6 +73,12 @@ def test_the_mixture_is_that_of_table_6():
     assert tuple(masking.aspect_ratio) == (0.75, 1.5)
 
 
+def test_no_config_depends_on_the_environment():
+    texts = {path: path.read_text() for path in (ROOT / 'configs').rglob('*.py')}
+    assert len(texts) > 50
+    assert not [path for path, text in texts.items() if '{{' in text or 'environ' in text]
+
+
 def test_absent_data_is_one_clear_error(tmp_path):
     command = [sys.executable, ROOT / 'tools/train.py', PAPER, '--work-dir', tmp_path / 'work']
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -36,8 +36,7 @@ examples:
   python tools/run_ablations.py --table table4 --seeds 0 --steps-scale 0.25
   python tools/run_ablations.py --table compare --rows table2_full untrained
 
-A row alone, and a row at the paper's scale:
-  NEXTVID_SCALE=demo python tools/train.py configs/ablations/table4_masking-none.py
+A row at the paper's scale is a config like any other:
   python tools/train.py configs/ablations/table4_masking-none.py
 """
 

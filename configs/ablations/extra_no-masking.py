@@ -1,5 +1,5 @@
 # The full method, but the encoder sees every patch and every patch is predicted.
-_base_ = '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py'
+_base_ = '../_base_/ablations/paper.py'
 
 pack = [
     dict(step, strategies='none') if step.type == 'FrameIsolatedMasking' else step

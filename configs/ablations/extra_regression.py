@@ -1,5 +1,5 @@
 # The full method, but the decoder predicts the target itself: no noise, no flow time.
-_base_ = '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py'
+_base_ = '../_base_/ablations/paper.py'
 
 model = dict(
     head=dict(

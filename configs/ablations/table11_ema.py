@@ -1,2 +1,2 @@
 # The full method: alignment with a moving average of the encoder.
-_base_ = '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py'
+_base_ = '../_base_/ablations/paper.py'

@@ -1,2 +1,2 @@
 # Generation, context isolation and alignment: the full method.
-_base_ = '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py'
+_base_ = '../_base_/ablations/paper.py'

@@ -1,4 +1,4 @@
 # Generation and alignment without context isolation.
-_base_ = '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py'
+_base_ = '../_base_/ablations/paper.py'
 
 model = dict(neck=dict(type='JointPredictor'))

@@ -1,4 +1,4 @@
 # Generation from an isolated context, no alignment.
-_base_ = '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py'
+_base_ = '../_base_/ablations/paper.py'
 
 model = dict(align_head=None, reference=None)

@@ -1,6 +1,6 @@
 # Targets: Cosmos video VAE latents.
 _base_ = [
-    '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py',
+    '../_base_/ablations/paper.py',
     '../_base_/targets/cosmos.py',
 ]
 

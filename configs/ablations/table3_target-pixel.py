@@ -1,6 +1,6 @@
 # Targets: pixels, pooled 4x4.
 _base_ = [
-    '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py',
+    '../_base_/ablations/paper.py',
     '../_base_/targets/pixel.py',
 ]
 

@@ -1,6 +1,6 @@
 # Targets: SigLIP 2 features.
 _base_ = [
-    '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py',
+    '../_base_/ablations/paper.py',
     '../_base_/targets/siglip2.py',
 ]
 

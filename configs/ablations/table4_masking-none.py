@@ -1,5 +1,5 @@
 # As table4_masking-blocks, but the encoder sees every patch and every patch is predicted.
-_base_ = '../_base_/ablations/{{$NEXTVID_SCALE:paper}}.py'
+_base_ = '../_base_/ablations/paper.py'
 
 model = dict(align_head=None, reference=None)
 pack = [

@@ -8,33 +8,26 @@ model = dict(
     cls_head=dict(num_classes=1000),
 )
 
+load = dict(type='mmpretrain.LoadImageFromFile')
+bicubic = dict(backend='pillow', interpolation='bicubic')
+flip = dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal')
+pack = dict(type='mmpretrain.PackInputs')
 train_pipeline = [
-    dict(type='mmpretrain.LoadImageFromFile'),
-    dict(
-        type='mmpretrain.RandomResizedCrop',
-        scale=256,
-        backend='pillow',
-        interpolation='bicubic',
-    ),
-    dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='mmpretrain.PackInputs'),
+    load,
+    dict(type='mmpretrain.RandomResizedCrop', scale=256, **bicubic),
+    flip,
+    pack,
 ]
 test_pipeline = [
-    dict(type='mmpretrain.LoadImageFromFile'),
+    load,
     # 256 / 0.875: MMPretrain's crop ratio at this resolution.
-    dict(
-        type='mmpretrain.ResizeEdge',
-        scale=292,
-        edge='short',
-        backend='pillow',
-        interpolation='bicubic',
-    ),
+    dict(type='mmpretrain.ResizeEdge', scale=292, edge='short', **bicubic),
     dict(type='mmpretrain.CenterCrop', crop_size=256),
-    dict(type='mmpretrain.PackInputs'),
+    pack,
 ]
 
 train_dataloader = dict(
-    batch_size=384,  # of all processes together
+    batch_size=384,
     dataset=dict(
         dataset=dict(
             type='mmpretrain.ImageNet',

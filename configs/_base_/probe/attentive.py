@@ -39,7 +39,10 @@ optim_wrapper = dict(
     optimizer=dict(type='GridAdamW', betas=(0.9, 0.999)),
 )
 
-# The data set's config adds list and pipeline, inside of `dataset.dataset`.
+# The data set's config adds batch sizes, and list and pipeline inside of `dataset.dataset`.
+# `batch_size` is a batch of the optimiser in training, of all processes together, as published
+# (ExactEpochLoop divides it); in validation it is what each process loads at a time, as everywhere
+# in MMEngine, and changes memory, not results.
 train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,

@@ -4,11 +4,18 @@ _base_ = '../in1k.py'
 
 model = dict(encoder_weights='encoder')
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[1].update(scale=224)
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=256)
-test_pipeline[2].update(crop_size=224)
+train_pipeline = [
+    _base_.load,
+    dict(type='mmpretrain.RandomResizedCrop', scale=224, **_base_.bicubic),
+    _base_.flip,
+    _base_.pack,
+]
+test_pipeline = [
+    _base_.load,
+    dict(type='mmpretrain.ResizeEdge', scale=256, edge='short', **_base_.bicubic),
+    dict(type='mmpretrain.CenterCrop', crop_size=224),
+    _base_.pack,
+]
 
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(dataset=dict(dataset=dict(pipeline=test_pipeline)))

@@ -14,9 +14,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +39,6 @@ from nextvid_mm.engine.probe.protocol import load_batches, probe_encoder, quiet
 from nextvid_mm.files import write_text
 from nextvid_mm.registry import SCOPE
 
-# The variable by which the configs of rows choose what they stand over: `paper` or `demo`.
-SCALE = 'NEXTVID_SCALE'
 _STEP = re.compile(r'Iter\(train\) \[\s*(\d+)/(\d+)\]')
 _LAST_LINES = 15
 
@@ -174,8 +171,8 @@ class Run:
         self.result_file = self.folder / 'result.json'
         self.stages: list[dict] = []
         if row.config is not None:
-            with demo_scale(), quiet():
-                config = Config.fromfile(root / row.config)
+            with quiet():
+                config = Config.fromstring(at_demo_scale(root / row.config), '.py')
             config.merge_from_dict(budget.options)
             scale = budget.steps_scale
             for stage in config.train_cfg.stages:
@@ -192,7 +189,8 @@ class Run:
         if self.row.config is None:
             return 0.0
         start = time.perf_counter()
-        script, config = self.root / 'tools/train.py', self.root / self.row.config
+        script, config = self.root / 'tools/train.py', self.folder.with_name(f'{self.row.name}.py')
+        write_text(config, at_demo_scale(self.root / self.row.config))
         command = [sys.executable, str(script), str(config), '--work-dir', str(self.folder)]
         command += ['--seed', str(self.seed), '--resume', '--cfg-options']
         command += [f'{key}={value}'.replace(' ', '') for key, value in self.budget.options.items()]
@@ -251,7 +249,7 @@ def follow(
         progress: where the bars are.
         tasks: bars that move by one for each optimiser step that the training reports.
     """
-    environment = os.environ | {SCALE: 'demo', 'OMP_NUM_THREADS': str(threads)}
+    environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
     done = 0
     with (
         open(log, 'a', buffering=1, encoding='utf-8') as file,
@@ -272,18 +270,19 @@ def follow(
     return process.returncode
 
 
-@contextmanager
-def demo_scale() -> Iterator[None]:
-    """Rows that are read meanwhile stand over the demo's model, data and schedule."""
-    before = os.environ.get(SCALE)
-    os.environ[SCALE] = 'demo'
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[SCALE]
-        else:
-            os.environ[SCALE] = before
+def at_demo_scale(path: Path) -> str:
+    """Text of a row's config over the demo's model, data and schedule instead of the paper's.
+
+    Args:
+        path: the config, whose bases are those of the paper's scale; a baseline's are the demo's
+            already.
+
+    Returns:
+        The same lines with absolute paths of the bases: a config that may stand anywhere.
+    """
+    text, configs = path.read_text(encoding='utf-8'), path.resolve().parents[1].as_posix()
+    text = text.replace("'../_base_/ablations/paper", "'../_base_/ablations/demo")
+    return text.replace("'../", f"'{configs}/")
 
 
 def _progress() -> Progress:

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 from rich.progress import Progress
 
 from nextvid_mm.demo.ablations import Budget, Row, run_rows, select_rows
 from nextvid_mm.demo.ablations.runs import Run, follow
 from nextvid_mm.demo.data import DemoSpec, make_demo_data
+from nextvid_mm.demo.run import PRETRAIN
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = dict(num_train=48, num_val=24, num_images=4, probe_clips_per_class=2)
@@ -52,7 +54,6 @@ def test_bars_follow_what_a_training_prints(tmp_path):
 @pytest.mark.slow
 def test_rows_are_trained_probed_and_not_repeated(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv('NEXTVID_SCALE', raising=False)
     make_demo_data('data/demo', DemoSpec(**TINY))
     rows = select_rows('compare', ['extra_no-masking', 'untrained'])
     options = {f'train_cfg.stages.{stage}.batch_size': 2 for stage in range(4)}
@@ -71,7 +72,9 @@ def test_rows_are_trained_probed_and_not_repeated(tmp_path, monkeypatch, capfd):
 
 def test_a_training_that_fails_says_where_its_log_is(tmp_path, monkeypatch):
     def fail(command, threads, log, progress, tasks):
-        assert command[1:3] == [str(ROOT / 'tools/train.py'), str(ROOT / row.config)]
+        config = tmp_path / row.name / f'{row.name}.py'
+        assert command[1:3] == [str(ROOT / 'tools/train.py'), str(config)]
+        assert Config.fromfile(config).model == Config.fromfile(ROOT / PRETRAIN).model
         assert {'--resume', 'a.b=[1,2]', 'train_cfg.stages.3.steps=1'} < set(command)
         log.write_text('much\n' * 50 + 'the reason\n')
         return 1
