@@ -14,7 +14,7 @@ from typing import Any
 OPENMMLAB = ('mmengine', 'mmcv', 'mmaction', 'mmpretrain')
 INSTALL = (
     'Install the OpenMMLab libraries with: '
-    'pip install --no-deps mmengine mmcv-lite mmaction2 mmpretrain'
+    'pip install --no-deps mmengine "mmcv-lite<2.2" mmaction2 mmpretrain'
 )
 
 

@@ -44,6 +44,10 @@ def resolve_base():
     sys.modules['pkg_resources'] = None
     Config._get_cfg_path('mmaction::_base_/default_runtime.py', 'config.py')
 
+def inherit_ours():
+    from mmengine.config import Config
+    Config._get_cfg_path('nextvid_mm::nextvid/vit-tiny_demo.py', 'config.py')
+
 def load_history():
     from mmengine.logging import HistoryBuffer
     buffer = io.BytesIO()
@@ -57,6 +61,7 @@ def init_dist():
 
 attempt('drn', import_mmaction)
 attempt('pkg_resources', resolve_base)
+attempt('offer', inherit_ours)
 attempt('history', load_history)
 attempt('dist', init_dist)
 
@@ -206,6 +211,24 @@ def test_package_look_up_names_what_is_missing():
     assert not compat.is_installed('no-such-package')
     with pytest.raises(ModuleNotFoundError, match='no-such-package'):
         compat.get_installed_path('no-such-package')
+
+
+def test_configs_of_this_package_are_inherited_without_a_mark(tmp_path):
+    path = tmp_path / 'config.py'
+    path.write_text("_base_ = 'nextvid_mm::nextvid/vit-tiny_demo.py'\n")
+    config = Config.fromfile(path)
+    assert config.default_scope == 'nextvid_mm'
+    assert '_scope_' not in config.pretty_text
+
+
+def test_a_package_without_its_configs_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(compat, '_module_path', lambda name: str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r'came without its configs .*\.mim/configs'):
+        compat.get_installed_path('nextvid_mm')
+
+
+def test_offering_configs_is_needed(errors_without):
+    assert 'does not support to load nextvid_mm' in errors_without['offer']
 
 
 def test_package_look_up_is_needed(errors_without):

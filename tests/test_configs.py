@@ -1,12 +1,15 @@
 """Every pretraining config builds, and the published ones say what the paper says."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 from nextvid_mm.engine.config_check import check_config
@@ -71,6 +74,31 @@ def test_the_mixture_is_that_of_table_6():
     masking = next(t for t in loader.pipeline if t.type == 'FrameIsolatedMasking')
     assert [(s.num_blocks, s.scale) for s in masking.strategies] == [(8, 0.15), (2, 0.7)]
     assert tuple(masking.aspect_ratio) == (0.75, 1.5)
+
+
+@pytest.mark.parametrize('size', [64, 96])
+def test_one_key_is_the_resolution_of_the_recipe_for_own_videos(tmp_path, size):
+    page = (ROOT / 'docs/data.md').read_text()
+    (recipe,) = re.findall(r'```python\n(_base_.*?)```', page, re.DOTALL)
+    assert recipe.count('64') == 1
+    recipe = recipe.replace(
+        "'./vit-tiny_demo.py'", repr(str(ROOT / 'configs/nextvid/vit-tiny_demo.py'))
+    )
+    path = tmp_path / 'my_videos.py'
+    path.write_text(recipe.replace('size = 64', f'size = {size}'))
+    config = Config.fromfile(path)
+    check_config(config, str(path))
+    frames = [np.zeros((120, 160, 3), np.uint8)] * 4
+    results = dict(imgs=frames, num_clips=1, clip_len=4, modality='RGB', start_index=0)
+    dataset = config.train_dataloader.dataset
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        results |= dict(img_shape=(120, 160), static=False, sample_seed=0)
+        sample = Compose([*dataset.sources[0].dataset.pipeline[3:], *dataset.pipeline])(results)
+        encoder = MODELS.build(config.model.backbone)
+    assert sample['inputs'].shape[-2:] == (size, size)
+    assert encoder.img_size == size
+    visible, hidden = (sample['data_samples'].masks[0][name] for name in ('visible', 'hidden'))
+    assert len(visible) + len(hidden) == (size // 16) ** 2
 
 
 def test_no_config_depends_on_the_environment():

@@ -1,12 +1,17 @@
-"""setup.cfg, constraints.txt and the two commands belong together."""
+"""Dependencies and the two commands belong together; the wheel holds what it needs and works."""
 
 import os
 import re
+import shutil
 import subprocess
+import sys
+import zipfile
 from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+import yaml
+from mmengine.config import Config
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -103,3 +108,155 @@ def test_the_demos_help_names_all_its_flags(run_without_python):
     assert len(flags) >= 3
     said = run_without_python('./demo.sh', '--help').stdout
     assert set(re.findall(r'^  (--[\w-]+)', said, re.MULTILINE)) == set(flags)
+
+
+FAMILIES = ('nextvid', 'probe', 'ablations', 'baselines')
+
+
+def test_every_config_is_in_the_model_index():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    assert index == [f'configs/{family}/metafile.yml' for family in FAMILIES]
+    names = []
+    for family, path in zip(FAMILIES, index, strict=True):
+        content = yaml.safe_load((ROOT / path).read_text())
+        collections = {entry['Name']: entry for entry in content['Collections']}
+        assert all((ROOT / entry['README']).is_file() for entry in collections.values())
+        for model in content['Models']:
+            assert model['In Collection'] in collections
+            assert not {'Weights', 'Results'} & set(model), 'nothing is claimed without weights'
+        names += [model['Name'] for model in content['Models']]
+        listed = {model['Config'] for model in content['Models']}
+        there = (ROOT / 'configs' / family).rglob('*.py')
+        assert listed == {file.relative_to(ROOT).as_posix() for file in there}
+    assert len(names) == len(set(names))
+
+
+def test_the_index_says_what_the_configs_say():
+    for family in FAMILIES:
+        for entry in yaml.safe_load((ROOT / f'configs/{family}/metafile.yml').read_text())[
+            'Models'
+        ]:
+            config, said = Config.fromfile(ROOT / entry['Config']), entry['Metadata']
+            if family == 'probe':
+                batch = config.train_dataloader.batch_size
+                assert (batch, config.train_cfg.max_epochs) == (said['Batch Size'], said['Epochs'])
+                continue
+            stages, side = config.train_cfg.stages, config.model.backbone.img_size
+            assert stages[0].batch_size == said['Batch Size']
+            assert sum(stage.steps for stage in stages) == said['Training Steps']
+            assert said['Resolution'] == f'{side}x{side}'
+
+
+def test_a_checkout_is_a_package_that_configs_can_inherit_from(tmp_path):
+    (tmp_path / 'mine.py').write_text("_base_ = 'nextvid_mm::nextvid/vit-l_4stage.py'\n")
+    mine = Config.fromfile(tmp_path / 'mine.py')
+    theirs = Config.fromfile(ROOT / 'configs/nextvid/vit-l_4stage.py')
+    assert mine.train_cfg.stages == theirs.train_cfg.stages
+    assert mine.model.backbone == theirs.model.backbone
+
+
+MINE = """
+_base_ = 'nextvid_mm::nextvid/vit-tiny_demo.py'
+
+_short = dict(steps=1, num_frames=4, batch_size=2)
+train_cfg = dict(stages=[dict(stage, **_short) for stage in _base_.train_cfg.stages[:3]])
+train_dataloader = dict(num_workers=0, persistent_workers=False)
+"""
+PROBE = """
+_base_ = 'nextvid_mm::probe/demo.py'
+
+train_dataloader = dict(num_workers=0, persistent_workers=False, batch_size=12)
+val_dataloader = dict(num_workers=0, persistent_workers=False)
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=1, val_interval=1)
+"""
+
+
+class Installed:
+    """The wheel, installed into a folder of its own and used from another."""
+
+    def __init__(self, folder):
+        self.site, self.folder = folder / 'site', folder / 'elsewhere'
+        self.folder.mkdir()
+        source, parts = folder / 'source', ['nextvid_mm', 'configs', 'tools']
+        files = ['setup.cfg', 'pyproject.toml', 'model-index.yml', *ROOT.glob('*.md'), 'LICENSE']
+        for part in parts:  # not in the checkout, where building leaves files
+            unwanted = shutil.ignore_patterns('__pycache__')
+            shutil.copytree(ROOT / part, source / part, symlinks=True, ignore=unwanted)
+        for file in files:
+            shutil.copy(ROOT / file, source)
+        pip = [sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check']
+        build = ['wheel', '--no-build-isolation', '--no-deps', '--no-index', '-w', folder, source]
+        subprocess.run([*pip, *build], check=True)
+        (self.wheel,) = folder.glob('*.whl')
+        install = ['install', '--no-deps', '--no-index', '--target', self.site, self.wheel]
+        subprocess.run([*pip, *install], check=True)
+        self.mim = self.site / 'nextvid_mm/.mim'
+
+    def run(self, *command):
+        """Run Python far from any checkout; what it prints, or the last line of its error."""
+        done = subprocess.run(
+            [sys.executable, *map(str, command)],
+            cwd=self.folder,
+            env={**os.environ, 'PYTHONPATH': str(self.site), 'OMP_NUM_THREADS': '1'},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+
+    def tool(self, name, *arguments):
+        """Run a tool of the wheel, as ``mim train nextvid_mm`` does."""
+        return self.run(self.mim / 'tools' / name, *arguments)
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    return Installed(tmp_path_factory.mktemp('wheel'))
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_configs_and_tools_and_no_more(installed):
+    names = set(zipfile.ZipFile(installed.wheel).namelist())
+    for folder in ('configs', 'tools'):
+        files = {file for file in (ROOT / folder).rglob('*') if file.is_file()}
+        wanted = {f'nextvid_mm/.mim/{f.relative_to(ROOT).as_posix()}' for f in files}
+        checkout_only = {
+            f'nextvid_mm/.mim/tools/{name}' for name in ('benchmark.py', 'setup_env.sh')
+        }
+        wanted = {name for name in wanted - checkout_only if '__pycache__' not in name}
+        found = {name for name in names if name.startswith(f'nextvid_mm/.mim/{folder}/')}
+        assert found == wanted
+    assert 'nextvid_mm/.mim/model-index.yml' in names
+    assert {name.split('/')[0].partition('-')[0] for name in names} == {'nextvid_mm'}
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_trains_and_probes(installed):
+    """Three steps from an inherited config, then a probe, far from any checkout."""
+    where = installed.run('-c', 'import nextvid_mm; print(nextvid_mm.__file__)')
+    assert where.startswith(str(installed.site))
+    sizes = dict(num_train=24, num_val=12, num_images=4, probe_clips_per_class=1)
+    flags = [f'--{key.replace("_", "-")}={value}' for key, value in sizes.items()]
+    installed.tool('make_demo_data.py', *flags)
+    (installed.folder / 'mine.py').write_text(MINE)
+    (installed.folder / 'probe.py').write_text(PROBE)
+    said = installed.tool('train.py', 'mine.py', '--work-dir', 'work')
+    checkpoint = installed.folder / 'work/iter_3.pth'
+    assert checkpoint.is_file(), said
+    said = installed.tool(
+        'test.py', 'probe.py', checkpoint, '--train-probe', '--work-dir', 'probed'
+    )
+    assert (installed.folder / 'probed/probe_results.json').is_file(), said
+
+
+@pytest.mark.slow
+def test_a_wheel_without_configs_says_so(installed):
+    (installed.folder / 'mine.py').write_text(MINE)
+    hidden = (installed.mim / 'configs').rename(installed.mim / 'hidden')
+    try:
+        said = installed.tool('train.py', 'mine.py')
+    finally:
+        hidden.rename(installed.mim / 'configs')
+    assert said.startswith('train: error: nextvid_mm in ')
+    assert 'came without its configs' in said
