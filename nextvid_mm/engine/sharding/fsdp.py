@@ -4,9 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.dist import is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.runner import CheckpointLoader
 from mmengine.utils import apply_to
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    set_model_state_dict,
+)
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import (
     MixedPrecisionPolicy,
@@ -90,8 +96,57 @@ def _submodule(model: nn.Module, name: str) -> nn.Module:
         ) from error
 
 
-def gather(state: Any) -> Any:
-    """Put whole tensors on the CPU in place of the shards of a nested state.
+def gather_weights(model: nn.Module) -> dict[str, Any]:
+    """Whole weights on the CPU in the first process, an empty dict in the others; all must call."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_model_state_dict(model, options=options)
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Give every process its shards of a whole state dict that the first process holds.
+
+    Raises:
+        RuntimeError: If it lacks a name or has one too many.
+    """
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    set_model_state_dict(model, dict(state) if is_main_process() else {}, options=options)
+
+
+def read_once(filename: str) -> dict[str, Any]:
+    """Read a checkpoint in the first process; the others get it without the content of tensors.
+
+    Returns:
+        The checkpoint. In all but the first process, tensors of weights and optimiser lie on the
+        meta device; single numbers, and everything else, are there.
+
+    Raises:
+        Exception: What went wrong in the first process, in all of them.
+    """
+    found: list[Any] = [None]
+    checkpoint: dict[str, Any] = {}
+    if is_main_process():
+        try:
+            checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu')
+            found = [{key: _outline(key, value) for key, value in checkpoint.items()}]
+        except Exception as error:  # raised again below, everywhere
+            found = [error]
+    broadcast_object_list(found)
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return checkpoint or found[0]
+
+
+def _outline(key: str, value: Any) -> Any:
+    if key in ('meta', 'message_hub', 'param_schedulers'):
+        return value
+    return apply_to(value, lambda v: isinstance(v, Tensor) and v.dim() > 0, lambda v: v.to('meta'))
+
+
+def gather_optimizer_state(state: Any) -> Any:
+    """Whole tensors on the CPU in place of the shards of an optimiser's state.
+
+    ``torch.distributed.checkpoint`` would name parameters where plain checkpoints number them, and
+    takes a step of the optimiser to learn its keys.
 
     All processes must call this; only the first keeps the result, the others get None for tensors.
     """
@@ -109,32 +164,29 @@ def whole(value: Tensor) -> Tensor:
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def scatter_like(value: Tensor, like: Tensor) -> Tensor:
-    """This process's shard of ``value``, cut as ``like`` is; ``value`` itself if that is whole."""
-    if not isinstance(like, DTensor):
-        return value
-    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
-
-
-def scatter_model_state(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """A whole state dict, cut as the parameters of ``model`` are."""
-    present = model.state_dict()
-    return {
-        name: scatter_like(value, present[name]) if name in present else value
-        for name, value in state.items()
-    }
-
-
 def scatter_optimizer_state(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """A whole optimiser state, cut as its parameters are; numbers such as ``step`` stay."""
+    """Every process's part of a whole optimiser state, cut as its parameters are.
+
+    Args:
+        state: As of :func:`read_once`: the first process holds the content of tensors.
+        optimizer: Of the sharded parameters, in the same order.
+    """
     params = [parameter for group in optimizer.param_groups for parameter in group['params']]
     entries = {
-        index: {
-            key: scatter_like(value, params[index])
-            if isinstance(value, Tensor) and value.shape == params[index].shape
-            else value
-            for key, value in entry.items()
-        }
+        index: {key: _scatter(value, params[index]) for key, value in entry.items()}
         for index, entry in state['state'].items()
     }
     return {**state, 'state': entries}
+
+
+def _scatter(value: Any, parameter: Tensor) -> Any:
+    """The shard of a tensor that is shaped as its parameter; numbers such as ``step`` stay."""
+    if not isinstance(value, Tensor) or value.dim() == 0:
+        return value
+    device = parameter.device
+    value = torch.empty_like(value, device=device) if value.is_meta else value.to(device)
+    if isinstance(parameter, DTensor) and value.shape == parameter.shape:
+        # The content comes from the first process.
+        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
+    torch.distributed.broadcast(value, src=0)
+    return value

@@ -8,8 +8,10 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
 from nextvid_mm.engine.sharding.fsdp import (
-    gather,
-    scatter_model_state,
+    gather_optimizer_state,
+    gather_weights,
+    load_weights,
+    read_once,
     scatter_optimizer_state,
     shard_model,
 )
@@ -24,8 +26,8 @@ class ShardedRunner(Runner):
     :func:`~nextvid_mm.engine.sharding.fsdp.shard_model`. With one process it is the plain Runner.
 
     Checkpoints hold whole tensors under the names and in the order of the plain Runner's: a run
-    may continue under DDP, on another number of processes, or in one. Every process reads the
-    whole file when resuming: allow for its size in memory, once per process of a machine.
+    may continue under DDP, on another number of processes, or in one. The first process alone
+    reads and writes files: allow for the size of one in the memory of its machine.
     """
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -49,36 +51,36 @@ class ShardedRunner(Runner):
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """Gather on all processes, then write on the first; arguments as in MMEngine."""
         if self.is_sharded:
-            self._gathered['state_dict'] = gather(self.model.state_dict())
+            self._gathered['state_dict'] = gather_weights(self.model)
             if kwargs.get('save_optimizer', True):
-                self._gathered['optimizer'] = gather(self.optim_wrapper.state_dict())
+                self._gathered['optimizer'] = gather_optimizer_state(
+                    self.optim_wrapper.state_dict()
+                )
         try:
             super().save_checkpoint(*args, **kwargs)
         finally:
             self._gathered.clear()
 
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Resume as MMEngine does, with the file's whole tensors on the CPU."""
-        if self.is_sharded:
-            kwargs.setdefault('map_location', 'cpu')
-        super().resume(filename, *args, **kwargs)
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read the file in the first process, and hand every process its shards.
 
-    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Exchange shards for whole tensors in a checkpoint on its way out, and back."""
-        checkpoint: dict[str, Any] = kwargs.get('checkpoint', {})
-        if self.is_sharded and fn_name == 'before_save_checkpoint':
-            checkpoint.update(self._gathered)
-        super().call_hook(fn_name, **kwargs)
-        if self.is_sharded and fn_name == 'after_load_checkpoint':
-            self._scatter(checkpoint)
-
-    def _scatter(self, checkpoint: dict[str, Any]) -> None:
-        """Cut a loaded checkpoint up; hooks have compared its whole tensors with the model."""
-        weights = checkpoint.get('state_dict', checkpoint)
-        sharded = scatter_model_state(weights, self.model)
-        weights.clear()
-        weights.update(sharded)
+        Hooks see the file in all processes, the content of tensors in the first alone.
+        """
+        if not self.is_sharded:
+            return super().load_checkpoint(filename, *args, **kwargs)
+        checkpoint = read_once(filename)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        load_weights(self.model, checkpoint.get('state_dict', checkpoint))
         if self._resume and 'optimizer' in checkpoint:
             checkpoint['optimizer'] = scatter_optimizer_state(
                 checkpoint['optimizer'], self.optim_wrapper.optimizer
             )
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Put whole tensors into a checkpoint on its way out."""
+        if self.is_sharded and fn_name == 'before_save_checkpoint':
+            kwargs['checkpoint'].update(self._gathered)
+        super().call_hook(fn_name, **kwargs)

@@ -9,8 +9,10 @@ from torch.distributed.tensor import DTensor
 
 from nextvid_mm.engine.optim import StageOptimWrapperConstructor
 from nextvid_mm.engine.sharding.fsdp import (
-    gather,
-    scatter_model_state,
+    gather_optimizer_state,
+    gather_weights,
+    load_weights,
+    read_once,
     scatter_optimizer_state,
     shard_model,
     whole,
@@ -43,13 +45,17 @@ def _round_trip():
     model = tiny.build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     shard_model(model, **SHARDED)
-    for name, value in gather(model.state_dict()).items():
-        if torch.distributed.get_rank() == 0:
-            assert torch.equal(value, before[name]), name
-        else:
-            assert value is None
-    model.load_state_dict(scatter_model_state(before, model))
-    assert torch.equal(whole(model.neck.query), before['neck.query'])
+    found = gather_weights(model)
+    if torch.distributed.get_rank() == 0:
+        assert list(found) == list(before)
+        assert all(torch.equal(value, before[name]) for name, value in found.items())
+    else:
+        assert found == {}
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    load_weights(model, before if torch.distributed.get_rank() == 0 else {})
+    for name, value in model.state_dict().items():
+        assert torch.equal(whole(value), before[name]), name
 
 
 def test_gathering_gives_what_was_cut_up():
@@ -69,12 +75,15 @@ def _half_of_everything():
     ):
         assert (mine.placements, mine.device_mesh) == (theirs.placements, theirs.device_mesh)
         assert mine.to_local().shape == theirs.to_local().shape
-    state = gather(optimizer.state_dict())
+    state = gather_optimizer_state(optimizer.state_dict())
     if torch.distributed.get_rank() == 0:
-        torch.save(state, 'state.pth')
-    torch.distributed.barrier()
+        torch.save(dict(optimizer=state, meta=dict(iter=3)), 'state.pth')
+    checkpoint = read_once('state.pth')
+    moment = checkpoint['optimizer']['state'][0]['exp_avg']
+    assert moment.is_meta == (torch.distributed.get_rank() == 1)  # read by the first alone
+    assert checkpoint['meta'] == dict(iter=3)
     other = _optimizer(model)
-    other.load_state_dict(scatter_optimizer_state(torch.load('state.pth'), other))
+    other.load_state_dict(scatter_optimizer_state(checkpoint['optimizer'], other))
     for one, two in zip(optimizer.state.values(), other.state.values(), strict=True):
         for key in ('step', 'exp_avg', 'exp_avg_sq'):
             assert torch.equal(whole(one[key]), whole(two[key])), key
@@ -116,9 +125,18 @@ def test_mistakes_are_named():
     _in_two_processes(_mistakes)
 
 
+def _missing():
+    with pytest.raises(FileNotFoundError, match='absent.pth'):
+        read_once('absent.pth')
+
+
+def test_a_file_that_cannot_be_read_is_an_error_in_every_process():
+    _in_two_processes(_missing)
+
+
 def test_whole_tensors_pass_unchanged():
     value = torch.randn(3)
     assert whole(value) is value
-    nested = gather(dict(a=[value, 1], b='text'))
+    nested = gather_optimizer_state(dict(a=[value, 1], b='text'))
     assert torch.equal(nested['a'][0], value)
     assert nested['a'][1] == 1
