@@ -73,18 +73,22 @@ class SafeCheckpointHook(CheckpointHook):
         """Choose the checkpoint to resume from, before the Runner looks for one."""
         if not runner._resume:
             return
-        if runner._load_from is not None:
-            if Path(runner._load_from).is_file() and (fault := damage(runner._load_from)):
-                raise ValueError(
-                    f'cannot resume from {runner._load_from}: {fault}. Use --resume without a path '
-                    'to take the newest undamaged checkpoint of the work directory.'
-                )
-            return
+        given = runner._load_from
         choice: list[Any] = [None, []]
-        if is_main_process():
-            choice = list(newest_good(self._directory(runner), self.filename_tmpl))
+        if is_main_process():  # the others need not read whole files, too
+            if given is None:
+                choice = list(newest_good(self._directory(runner), self.filename_tmpl))
+            elif Path(given).is_file():
+                choice[1] = damage(given)
         broadcast_object_list(choice)
         path, damaged = choice
+        if given is not None:
+            if damaged:
+                raise ValueError(
+                    f'cannot resume from {given}: {damaged}. Use --resume without a path to take '
+                    'the newest undamaged checkpoint of the work directory.'
+                )
+            return
         for line in damaged:
             runner.logger.warning(f'damaged checkpoint is not used: {line}')
         if path is None:

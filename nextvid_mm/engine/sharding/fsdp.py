@@ -103,12 +103,11 @@ def gather_weights(model: nn.Module) -> dict[str, Any]:
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Give every process its shards of a whole state dict that the first process holds.
+    """Give every process its shards of a state dict that the first process holds.
 
-    Raises:
-        RuntimeError: If it lacks a name or has one too many.
+    What it lacks stays as it was, as when MMEngine loads; hooks have said what may be missing.
     """
-    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
     set_model_state_dict(model, dict(state) if is_main_process() else {}, options=options)
 
 

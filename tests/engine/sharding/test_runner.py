@@ -40,9 +40,18 @@ def _plain_weights(path):
     runner.load_checkpoint(str(path / 'weights.pth'))
     for name, value in runner.model.state_dict().items():
         assert torch.equal(value.full_tensor(), expected[name]), name
+    before = runner.model.neck.query.full_tensor()
+    runner.load_checkpoint(str(path / 'encoder.pth'))
+    for part in (runner.model.backbone, runner.model.reference.encoder):
+        for name, value in part.state_dict().items():
+            assert torch.equal(value.full_tensor(), 2 * expected['backbone.' + name]), name
+    assert torch.equal(runner.model.neck.query.full_tensor(), before)
 
 
-def test_bare_weights_can_be_loaded(tmp_path):
+def test_bare_weights_and_an_encoder_alone_can_be_loaded(tmp_path):
     plain = make_runner(tmp_path / 'plain', STAGES, **settings())
-    torch.save(plain.model.state_dict(), tmp_path / 'weights.pth')
+    state = plain.model.state_dict()
+    torch.save(state, tmp_path / 'weights.pth')
+    encoder = {name: 2 * value for name, value in state.items() if name.startswith('backbone.')}
+    torch.save(dict(state_dict=encoder), tmp_path / 'encoder.pth')
     assert run(_plain_weights, tmp_path, world_size=2) == [0, 0]
