@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from torch import nn
 
+from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.engine.probe.protocol import cached_loader, innermost_dataset, quiet
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
@@ -28,7 +28,6 @@ from .learned import (
     look_at_features,
     look_at_generation,
 )
-from .learned_sections import features_section, generation_section, streaming_section
 from .page import Section, render
 from .probes import probes_section
 from .run import (
@@ -43,10 +42,13 @@ from .run import (
 )
 from .sections import (
     curves_section,
+    features_section,
+    generation_section,
     masks_section,
     published_section,
     results_section,
     setting_section,
+    streaming_section,
 )
 
 Batches = tuple[Iterable[dict], Iterable[dict]]
@@ -93,7 +95,8 @@ def write_report(
     work_dir = Path(work_dir)
     runs = [load_run(folder) for folder in find_runs(work_dir)]
     probe_config = probe_config or probe_config_of(work_dir)
-    with _progress(progress) as step:
+    with progress_bar('phases', quiet=not progress) as bar:
+        step = _steps(bar)
         step('logs')
         records = [*find_probe_results(work_dir), *map(Path, probe_results)]
         sections = [*_results(work_dir, probe_config, records), curves_section(runs[0])]
@@ -220,19 +223,7 @@ def _meta(run: Run) -> dict[str, Any]:
     return saved.get('meta', {})
 
 
-@contextmanager
-def _progress(show: bool) -> Iterator[Step]:
-    """Yield a function that names the next phase."""
-    columns: Sequence = (
-        TextColumn('report: {task.description}'),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, disable=not show, transient=True) as bar:
-        task = bar.add_task('start', total=_PHASES)
-
-        def step(name: str) -> None:
-            bar.update(task, description=name, advance=1)
-
-        yield step
+def _steps(bar: Progress) -> Step:
+    """A function that names the next phase on a bar."""
+    task = bar.add_task('report', total=_PHASES)
+    return lambda name: bar.update(task, description=f'report: {name}', advance=1)

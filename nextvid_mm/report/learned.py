@@ -31,9 +31,8 @@ from nextvid_mm.engine.probe.cached_probe import (
 from nextvid_mm.engine.probe.protocol import build_probe, innermost_dataset, quiet
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
 from nextvid_mm.registry import MODELS, SCOPE
-from nextvid_mm.visualization.attention_maps import overlay_attention
-from nextvid_mm.visualization.feature_map import project
-from nextvid_mm.visualization.sheets import draw_sheet, tile_rows
+from nextvid_mm.visualization.figures import project
+from nextvid_mm.visualization.sheets import draw_sheet, overlay_attention, tile_rows
 
 _MAP_CLIPS = 400
 _ATTENTION_CLIPS = 4

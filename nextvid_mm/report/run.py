@@ -16,7 +16,7 @@ from nextvid_mm.engine.probe.results import REPEATED
 from nextvid_mm.engine.probe.results import RESULTS as PROBE_RESULTS
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.models.recognizers import ProbeRecognizer
-from nextvid_mm.visualization.curves import Series
+from nextvid_mm.visualization.figures import Series
 
 RESULTS = 'results.json'  # the demo's accuracies, in its work directory
 PROBE_CONFIG = 'probe.py'  # and the config of the probes they are of

@@ -1,6 +1,6 @@
 """Picture sheets: what went in, what was hidden, what the model made of it.
 
-Shape legend: B clips, T frames, M hidden patches.
+Shape legend: B clips, T frames (tubelets), H and W patches, M hidden patches.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from nextvid_mm.models.algorithms import collate_masks
 from nextvid_mm.models.backbones.pixels import to_bytes
 
 HIDDEN_GREY = 0.0  # of pixels in [-1, 1]
 _CAPTION_HEIGHT = 14
+_DIMMED = 0.5  # brightness that is left of frames under the colours of attention
 
 
 def hide_patches(clip: Tensor, hidden: Tensor, patch_size: int) -> Tensor:
@@ -105,3 +108,30 @@ def draw_sheet(
             rows.append((f'{number}: {name}', video[number, :, tubelet::tubelet]))
         rows.append((f'{number}: generated', generated[number, :, ::tubelet]))
     return tile_rows(rows, gap=2)
+
+
+def overlay_attention(
+    clip: Tensor, attention: Tensor, tubelet_size: int, strength: float = 0.8
+) -> Tensor:
+    """Colour the last frame of every tubelet by the attention on its patches.
+
+    Where there is little attention, the frame is grey and dim; where there is much, it glows.
+
+    Args:
+        clip: ``(3, T * tubelet, height, width)`` in [-1, 1].
+        attention: ``(T, H, W)``, not negative; only ratios within the clip matter.
+        tubelet_size: video frames per tubelet.
+        strength: opacity of the colour where attention is highest.
+
+    Returns:
+        ``(3, T, height, width)`` in [-1, 1].
+    """
+    frames = clip[:, tubelet_size - 1 :: tubelet_size]
+    size = frames.shape[-2:]
+    share = attention[:, None] / attention.max().clamp_min(1e-12)
+    share = interpolate(share.float(), size=size, mode='bilinear', align_corners=False)[:, 0]
+    share = share.clamp(0, 1)
+    colours = torch.from_numpy(colormaps['inferno'](share.numpy())[..., :3]).float()
+    colours = colours.permute(3, 0, 1, 2) * 2 - 1
+    dim = (frames.float().mean(0, keepdim=True) + 1) * _DIMMED - 1
+    return torch.lerp(dim.expand_as(colours), colours, share * strength)

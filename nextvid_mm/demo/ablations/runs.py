@@ -23,16 +23,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskID
 
+from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.demo.ablations.tables import Row
 from nextvid_mm.demo.run import PRETRAIN, PROBE
 from nextvid_mm.engine.probe.protocol import load_batches, probe_encoder, quiet
@@ -116,7 +109,8 @@ def run_rows(
     if todo:
         probe = Config.fromfile(root / PROBE)
         probe.merge_from_dict(budget.probe_options)
-        with _progress() as progress, ThreadPoolExecutor(jobs) as pool:
+        with progress_bar('steps') as progress, ThreadPoolExecutor(jobs) as pool:
+            progress.speed_estimate_period = 600.0  # steps are told in bursts
             _run_all(todo, probe, jobs, progress, pool)
     return [run.read() for run in runs]
 
@@ -283,16 +277,3 @@ def at_demo_scale(path: Path) -> str:
     text, configs = path.read_text(encoding='utf-8'), path.resolve().parents[1].as_posix()
     text = text.replace("'../_base_/ablations/paper", "'../_base_/ablations/demo")
     return text.replace("'../", f"'{configs}/")
-
-
-def _progress() -> Progress:
-    """Bars with counts, time spent and time left."""
-    return Progress(
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn('left'),
-        TimeRemainingColumn(),
-        speed_estimate_period=600.0,
-    )
