@@ -24,7 +24,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from nextvid_mm.models.backbones.causal_vit import resolve_arch
+from nextvid_mm.layers import resolve_arch
 from nextvid_mm.registry import MODELS
 
 TIME_FREQUENCIES = 256  # of the decoder's time embedding

@@ -16,9 +16,9 @@ from mmengine.registry import init_default_scope
 
 from nextvid_mm.datasets.request import isolated_rng
 from nextvid_mm.engine.optim import AutocastOptimWrapper, StageOptimWrapperConstructor
+from nextvid_mm.layers import ARCHITECTURES
 from nextvid_mm.layers.precision import resolve_dtype
 from nextvid_mm.models.algorithms import NextVid
-from nextvid_mm.models.backbones.causal_vit import ARCHITECTURES
 from nextvid_mm.registry import MODELS, SCOPE, TRANSFORMS
 
 PATCH, TUBELET = 16, 2

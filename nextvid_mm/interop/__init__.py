@@ -1,7 +1,23 @@
-"""Checkpoint converters in and out."""
+"""Checkpoint converters in and out. Importing this registers our encoders with timm, no more."""
 
-from .convert import FORMATS, TARGETS, convert
-from .converted import Converted
-from .export import export_encoder
+import importlib
+from typing import Any
 
-__all__ = ['FORMATS', 'TARGETS', 'Converted', 'convert', 'export_encoder']
+from . import timm_models
+
+_HOMES = dict(
+    FORMATS='published',
+    TARGETS='published',
+    convert='published',
+    Converted='converted',
+    export_encoder='export',
+)
+
+__all__ = ['FORMATS', 'TARGETS', 'Converted', 'convert', 'export_encoder', 'timm_models']
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs MMEngine when it is asked for: the timm models do without."""
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(f'{__name__}.{_HOMES[name]}'), name)

@@ -1,4 +1,4 @@
-"""Our encoders as timm models; importing this module registers them.
+"""Our encoders as timm models; importing this module registers them. It needs no OpenMMLab library.
 
 ``timm.create_model('nextvid_vit_large_patch16_256', checkpoint_path='encoder.safetensors')`` loads
 what ``tools/convert_checkpoint.py --to safetensors`` has written.
@@ -10,12 +10,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from nextvid_mm.layers import init_transformer
-from nextvid_mm.models.backbones.causal_vit import ARCHITECTURES, CausalViT, resolve_arch
-from nextvid_mm.models.checkpoints.encoder import essential_config
+from nextvid_mm.layers import (
+    ARCHITECTURES,
+    CausalBlock,
+    Rope3D,
+    TokenGrid,
+    TubeletEmbed,
+    init_transformer,
+    patchify,
+    resolve_arch,
+)
 
 TINY = dict(embed_dims=128, depth=4, num_heads=4, mlp_ratio=4.0)
 # Image size and architecture of every name.
@@ -44,10 +53,12 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-class NextVidViT(CausalViT):
+class NextVidViT(nn.Module):
     """The causal video ViT behind timm's interface, for clips and for images.
 
-    An image is a static clip of one tubelet. Pixels are in [-1, 1] (timm's mean and std of 0.5).
+    The network and the names of the weights are those of ``CausalViT``, from the same layers;
+    PyTorch, timm and einops are all it needs. An image is a static clip of one tubelet. Pixels are
+    in [-1, 1] (timm's mean and std of 0.5).
 
     Args:
         arch: as in ``CausalViT``.
@@ -59,9 +70,11 @@ class NextVidViT(CausalViT):
         in_chans: 3, the only number the encoder has.
     """
 
+    patch_size, tubelet_size = 16, 2
+
     def __init__(
         self,
-        arch: dict,
+        arch: str | dict,
         img_size: int | tuple[int, int] = 256,
         num_classes: int = 0,
         global_pool: str = 'avg',
@@ -69,11 +82,21 @@ class NextVidViT(CausalViT):
         drop_rate: float = 0.0,
         in_chans: int = 3,
     ):
-        size = img_size if isinstance(img_size, int) else img_size[0]
-        super().__init__(arch, img_size=size, drop_path_rate=drop_path_rate)
+        super().__init__()
         if in_chans != 3:
             raise ValueError(f'in_chans={in_chans}: NextVid encoders have 3 colours')
-        self.num_features = self.head_hidden_size = self.embed_dims
+        arch = resolve_arch(arch)
+        width, heads, depth = arch['embed_dims'], arch['num_heads'], arch['depth']
+        self.img_size = img_size if isinstance(img_size, int) else img_size[0]
+        self.embed_dims = self.num_features = self.head_hidden_size = width
+        self.patch_embed = TubeletEmbed(self.patch_size, self.tubelet_size, width)
+        self.rope = Rope3D(width // heads)
+        drops = torch.linspace(0, drop_path_rate, depth, device='cpu').tolist()
+        self.blocks = nn.ModuleList(
+            CausalBlock(width, heads, arch['mlp_ratio'], drop) for drop in drops
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.grad_checkpointing = False
         self.head_drop = nn.Dropout(drop_rate)
         self.global_pool = global_pool
         self.reset_classifier(num_classes, global_pool)
@@ -94,7 +117,7 @@ class NextVidViT(CausalViT):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass."""
-        self.with_cp = enable
+        self.grad_checkpointing = enable
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Normalised tokens ``(B, T * N, C)``.
@@ -103,7 +126,15 @@ class NextVidViT(CausalViT):
             x: images ``(B, 3, height, width)`` or clips ``(B, 3, T_video, height, width)``.
         """
         clip = x[:, :, None].expand(-1, -1, self.tubelet_size, -1, -1) if x.dim() == 4 else x
-        return self.encode(clip).flatten(1, 2)
+        grid = TokenGrid.of_clip(clip.shape, self.patch_size, self.tubelet_size)
+        patches = patchify(clip, self.patch_size, self.tubelet_size)[:, : grid.frames]
+        tokens, rope = self.patch_embed(patches), self.rope(grid)
+        for block in self.blocks:
+            if self.grad_checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, rope, use_reentrant=False)
+            else:
+                tokens = block(tokens, rope)
+        return self.norm(tokens).flatten(1, 2)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool tokens ``(B, T * N, C)`` and classify, or stop before with ``pre_logits``."""
@@ -113,16 +144,6 @@ class NextVidViT(CausalViT):
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(B, num_classes)``; pooled features ``(B, C)`` without a classifier."""
         return self.forward_head(self.forward_features(x))
-
-
-def timm_name(backbone: dict[str, Any]) -> str | None:
-    """Which of the registered models an encoder's config is; None if it is none of them."""
-    settings = essential_config(backbone)
-    for name, (_, arch) in MODELS_OF_NAME.items():
-        other = essential_config(dict(type='CausalViT', arch=arch))
-        if settings | dict(arch=resolve_arch(settings['arch'])) == other:
-            return name
-    return None
 
 
 def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:

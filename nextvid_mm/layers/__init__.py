@@ -1,6 +1,7 @@
 """Pure PyTorch building blocks on the regular ``(B, T, N, C)`` token layout."""
 
 from .adaln import AdaLN, TimestepEmbed, modulate
+from .architectures import ARCHITECTURES, resolve_arch
 from .attention import (
     Attend,
     ContextAttention,
@@ -22,6 +23,7 @@ from .rope import Rope3D, RopeTable, apply_rope, join_tables
 from .state_check import check_state, load_exactly
 
 __all__ = [
+    'ARCHITECTURES',
     'AdaLN',
     'Attend',
     'CausalBlock',
@@ -49,6 +51,7 @@ __all__ = [
     'modulate',
     'patchify',
     'prefix_attention',
+    'resolve_arch',
     'resolve_dtype',
     'run_eagerly',
     'sdpa',

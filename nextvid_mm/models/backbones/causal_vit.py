@@ -20,15 +20,11 @@ from nextvid_mm.layers import (
     gather_patches,
     init_transformer,
     patchify,
+    resolve_arch,
     set_recompute,
 )
 from nextvid_mm.registry import MODELS
 
-ARCHITECTURES = {
-    'large': dict(embed_dims=1024, depth=24, num_heads=16, mlp_ratio=4.0),
-    'huge': dict(embed_dims=1280, depth=32, num_heads=16, mlp_ratio=4.0),
-    'giant': dict(embed_dims=1408, depth=40, num_heads=22, mlp_ratio=48 / 11),
-}
 OUTPUTS = ('map', 'maps', 'tokens')
 
 
@@ -203,24 +199,3 @@ class CausalViT(BaseModule):
         grid = self.grid_of(clip)
         features = tokens.unflatten(2, (grid.height, grid.width)).permute(0, 4, 1, 2, 3)
         return (features,) if self.output == 'maps' else features
-
-
-def resolve_arch(arch: str | dict) -> dict:
-    """Architecture settings of a name or a complete dict.
-
-    Raises:
-        ValueError: for an unknown name or missing or unknown keys.
-    """
-    if isinstance(arch, str):
-        if arch not in ARCHITECTURES:
-            raise ValueError(
-                f'arch={arch!r} of CausalViT is unknown; choose one of {", ".join(ARCHITECTURES)} '
-                'or give a dict'
-            )
-        return ARCHITECTURES[arch]
-    expected = set(ARCHITECTURES['large'])
-    if set(arch) != expected:
-        raise ValueError(
-            f'arch of CausalViT needs the keys {sorted(expected)}, found {sorted(arch)}'
-        )
-    return dict(arch)

@@ -20,10 +20,10 @@ from nextvid_mm.layers import (
     TubeletEmbed,
     init_transformer,
     patchify,
+    resolve_arch,
 )
 from nextvid_mm.registry import MODELS
 
-from .causal_vit import resolve_arch
 from .pixels import PixelNorm
 
 POSITIONS = ('sinusoid', 'learned', 'rope', 'tiled_rope')
