@@ -1,7 +1,7 @@
 """Checkpoint converters in and out. Importing this registers our encoders with timm, no more."""
 
 import importlib
-from typing import Any
+import typing
 
 from . import timm_models
 
@@ -16,7 +16,7 @@ _HOMES = dict(
 __all__ = ['FORMATS', 'TARGETS', 'Converted', 'convert', 'export_encoder', 'timm_models']
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     """Import what needs MMEngine when it is asked for: the timm models do without."""
     if name not in _HOMES:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
