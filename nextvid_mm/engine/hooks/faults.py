@@ -8,6 +8,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from nextvid_mm.files import write_text
 from nextvid_mm.registry import HOOKS
 
 REPLACED = 'replaced_samples'
@@ -21,12 +22,10 @@ class FaultHook(Hook):
     """Lists unreadable samples and the clips of skipped steps in the work directory.
 
     - ``replaced_samples.txt``: one line ``path<TAB>reason`` for each file that was replaced by
-    another, complete
-      at the end of the run. Each process appends to ``replaced_samples.rankN.txt`` as it goes, so a
-      killed run loses nothing.
-    - ``nonfinite_steps.rankN.jsonl``: for each optimiser step skipped because its loss or gradient
-    was not
-      finite, the losses and the clips of this process.
+      another, complete at the end of the run. Each process appends to
+      ``replaced_samples.rankN.txt`` as it goes, so a killed run loses nothing.
+    - ``nonfinite_steps.rankN.jsonl``: for each optimiser step that was skipped because its loss or
+      gradient was not finite, the losses and the clips of this process.
 
     It reads the metainfo that ``MixtureDataset`` attaches to every data sample.
     """
@@ -91,17 +90,12 @@ class FaultHook(Hook):
         if not is_main_process():
             return
         directory = Path(runner.work_dir)
-        merged = sorted(
-            {
-                line
-                for path in directory.glob(f'{REPLACED}.rank*.txt')
-                for line in path.read_text(encoding='utf-8').splitlines()
-            }
-        )
+        parts = [p.read_text(encoding='utf-8') for p in directory.glob(f'{REPLACED}.rank*.txt')]
+        merged = sorted({line for part in parts for line in part.splitlines()})
         if not merged:
             return
         target = directory / f'{REPLACED}.txt'
-        target.write_text('\n'.join(merged) + '\n', encoding='utf-8')
+        write_text(target, '\n'.join(merged) + '\n')
         more = f'\n  and {len(merged) - _SHOWN} more' if len(merged) > _SHOWN else ''
         runner.logger.warning(
             f'{len(merged)} files could not be read and were replaced by others of their source; '
