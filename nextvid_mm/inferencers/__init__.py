@@ -1,10 +1,9 @@
 """Files in, arrays or pictures out: features, generation, streams; behind several tools."""
 
 from .cost import RolloutCost, StreamingCost, measure_rollout, measure_streaming
-from .features import FeatureInferencer, MediaFeatures
+from .features import FeatureInferencer, FeatureStore, MediaFeatures, write_features
 from .media import find_media
 from .rollout import roll_out
-from .store import FeatureStore, write_features
 from .streaming import StreamingEncoder
 
 __all__ = [

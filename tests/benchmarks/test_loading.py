@@ -1,6 +1,5 @@
-import av
-import numpy as np
 import pytest
+from clips import write_clip
 from mmengine.config import Config
 
 from benchmarks.loading import (
@@ -16,14 +15,7 @@ from benchmarks.loading import (
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp('videos')
     for number in range(2):
-        with av.open(str(path / f'{number}.mp4'), 'w') as container:
-            stream = container.add_stream('libx264', rate=8)
-            stream.width = stream.height = 64
-            stream.pix_fmt = 'yuv420p'
-            for k in range(24):
-                pixels = np.full((64, 64, 3), 4 * k, dtype=np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
-            container.mux(stream.encode())
+        write_clip(path / f'{number}.mp4')
     return str(path)
 
 

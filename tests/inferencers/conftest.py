@@ -1,36 +1,21 @@
 """A tiny encoder's checkpoint, clips whose frame k is grey level 4·k, and broken files."""
 
-from fractions import Fraction
-
-import av
 import cv2
 import numpy as np
 import pytest
 import torch
+from clips import write_clip
 from exporting import save_checkpoint
 
 from nextvid_mm.inferencers import FeatureInferencer
-
-RATE = 8
-
-
-def write_clip(path, frames):
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('libx264', rate=Fraction(RATE))
-        stream.width, stream.height, stream.pix_fmt = 64, 32, 'yuv420p'
-        stream.options = {'crf': '5', 'preset': 'ultrafast', 'bf': '0'}
-        for k in range(frames):
-            pixels = np.full((32, 64, 3), 4 * (k % 60), dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope='session')
 def media(tmp_path_factory):
     """``long.mp4`` (44 frames), ``short.mp4`` (5), ``image.png``, and two that cannot be read."""
     folder = tmp_path_factory.mktemp('media')
-    write_clip(folder / 'long.mp4', 44)
-    write_clip(folder / 'short.mp4', 5)
+    write_clip(folder / 'long.mp4', 44, width=64)
+    write_clip(folder / 'short.mp4', 5, width=64)
     image = np.zeros((20, 30, 3), np.uint8)
     image[..., 2] = 255  # red, in OpenCV's order
     cv2.imwrite(str(folder / 'image.png'), image)

@@ -74,7 +74,7 @@ def _settings(folder, images):
     )
     stills = dict(type='mmpretrain.CustomDataset', data_prefix=str(images), pipeline=IMAGE)
     return {
-        'model': tiny.CONFIG | dict(data_preprocessor=_PREPROCESSOR),
+        'model': tiny.CONFIG | dict(data_preprocessor=tiny.PREPROCESSOR),
         'train_dataloader': dict(
             num_workers=2,
             collate_fn=dict(type='nextvid_mm.collate_clips'),
@@ -89,11 +89,6 @@ def _settings(folder, images):
         ),
         'custom_hooks': [*config('').custom_hooks, dict(type='FaultHook')],
     }
-
-
-_PREPROCESSOR = dict(
-    type='mmaction.ActionDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3, format_shape='NCTHW'
-)
 
 
 def test_a_run_with_forty_broken_files(videos, tmp_path):

@@ -1,17 +1,11 @@
 """A pretraining config over tiny clips whose pipelines give fixed clips."""
 
-import av
 import cv2
 import numpy as np
 from mmengine.config import Config
-from tiny import CONFIG, PATCH, SIZE
+from tiny import CONFIG, PATCH, PREPROCESSOR, SIZE
 
-PREPROCESSOR = dict(
-    type='mmaction.ActionDataPreprocessor',
-    mean=[127.5] * 3,
-    std=[127.5] * 3,
-    format_shape='NCTHW',
-)
+from nextvid_mm.datasets.video_writer import encode_h264
 
 
 def fixed_config(clips, images, flip=True, workers=0):
@@ -77,14 +71,8 @@ def write_media(folder, videos=5, images=3):
     for number in range(videos):
         texture = drawn.integers(0, 255, (8, 8, 3), dtype=np.uint8)
         picture = cv2.resize(texture, (64, 32), interpolation=cv2.INTER_LINEAR)
-        with av.open(str(folder / 'clips' / f'{number}.mp4'), 'w') as container:
-            stream = container.add_stream('libx264', rate=8)
-            stream.width = stream.height = 32
-            stream.pix_fmt = 'yuv420p'
-            for k in range(16):
-                part = np.ascontiguousarray(picture[:, k : k + 32])
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(part, format='rgb24')))
-            container.mux(stream.encode())
+        frames = np.stack([picture[:, k : k + 32] for k in range(16)])
+        encode_h264(folder / 'clips' / f'{number}.mp4', frames, 8)
     for number in range(images):
         texture = drawn.integers(0, 255, (8, 8, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / 'images' / f'{number}.png'), cv2.resize(texture, (40, 32)))

@@ -3,14 +3,8 @@
 import copy
 
 import torch
-from tiny import CONFIG, PATCH, build, wake
+from tiny import CONFIG, PATCH, PREPROCESSOR, build, wake
 
-PREPROCESSOR = dict(
-    type='mmaction.ActionDataPreprocessor',
-    mean=[127.5] * 3,
-    std=[127.5] * 3,
-    format_shape='NCTHW',
-)
 TRAINING = dict(
     train_cfg=dict(stages=[dict(num_frames=8), dict(num_frames=12)]),
     train_dataloader=dict(

@@ -22,17 +22,16 @@ CORRUPTIONS = (
 )
 
 
-def write_clip(path, num_frames=24, rate=Fraction(8), times=None):
+def write_clip(path, num_frames=24, rate=Fraction(8), times=None, width=SIZE):
     """Write a clip whose frame k is grey level 4·k; ``times`` (in ms) make its rate variable."""
     with av.open(str(path), 'w', options={'movflags': 'faststart'}) as container:
         stream = container.add_stream('libx264', rate=rate)
-        stream.width = stream.height = SIZE
-        stream.pix_fmt = 'yuv420p'
+        stream.width, stream.height, stream.pix_fmt = width, SIZE, 'yuv420p'
         stream.options = {'g': '12', 'bf': '2', 'preset': 'ultrafast', 'crf': '10'}
         if times is not None:
             stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
         for k in range(num_frames):
-            pixels = np.full((SIZE, SIZE, 3), 4 * (k % 60), dtype=np.uint8)
+            pixels = np.full((SIZE, width, 3), 4 * (k % 60), dtype=np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels, format='rgb24')
             if times is not None:
                 frame.pts, frame.time_base = int(times[k]), Fraction(1, 1000)

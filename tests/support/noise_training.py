@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from tiny import CONFIG, FRAMES, SIZE, samples
+from tiny import CONFIG, FRAMES, PREPROCESSOR, SIZE, samples
 from torch.utils.data import Dataset
 from toy_training import train
 
@@ -37,10 +37,7 @@ def train_tiny(work_dir, *hooks, stages=ONE_STAGE, **changes):
     """Train a NextVid with stochastic depth, whose draws a careless measurement would move."""
     model = copy.deepcopy(CONFIG)
     model['backbone']['drop_path_rate'] = 0.5
-    model['data_preprocessor'] = dict(
-        type='mmaction.ActionDataPreprocessor', mean=[127.5] * 3, std=[127.5] * 3,
-        format_shape='NCTHW',
-    )  # fmt: skip
+    model['data_preprocessor'] = PREPROCESSOR
     settings = {
         'model': dict(_delete_=True, **model),
         'train_dataloader.dataset.type': 'NoiseClips',

@@ -2,7 +2,7 @@
 
 import torch
 from mmaction.structures import ActionDataSample
-from tiny import CONFIG
+from tiny import CONFIG, PREPROCESSOR
 
 from nextvid_mm.registry import MODELS, SCOPE
 
@@ -14,12 +14,7 @@ def probe_config(**changes):
             _scope_=SCOPE,
             backbone=CONFIG['backbone'],
             encoder=None,
-            data_preprocessor=dict(
-                type='mmaction.ActionDataPreprocessor',
-                mean=[127.5] * 3,
-                std=[127.5] * 3,
-                format_shape='NCTHW',
-            ),
+            data_preprocessor=PREPROCESSOR,
             cls_head=dict(
                 type='ProbeHead', num_classes=3, num_heads=2, lrs=[3e-3, 1e-3], weight_decays=[0.01]
             ),

@@ -8,6 +8,12 @@ import torch
 from nextvid_mm.registry import MODELS
 
 SIZE, PATCH, FRAMES = 16, 4, 8  # pixels, pixels, video frames: a grid of 4 x 4 x 4 tokens
+PREPROCESSOR = dict(
+    type='mmaction.ActionDataPreprocessor',
+    mean=[127.5] * 3,
+    std=[127.5] * 3,
+    format_shape='NCTHW',
+)
 CONFIG = dict(
     type='NextVid',
     backbone=dict(

@@ -40,13 +40,7 @@ class TinyClips(ToyClips):
 
 def settings(sharded=False, with_cp=False, **changes):
     """Changes of the toy config that put the tiny NextVid in the toy model's place."""
-    preprocessor = dict(
-        type='mmaction.ActionDataPreprocessor',
-        mean=[127.5] * 3,
-        std=[127.5] * 3,
-        format_shape='NCTHW',
-    )
-    model = tiny.CONFIG | dict(data_preprocessor=preprocessor)
+    model = tiny.CONFIG | dict(data_preprocessor=tiny.PREPROCESSOR)
     model['backbone'] = model['backbone'] | dict(with_cp=with_cp)
     made = {
         'model': model,
