@@ -24,7 +24,6 @@ from benchmarks.resident import peak_since, start_measuring
 from benchmarks.timing import ratio, side_by_side, timed
 from benchmarks.workload import TUBELET, Workload
 from nextvid_mm.engine.probe.results import RESULTS
-from nextvid_mm.engine.probe.training import CACHED_PROBE, train_on_cache, validate_probe
 from nextvid_mm.models.heads.probe_head import build_grid, find_member
 from nextvid_mm.registry import SCOPE
 
@@ -113,22 +112,29 @@ def _train_both(
 ) -> dict[str, float]:
     """Columns of one row of ``compare_cached``."""
     changes = changes | {'train_cfg.max_epochs': epochs}
+    seconds, top1 = [], []
     with tempfile.TemporaryDirectory() as folder:
-        made: list[Runner] = []
-
-        def train_online() -> None:
-            made.append(_runner(config, encoder, Path(folder, 'online'), **changes))
-            for _ in range(epochs):
-                made[0].train_loop.run_epoch()
-
-        _, slow = timed(train_online, clock)
-        made[0].val_loop.run()
-        cached = _config(config, encoder, Path(folder, 'cached'), **changes)
-        _, fast = timed(partial(train_on_cache, cached, folder), clock)
-        validate_probe(cached, Path(cached.work_dir) / CACHED_PROBE)
-        top1 = [_top1(Path(folder, name)) for name in ('online', 'cached')]
+        for name in ('online', 'cached'):
+            features = str(Path(folder, 'features')) if name == 'cached' else None
+            settings = changes | {'train_cfg.features': features}
+            train = partial(_train, config, encoder, Path(folder, name), epochs, settings)
+            runner, duration = timed(train, clock)
+            seconds.append(duration)
+            runner.val_loop.run()
+            top1.append(_top1(Path(folder, name)))
+    slow, fast = seconds
     row = {'online s': slow, 'cached s': fast, 'times': slow / fast}
     return row | {'online top-1': top1[0], 'cached top-1': top1[1]}
+
+
+def _train(
+    config: Config, encoder: str, work_dir: Path, epochs: int, changes: dict[str, Any]
+) -> Runner:
+    """Everything from the config to the trained probes, without a validation."""
+    runner = _runner(config, encoder, work_dir, **changes)
+    for _ in range(epochs):
+        runner.train_loop.run_epoch()
+    return runner
 
 
 def fixed_member_alone(head: ConfigDict) -> dict[str, list[float]]:
@@ -221,6 +227,7 @@ def _runner(config: Config, encoder: str, work_dir: Path, **changes: Any) -> Run
         runner.model, runner.train_loop.iter, runner.train_loop.max_iters
     )
     runner.call_hook('before_train')
+    runner.train_loop.prepare()
     return runner
 
 

@@ -13,7 +13,7 @@ from benchmarks.report import Report
 from benchmarks.step import describe, settings_of
 from benchmarks.timing import ratio, side_by_side
 from benchmarks.workload import Workload
-from nextvid_mm.engine.probe.grid_optimizer import ProbeOptimWrapperConstructor
+from nextvid_mm.engine.probe import ProbeOptimWrapperConstructor
 from nextvid_mm.registry import MODELS, SCOPE
 
 LRS = (5e-3, 1e-3)

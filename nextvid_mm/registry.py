@@ -9,11 +9,17 @@ Components of the sibling libraries are reached by their prefix (``mmaction.Vide
 ``mmpretrain.MAEViT``), in the same config and the same process.
 """
 
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
 from mmengine import registry as _root
 from mmengine.registry import Registry
 from torch import nn
 
 SCOPE = 'nextvid_mm'
+_LIBRARIES = ('mmengine', 'mmaction', 'mmpretrain', SCOPE)
 
 _MODELS = ('nextvid_mm.models',)
 _DATASETS = ('nextvid_mm.datasets',)
@@ -65,6 +71,66 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.module if is_model_wrapper(model) else model
 
 
+def require_registered(config: Any, source: str) -> None:
+    """Raise unless everything that a config read from a file would build is registered.
+
+    MMEngine imports and calls any dotted name given as ``type``: right for the user's own config,
+    but a config inside a checkpoint or record is data.
+
+    Args:
+        config: the config, or any part of it.
+        source: where it was read from, for the message.
+
+    Raises:
+        ValueError: with the name and where it was found.
+    """
+    if isinstance(config, dict):
+        for key in ('type', 'constructor', 'runner_type'):
+            kind = config.get(key)
+            if isinstance(kind, str) and not _is_registered(kind):
+                raise ValueError(
+                    f'{source}: {key}={kind!r} in its config is no registered component; a config '
+                    'in a file is data and may name nothing else. If it is from a plugin, import '
+                    'the plugin first'
+                )
+        for key in ('default_scope', '_scope_'):
+            if config.get(key) not in (None, *_LIBRARIES, *_root.MODELS.children):
+                raise ValueError(
+                    f'{source}: {key}={config[key]!r} in its config is no scope that is imported'
+                )
+        config = config.values()
+    elif not isinstance(config, list | tuple):
+        return
+    for entry in config:
+        require_registered(entry, source)
+
+
+def _is_registered(kind: str) -> bool:
+    """Whether a registry holds ``name`` or ``scope.name``; nothing else is imported."""
+    scope, _, name = kind.rpartition('.')
+    if not scope and name and find_spec(name) is None:
+        return True  # not a dotted name and not that of a module: there is nothing to call
+    if scope in ('mmaction', 'mmpretrain'):
+        import_module(f'{scope}.registry')
+    roots = [entry for entry in vars(_root).values() if isinstance(entry, Registry)]
+    roots.sort(key=lambda root: root is not _root.MODELS)  # the one most often asked
+    found = [
+        registry
+        for root in roots
+        for registry in (root, *root.children.values())
+        if scope in ('', registry.scope)
+    ]
+    return any(name in registry.module_dict for registry in found) or any(
+        _imported(registry, name) for registry in found
+    )
+
+
+def _imported(registry: Registry, name: str) -> bool:
+    with suppress(ImportError):  # MMAction2 names a location that does not exist
+        registry.import_from_location()
+    return name in registry.module_dict
+
+
 __all__ = [
     'DATASETS',
     'DATA_SAMPLERS',
@@ -90,5 +156,6 @@ __all__ = [
     'VISBACKENDS',
     'VISUALIZERS',
     'WEIGHT_INITIALIZERS',
+    'require_registered',
     'unwrap',
 ]

@@ -244,9 +244,7 @@ def test_an_installed_wheel_trains_and_probes(installed):
     said = installed.tool('train.py', 'mine.py', '--work-dir', 'work')
     checkpoint = installed.folder / 'work/iter_3.pth'
     assert checkpoint.is_file(), said
-    said = installed.tool(
-        'test.py', 'probe.py', checkpoint, '--train-probe', '--work-dir', 'probed'
-    )
+    said = installed.tool('test.py', 'probe.py', checkpoint, '--work-dir', 'probed')
     assert (installed.folder / 'probed/probe_results.json').is_file(), said
 
 

@@ -21,7 +21,7 @@ def test_every_root_registry_has_a_child_of_the_same_name(name):
 
 
 def test_all_lists_every_registry():
-    assert sorted(registry.__all__) == sorted([*ROOTS, 'SCOPE', 'unwrap'])
+    assert sorted(registry.__all__) == sorted([*ROOTS, 'SCOPE', 'require_registered', 'unwrap'])
 
 
 @pytest.mark.parametrize('name', ROOTS)
@@ -73,3 +73,33 @@ def _run(code: str) -> str:
     """Run ``code`` in a fresh process, where nothing is imported yet, and return what it prints."""
     command = [sys.executable, '-W', 'ignore', '-c', code]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    'kind', ['CausalViT', 'nextvid_mm.CausalViT', 'mmaction.ActionDataPreprocessor', 'AdamW',
+             'mmengine.AdamW', 'mmpretrain.MAEViT', 'NotThereAtAll'],
+)  # fmt: skip
+def test_a_config_in_a_file_may_name_components(kind):
+    """A plain name that is not there is the registry's to refuse: it calls nothing."""
+    registry.require_registered(dict(model=[dict(type=kind)]), 'x')
+
+
+@pytest.mark.parametrize(
+    ('config', 'message'),
+    [
+        (dict(type='os.system', command='true'), r"x\.json: type='os.system' in its config is no"),
+        (dict(a=[dict(type='mmengine.load', file='a.pkl')]), "type='mmengine.load'"),
+        (dict(a=(dict(type='mmaction.digit_version'),)), "type='mmaction.digit_version'"),
+        (dict(type='this'), "type='this'"),
+        (dict(type=''), "type=''"),
+        (
+            dict(optim_wrapper=dict(constructor='subprocess.Popen')),
+            "constructor='subprocess.Popen'",
+        ),
+        (dict(runner_type='pathlib.Path'), "runner_type='pathlib.Path'"),
+        (dict(a=dict(_scope_='this')), "_scope_='this' in its config is no scope"),
+    ],
+)
+def test_a_config_in_a_file_may_name_nothing_else(config, message):
+    with pytest.raises(ValueError, match=message):
+        registry.require_registered(config, 'x.json')

@@ -21,14 +21,14 @@ examples:
   python tools/report.py work_dirs/vit-l_4stage --device cuda --max-videos 200 \\
       --probe-config configs/probe/ssv2.py --probe-results work_dirs/ssv2/probe_results.json
 
-With a probe config, its labelled videos serve for the map of features, the attention of a probe
-and the comparison of generated frames with copying the last one. The demo leaves its own in its
-work directory, where it is found. Of a large data set, an even choice of --max-videos is decoded,
-batch by batch; memory is that of the loader's batches, and 2 GiB for the features that one probe is
-trained on (of 256 px and many segments, these are a few dozen videos).
+With a probe config, its validation videos serve for the map of features, the attention of the
+trained probe and the comparison of generated frames with copying the last one. The demo leaves its
+own in its work directory, where it is found. Of a large data set, an even choice of --max-videos is
+decoded, batch by batch.
 
-Accuracies of your own probes are read from the probe_results.json files that tools/test.py leaves:
-those below WORK_DIR are found, others are named with --probe-results.
+Your own probes are read from the probe_results.json files that tools/test.py leaves, each beside
+its probe.pth: those below WORK_DIR are found, others are named with --probe-results. The report
+trains none.
 """
 
 
@@ -54,7 +54,7 @@ def main() -> None:
         type=int,
         default=600,
         metavar='N',
-        help='videos of either split that are decoded at most (default: %(default)s)',
+        help='videos that are decoded at most (default: %(default)s)',
     )
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     args = parser.parse_args()

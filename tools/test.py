@@ -12,10 +12,10 @@ from nextvid_mm.engine.probe.evaluate import add_test_flags, run_test
 
 EPILOG = """\
 examples:
-  python tools/test.py configs/probe/ssv2.py work_dirs/ssv2/probe.pth
-  python tools/test.py configs/probe/ssv2.py PRETRAINED.pth --train-probe       # whole protocol
-  python tools/test.py CONFIG OTHER.pth --train-probe --work-dir work_dirs/other/ssv2
-  python tools/test.py CONFIG PRETRAINED.pth --train-probe --cache-features     # encode once
+  python tools/test.py configs/probe/ssv2.py PRETRAINED.pth                     # whole protocol
+  python tools/test.py configs/probe/ssv2.py work_dirs/ssv2/probe.pth           # a trained probe
+  python tools/test.py CONFIG OTHER.pth --work-dir work_dirs/other/ssv2
+  python tools/test.py CONFIG PRETRAINED.pth --cache-features                   # encode once
   python tools/test.py --from-json work_dirs/ssv2/probe_results.json            # repeat exactly
   bash tools/dist_test.sh CONFIG CHECKPOINT 8                                   # eight processes
 

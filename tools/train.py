@@ -9,8 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mmengine.runner import Runner
 
 from nextvid_mm.engine.cli import add_train_flags, errors_in_one_line, load_config
-from nextvid_mm.engine.probe.evaluate import add_cache_flag
-from nextvid_mm.engine.probe.training import train_on_cache, validate_probe
+from nextvid_mm.engine.probe.evaluate import add_cache_flag, cache_features
 from nextvid_mm.registry import RUNNERS
 
 EPILOG = """\
@@ -40,8 +39,7 @@ def main() -> None:
         cfg = load_config(args)
     with errors_in_one_line('train', show_traceback=cfg.get('log_level') == 'DEBUG'):
         if args.cache_features is not None:
-            validate_probe(cfg, train_on_cache(cfg, args.cache_features))
-            return
+            cache_features(cfg, args.cache_features)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.dist import get_rank, get_world_size
 from numpy.typing import NDArray
@@ -182,13 +183,24 @@ class EpochSampler(DefaultSampler):
 
     def __iter__(self) -> Iterator[ClipRequest]:
         """Yield requests; ``position`` counts the samples of all processes within the epoch."""
-        for place, index in enumerate(super().__iter__()):
+        order = self._order()
+        if self.round_up:
+            order = order.repeat(-(-self.total_size // len(order)))[: self.total_size]
+        for place, index in enumerate(order[self.rank :: self.world_size].tolist()):
             if place < self.skip:
                 continue
             position = place * self.world_size + self.rank
             # The position tells apart the copies of a sample that fill up the last batch.
             seed = derive_seed(self.seed, self.epoch, position, index)
             yield ClipRequest(position, 0, index, 0, seed)
+
+    def _order(self) -> torch.Tensor:
+        """Of all samples: epoch n has the n-th order drawn from the seed."""
+        count = len(self.dataset)
+        if not self.shuffle:
+            return torch.arange(count)
+        draws = torch.Generator().manual_seed(self.seed)
+        return [torch.randperm(count, generator=draws) for _ in range(self.epoch + 1)][-1]
 
 
 def _resolve(stage: Sequence[Any] | Mapping[str, Any], number: int, world_size: int) -> StagePlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 import subprocess
@@ -23,9 +24,10 @@ from rich.table import Table
 
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.demo.data import DemoSpec, make_demo_data
-from nextvid_mm.engine.probe.protocol import load_batches, probe_encoder, quiet
+from nextvid_mm.engine.probe.evaluate import fit_probe, quiet
 from nextvid_mm.files import write_text
-from nextvid_mm.registry import DATASETS, MODELS, SCOPE
+from nextvid_mm.models.checkpoints import read_config
+from nextvid_mm.registry import DATASETS, MODELS, SCOPE, require_registered
 from nextvid_mm.report import write_report
 from nextvid_mm.visualization import generation_sheet
 
@@ -89,8 +91,6 @@ def run_demo(
     make_demo_data(DATA, spec or DemoSpec())
     probe = Config.fromfile(root / PROBE)
     probe.merge_from_dict(dict(probe_options or {}))
-    console.print('decoding the labelled and the validation videos once for all probes')
-    batches = load_batches(probe)
     results = []
     for seed in seeds:
         folder = work_dir / f'seed_{seed}'
@@ -99,16 +99,17 @@ def run_demo(
         checkpoint = pretrain(root, folder, seed, options)
         seconds = dict(pretraining=time.perf_counter() - start)
         console.rule(f'3/4 attentive probes on frozen encoders, seed {seed}')
-        results.append(probe_rows(probe, checkpoint, seed, batches, seconds, console))
+        results.append(probe_rows(probe, checkpoint, seed, seconds, console))
         console.rule('4/4 pictures')
-        trained = Config.fromfile(folder / Path(PRETRAIN).name)  # with the options in it
+        trained = read_config(folder / Path(PRETRAIN).name)  # with the options in it
+        require_registered(trained.to_dict(), str(folder / Path(PRETRAIN).name))
         sheet = draw_sheet(trained, checkpoint, folder / 'generated.png')
         console.print(f'input, mask and generated next frames: {sheet}')
     console.print(make_table(results, count_classes(probe)))
     target = work_dir / 'results.json'
     write_text(target, json.dumps([asdict(result) for result in results], indent=2) + '\n')
     probe.dump(work_dir / 'probe.py')  # with it, tools/report.py can write the report again
-    report = write_report(work_dir, probe_config=probe, batches=batches)
+    report = write_report(work_dir, probe_config=probe)
     console.print(f'results: {target}\ncurves: tensorboard --logdir {work_dir}')
     console.print(f'report: {report}', style='bold')
     return results
@@ -134,24 +135,42 @@ def pretrain(root: Path, folder: Path, seed: int, options: Sequence[str]) -> Pat
     return folder / (folder / 'last_checkpoint').read_text().strip()
 
 
+def probe_settings(config: Config) -> Config:
+    """A probe config for one short training in this process: only its result is kept."""
+    short = copy.deepcopy(config)
+    short.merge_from_dict(
+        {
+            'log_level': 'WARNING',
+            'train_cfg.val_interval': config.train_cfg.max_epochs,
+            'default_hooks.checkpoint.interval': -1,
+            'default_hooks.checkpoint.save_last': False,
+            'visualizer.vis_backends': [],
+        }
+    )
+    return short
+
+
 def probe_rows(
-    config: Config,
-    checkpoint: Path,
-    seed: int,
-    batches: tuple[list, list],
-    seconds: dict[str, float],
-    console: Console,
+    config: Config, checkpoint: Path, seed: int, seconds: dict[str, float], console: Console
 ) -> DemoResult:
-    """Probe every row of the table with identical settings."""
+    """Probe every row of the table with identical settings, beside the checkpoint."""
     top1, fixed = {}, {}
+    short, folder = probe_settings(config), checkpoint.parent / 'probes'
     for name, changes in ROWS.items():
-        with console.status(f'probe: {name}'):
-            start = time.perf_counter()
-            details = probe_encoder(config, str(checkpoint), seed, batches, **changes)
-            seconds[f'probe, {name}'] = time.perf_counter() - start
-        top1[name], fixed[name] = details['top1'], details['fixed_top1']
+        start = time.perf_counter()
+        record = fit_probe(
+            short, checkpoint, folder / name.replace(', ', '_').replace(' ', '_'), seed,
+            folder / 'features', **changes,
+        )  # fmt: skip
+        seconds[f'probe, {name}'] = time.perf_counter() - start
+        top1[name], fixed[name] = record['top1'], fixed_top1(record)
         console.print(f'{name}: {top1[name]:.1f} % ({seconds[f"probe, {name}"]:.0f} s)')
     return DemoResult(seed, top1, fixed, seconds)
+
+
+def fixed_top1(record: Mapping[str, Any]) -> float:
+    """Top-1 of the grid's fixed member, %."""
+    return record['members'][record['fixed_member']]['merged']['top1']
 
 
 def draw_sheet(config: Config, checkpoint: Path, path: Path, clips: int = 4) -> Path:

@@ -339,5 +339,5 @@ def _describe(converted: Converted, output: Path) -> list[str]:
     lines = [f'encoder: {converted.backbone}']
     if parts:
         lines.append(f'left out, no part of the encoder: {", ".join(parts)}')
-    options = '--train-probe --cfg-options model.encoder_weights=encoder'
+    options = '--cfg-options model.encoder_weights=encoder'
     return [*lines, f'probe it: python tools/test.py configs/probe/ssv2.py {output} {options}']

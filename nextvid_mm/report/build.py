@@ -14,9 +14,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import Progress
 from torch import nn
+from torch.utils.data import DataLoader
 
 from nextvid_mm.datasets.progress import progress_bar
-from nextvid_mm.engine.probe.protocol import cached_loader, innermost_dataset, quiet
+from nextvid_mm.engine.probe.evaluate import quiet
+from nextvid_mm.engine.probe.features import cached_loader, innermost_dataset
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
 from nextvid_mm.registry import DATASETS, SCOPE
@@ -51,7 +53,6 @@ from .sections import (
     streaming_section,
 )
 
-Batches = tuple[Iterable[dict], Iterable[dict]]
 Step = Callable[[str], None]
 
 _PHASES = 7
@@ -63,7 +64,7 @@ def write_report(
     work_dir: str | Path,
     output: str | Path | None = None,
     probe_config: Config | None = None,
-    batches: Batches | None = None,
+    videos: Iterable[dict] | None = None,
     stream_frames: int = 200,
     progress: bool = True,
     device: str = 'cpu',
@@ -77,11 +78,11 @@ def write_report(
         output: the file; None for ``report.html`` in the work directory.
         probe_config: labelled videos for feature map, attention and generation; None takes
             ``probe.py`` of the work directory, which the demo leaves there, if there is one.
-        batches: decoded videos of ``probe_config``; None decodes them, batch by batch.
+        videos: batches of validation videos of ``probe_config``; None decodes them.
         stream_frames: length of the stream whose cost per frame is measured, in tubelets.
         progress: show a progress bar.
         device: where encoder and decoder run.
-        max_videos: most videos that are decoded of either split, an even choice of them.
+        max_videos: most videos that are decoded, an even choice of them.
         probe_results: records of probes to show besides those below the work directory.
 
     Returns:
@@ -106,8 +107,8 @@ def write_report(
         model = _load(runs[0], device, step)
         if model is not None and probe_config is not None:
             step('videos')
-            batches = batches or load_videos(probe_config, max_videos)
-            sections += _learned(runs[0], model, probe_config, batches, step)
+            videos = videos or load_videos(probe_config, max_videos)
+            sections += _learned(runs[0], model, probe_config, videos, records, step)
         if model is not None:
             step('streaming')
             sections.append(streaming_section(_streaming(model.backbone, stream_frames)))
@@ -143,13 +144,18 @@ def _load(run: Run, device: str, step: Step) -> nn.Module | None:
 
 
 def _learned(
-    run: Run, model: nn.Module, probe_config: Config, batches: Batches, step: Step
+    run: Run,
+    model: nn.Module,
+    probe_config: Config,
+    videos: Iterable[dict],
+    records: Sequence[Path],
+    step: Step,
 ) -> list[Section]:
     """What the model of a run knows of labelled videos."""
     step('features')
-    insight = look_at_features(model.backbone, str(run.checkpoint), probe_config, batches)
+    insight = look_at_features(model, str(run.checkpoint), probe_config, videos, records)
     step('generation')
-    return [features_section(insight), _generation(run, model, probe_config, batches[1])]
+    return [features_section(insight), _generation(run, model, probe_config, videos)]
 
 
 def _generation(run: Run, model: nn.Module, probe_config: Config, val: Iterable[dict]) -> Section:
@@ -182,15 +188,14 @@ def _is_quick(model: nn.Module) -> bool:
     )
 
 
-def load_videos(config: Config, max_videos: int) -> Batches:
-    """Loaders of a probe config's training and validation videos, without augmentation.
+def load_videos(config: Config, max_videos: int) -> DataLoader:
+    """Loader of a probe config's validation videos.
 
-    Videos are decoded as they are asked for: memory holds the loaders' batches, not the splits.
+    Videos are decoded as they are asked for: memory holds the loader's batches, not the split.
 
     Args:
         config: a probe config.
-        max_videos: most of a split; of a larger one, an even choice. Training videos come in mixed
-            order in any case, since not all may be used.
+        max_videos: most videos; of a larger split, an even choice.
 
     Raises:
         FileNotFoundError: if there are no such videos.
@@ -204,15 +209,13 @@ def load_videos(config: Config, max_videos: int) -> Batches:
             'samples are images: give one with videos, such as configs/probe/ssv2.py'
         )
     chosen = copy.deepcopy(config)
-    for split in ('train', 'val'):
-        dataset = chosen[f'{split}_dataloader'].dataset
-        with quiet():
-            count = len(DATASETS.build(copy.deepcopy(dataset)))
-        if split == 'train' or count > max_videos:  # of training videos, the first may be enough
+    dataset = chosen.val_dataloader.dataset
+    with quiet():
+        count = len(DATASETS.build(copy.deepcopy(dataset)))
+        if count > max_videos:
             order = np.random.default_rng(0).permutation(count)[:max_videos]
             innermost_dataset(dataset).indices = order.tolist()
-    with quiet():
-        return cached_loader(chosen, 'train'), cached_loader(chosen, 'val')
+        return cached_loader(chosen, 'val')
 
 
 def _meta(run: Run) -> dict[str, Any]:

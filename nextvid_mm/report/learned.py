@@ -5,9 +5,7 @@ Shape legend: n clips, T frames (tubelets), H and W patches, C channels.
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,24 +19,18 @@ from torch import Tensor, nn
 
 from nextvid_mm.datasets.checks import list_file_of
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
-from nextvid_mm.engine.probe.cached_probe import (
-    FeatureSet,
-    ProbeSchedule,
-    evaluate_parts,
-    extract_features,
-    train_probes,
-)
-from nextvid_mm.engine.probe.protocol import build_probe, innermost_dataset, quiet
+from nextvid_mm.engine.probe.evaluate import build_probe, quiet
+from nextvid_mm.engine.probe.features import innermost_dataset
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
-from nextvid_mm.registry import MODELS, SCOPE
+from nextvid_mm.registry import MODELS, SCOPE, require_registered
 from nextvid_mm.visualization.figures import project
 from nextvid_mm.visualization.sheets import draw_sheet, overlay_attention, tile_rows
+
+from .probes import find_probe
 
 _MAP_CLIPS = 400
 _ATTENTION_CLIPS = 4
 _SHEET_CLIPS = 3
-_TOKEN_BYTES = 2**31  # of the videos that the probe trains on
-_BATCH_BYTES = 2**28  # and of those in one of its steps
 
 
 @dataclass(frozen=True)
@@ -49,17 +41,17 @@ class FeatureInsight:
         maps: title and points ``(n, 2)`` of the trained and of an untrained encoder.
         labels: class of each point.
         names: names of the classes.
-        attention: film strips with the attention of a probe.
-        top1: accuracy of that one probe, %.
-        trained_on: videos it was trained on.
+        attention: film strips with the attention of the trained probe; None if there is none.
+        top1: accuracy of that probe, %.
+        probe: its file.
     """
 
     maps: list[tuple[str, np.ndarray]]
     labels: list[int]
     names: list[str]
-    attention: Image.Image
-    top1: float
-    trained_on: int
+    attention: Image.Image | None = None
+    top1: float | None = None
+    probe: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,77 +71,57 @@ class GenerationInsight:
 
 def load_model(config: Config, checkpoint: Path, device: str = 'cpu') -> nn.Module:
     """Build a pretraining model on a device and load all of its weights."""
+    require_registered(config.model, 'the config of the run')
     model = MODELS.build(dict(config.model, _scope_=SCOPE))
     with quiet():
         load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
     return model.eval().to(device)
 
 
+@torch.no_grad()
 def look_at_features(
-    backbone: nn.Module,
+    model: nn.Module,
     checkpoint: str | Path,
     config: Config,
-    batches: tuple[Iterable[dict], Iterable[dict]],
+    videos: Iterable[dict],
+    records: Sequence[Path] = (),
 ) -> FeatureInsight:
-    """Map the features of a checkpoint and train one probe on them.
-
-    Memory is bounded, whatever the encoder: batches are taken one by one, each split once, and the
-    probe trains on as many videos as have 2 GiB of tokens.
+    """Map the features of a checkpoint, and show where its trained probe looks.
 
     Args:
-        backbone: the checkpoint's encoder, for its token grid and its device.
+        model: the checkpoint's model, for its encoders and its device.
         checkpoint: the file.
-        config: probe config; one probe of its grid is trained.
-        batches: of its training and validation videos, lists or data loaders.
+        config: probe config.
+        videos: batches of its validation videos; no more than the map needs are read.
+        records: ``probe_results.json`` files, of whose probes the best of this model is shown.
     """
-    single, device = with_one_probe(config), next(backbone.parameters()).device
-    train, val = batches
+    backbone = model.backbone
+    device = next(backbone.parameters()).device
+    found = find_probe(records, model, config)
     set_random_seed(0)
-    probe = build_probe(single, str(checkpoint)).to(device)
-    features = extract_features(probe, train, _TOKEN_BYTES)
-    trained_on = len(features.labels)
-    video_bytes = features.tokens.nbytes / trained_on
-    batch_size = min(single.train_dataloader.batch_size, math.ceil(_BATCH_BYTES / video_bytes))
-    train_probes(probe, features, ProbeSchedule(single.train_cfg.max_epochs, batch_size))
-    del features
-    probe.cls_head.eval()
-    untrained = build_probe(single, str(checkpoint), encoder_weights='untrained').to(device)
-    seen = _Seen(probe, untrained, backbone)
-    (member,) = evaluate_parts(probe, seen.look_at(val))['members']
+    probe = (build_probe(config, str(checkpoint)) if found is None else found[0]).to(device)
+    untrained = build_probe(config, str(checkpoint), encoder_weights='untrained').to(device)
+    attention, labels = None, []
+    maps: list[tuple[str, nn.Module, list[np.ndarray]]]
+    maps = [('pretrained', probe, []), ('untrained', untrained, [])]
+    for batch in videos:
+        for _, encoder, rows in maps:
+            tokens = next(encoder.views_of_batch(batch))
+            rows.append(pooled(tokens))
+            if found is not None and not labels and encoder is probe:
+                clips, _ = clips_of(probe, [batch], _ATTENTION_CLIPS)
+                attention = attention_strips(probe, clips, tokens, backbone)
+        labels += [int(sample.gt_label) for sample in batch['data_samples']]
+        if len(labels) >= _MAP_CLIPS:
+            break
     return FeatureInsight(
-        maps=[(name, project(np.concatenate(rows)[:_MAP_CLIPS])) for name, rows in seen.maps],
-        labels=seen.labels[:_MAP_CLIPS],
-        names=class_names(config, max(seen.labels) + 1),
-        attention=seen.attention,
-        top1=member['merged']['top1'],
-        trained_on=trained_on,
+        maps=[(name, project(np.concatenate(rows)[:_MAP_CLIPS])) for name, _, rows in maps],
+        labels=labels[:_MAP_CLIPS],
+        names=class_names(config, max(labels) + 1),
+        attention=attention,
+        top1=None if found is None else found[1],
+        probe=None if found is None else found[2],
     )
-
-
-class _Seen:
-    """Keeps of the validation videos, as they go by, what is small enough to be kept."""
-
-    attention: Image.Image
-
-    def __init__(self, probe: nn.Module, untrained: nn.Module, backbone: nn.Module) -> None:
-        self.probe, self.untrained, self.backbone = probe, untrained, backbone
-        self.labels: list[int] = []
-        self.maps: list[tuple[str, list[np.ndarray]]] = [('pretrained', []), ('untrained', [])]
-
-    def look_at(self, batches: Iterable[dict]) -> Iterator[FeatureSet]:
-        """Pass on the probe's features batch by batch."""
-        for batch in batches:
-            part = extract_features(self.probe, [batch])
-            if not self.labels:
-                clips, _ = clips_of(self.probe, [batch], _ATTENTION_CLIPS)
-                self.attention = attention_strips(self.probe, clips, part, self.backbone)
-            if len(self.labels) < _MAP_CLIPS:
-                for (_, rows), found in zip(
-                    self.maps, (part, extract_features(self.untrained, [batch])), strict=True
-                ):
-                    rows.append(pooled(found))
-            self.labels += part.labels.tolist()
-            yield part
 
 
 def look_at_generation(
@@ -186,21 +158,21 @@ def look_at_generation(
 
 
 def attention_strips(
-    probe: nn.Module, clips: Tensor, features: FeatureSet, backbone: nn.Module
+    probe: nn.Module, clips: Tensor, tokens: Tensor, backbone: nn.Module
 ) -> Image.Image:
-    """Clips, and under each the same frames coloured by where the probe looks (mean of heads).
+    """Clips, and under each the same frames coloured by where the best probe looks (mean of heads).
 
     Args:
         probe: a ``ProbeRecognizer``.
         clips: ``(n, 3, T_video, height, width)``, the first segment of the first videos.
-        features: of these videos, and maybe of more.
+        tokens: ``(n, N, C)`` of these videos, and maybe of more.
         backbone: the encoder, for its token grid.
     """
     head = probe.cls_head
-    tokens = features.tokens[: len(clips), 0]
+    tokens = tokens[: len(clips)]
     standard = head.standardizer(tokens) if head.standardizer is not None else tokens
     grid = backbone.grid_of(clips)
-    weights = head.probes.attention(standard)[:, 0].mean(1)
+    weights = head.probes.attention(standard)[:, int(head.selected)].mean(1)
     rows = []
     for number, clip in enumerate(clips.cpu()):
         layers = weights[number].detach().view(-1, grid.frames, grid.height, grid.width)
@@ -235,19 +207,9 @@ def clips_of(model: nn.Module, batches: Iterable[dict], count: int) -> tuple[Ten
     return torch.cat(parts)[:count], labels[:count]
 
 
-def with_one_probe(config: Config) -> Config:
-    """The config with one probe, of the first learning rate and the middle weight decay."""
-    single = copy.deepcopy(config)
-    for key in ('lrs', 'weight_decays'):
-        values = list(single.model.cls_head.get(key) or [1e-3 if key == 'lrs' else 0.1])
-        single.model.cls_head[key] = [values[0 if key == 'lrs' else len(values) // 2]]
-    single.model.cls_head.fixed_member = None
-    return single
-
-
-def pooled(features: FeatureSet) -> np.ndarray:
-    """Means and deviations over a clip's tokens ``(n, 2 * C)``: a deviation shows that it moves."""
-    tokens = features.tokens[:_MAP_CLIPS, 0].float()
+def pooled(tokens: Tensor) -> np.ndarray:
+    """Means and deviations over clips' tokens ``(n, 2 * C)``: a deviation shows that it moves."""
+    tokens = tokens.float()
     return torch.cat([tokens.mean(1), tokens.std(1)], dim=-1).cpu().numpy()
 
 

@@ -15,7 +15,9 @@ from nextvid_mm.engine.checkpoints import newest_good
 from nextvid_mm.engine.probe.results import REPEATED
 from nextvid_mm.engine.probe.results import RESULTS as PROBE_RESULTS
 from nextvid_mm.engine.stages import StageTable
+from nextvid_mm.models.checkpoints import read_config
 from nextvid_mm.models.recognizers import ProbeRecognizer
+from nextvid_mm.registry import require_registered
 from nextvid_mm.visualization.figures import Series
 
 RESULTS = 'results.json'  # the demo's accuracies, in its work directory
@@ -92,9 +94,17 @@ def _is_probe(config: Config) -> bool:
 
 
 def probe_config_of(work_dir: Path) -> Config | None:
-    """The probe config that the demo leaves in its work directory; None if there is none."""
+    """The probe config that the demo leaves in its work directory; None if there is none.
+
+    Raises:
+        ValueError: if it holds code, or what is no registered component.
+    """
     path = work_dir / PROBE_CONFIG
-    return Config.fromfile(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    config = read_config(path)
+    require_registered(config.to_dict(), str(path))
+    return config
 
 
 def find_masking(config: Config) -> FrameIsolatedMasking | None:
@@ -131,11 +141,11 @@ def load_run(folder: Path) -> Run:
 
 
 def _configs(folder: Path) -> list[Config]:
-    """Configurations that were started in a work directory, the newest first."""
+    """Configurations that were started in a work directory, the newest first; data, never run."""
     paths = sorted(folder.glob('*.py'), key=lambda path: path.stat().st_mtime, reverse=True)
     if not paths:
         raise FileNotFoundError(f'{folder} holds no configuration (*.py) of a run')
-    return [Config.fromfile(path) for path in paths]
+    return [read_config(path) for path in paths]
 
 
 def read_scalars(folder: Path) -> dict[str, Series]:

@@ -140,21 +140,29 @@ def setting_section(run: Run, checkpoint_meta: Mapping[str, Any]) -> Section:
 
 
 def features_section(insight: FeatureInsight) -> Section:
-    """Maps of the features and attention of a probe."""
-    text = (
-        'Each point is a validation video: t-SNE of the mean and deviation of its frozen tokens. '
-        'Below, where one attentive probe looks, mean of its heads '
-        f'({insight.top1:.1f} % top-1 on its own, trained on {insight.trained_on:,} videos): grey '
-        'is ignored, bright is read.'
-    )
+    """Maps of the features and attention of the trained probe."""
+    text = [
+        'Each point is a validation video: t-SNE of the mean and deviation of its frozen tokens.'
+    ]
     pictures = [
         drawing(
             f'Features by class, {title}', draw_feature_map(points, insight.labels, insight.names)
         )
         for title, points in insight.maps
     ]
-    pictures.append(photograph('Attention of the probe over the video', insight.attention))
-    return Section('What the features know', [text], (), pictures)
+    if insight.attention is None:
+        text.append(
+            'No trained probe of this checkpoint was found: python tools/test.py PROBE_CONFIG '
+            'CHECKPOINT with --work-dir below this run trains one, and the report then shows where '
+            'it looks.'
+        )
+    else:
+        text.append(
+            f'Below, where the best attentive probe looks ({insight.top1:.1f} % top-1, '
+            f'{insight.probe}), mean of its heads: grey is ignored, bright is read.'
+        )
+        pictures.append(photograph('Attention of the probe over the video', insight.attention))
+    return Section('What the features know', text, (), pictures)
 
 
 def generation_section(

@@ -8,7 +8,7 @@ from tiny_training import STAGES, settings
 from toy_training import KillHook, read_records, train
 
 from nextvid_mm.engine.probe import OnlineProbeHook
-from nextvid_mm.engine.probe.protocol import cached_dataset
+from nextvid_mm.engine.probe.features import cached_dataset
 
 LAST = 'iter_6.pth'
 KINDS = {

@@ -58,7 +58,7 @@ def test_the_tool_converts_and_says_how_to_probe(tmp_path, videomae, monkeypatch
     run_tool(monkeypatch, '--from', 'videomae', '--heads', '4', videomae, output)
     printed = capsys.readouterr().out
     assert 'left out, no part of the encoder: decoder' in printed
-    assert f'{output} --train-probe --cfg-options model.encoder_weights=encoder' in printed
+    assert f'{output} --cfg-options model.encoder_weights=encoder' in printed
     stored = stored_backbone(read_checkpoint(output))
     assert (stored['type'], stored['arch']['num_heads']) == ('JointViT', 4)
 

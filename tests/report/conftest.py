@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from mmengine.config import Config
-from probing import probe_config, toy_batches
+from probing import build_probe, probe_config, toy_batches
 from tiny import CONFIG, PATCH, build
 
 from nextvid_mm.engine.probe.results import MEASURED
@@ -65,7 +65,22 @@ def probe(tmp_path):
             val_dataloader=dict(dataset=dataset),
         )
     )
-    return config, (toy_batches(), toy_batches())
+    return config, toy_batches()
+
+
+@pytest.fixture
+def trained_probe(trained_dir, probe, write_record):
+    """The record of a probe of the run's reference encoder, with ``probe.pth`` beside it."""
+    folder = trained_dir / 'probe'
+    folder.mkdir()
+    model = build_probe(encoder=str(trained_dir / 'iter_4.pth'), backbone=None)
+    model.cls_head.select(1)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'probe.pth')
+    text = f'val_dataloader = dict(dataset=dict(type="x"))\nmodel = {probe[0].model.to_dict()!r}\n'
+    origin = model.origin.as_dict()
+    return write_record(
+        folder / 'probe_results.json', config=text, encoder=origin, top1=87.5
+    ), model
 
 
 @pytest.fixture

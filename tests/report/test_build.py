@@ -36,11 +36,11 @@ def test_a_run_without_a_checkpoint_shows_its_curves_and_settings(work_dir):
 
 
 def test_a_checkpoint_and_labelled_videos_give_the_whole_page(trained_dir, probe):
-    config, batches = probe
+    config, videos = probe
     results = [dict(seed=0, top1=dict(pretrained=60.0, untrained=40.0), seconds={})]
     (trained_dir / 'results.json').write_text(json.dumps(results))
     output = trained_dir / 'other.html'
-    page = write_report(trained_dir, output, config, batches, stream_frames=36, progress=False)
+    page = write_report(trained_dir, output, config, videos, stream_frames=36, progress=False)
     assert page == output
     assert headings(page) == [
         'Results',
@@ -101,13 +101,12 @@ def videos(tmp_path):
 def test_of_many_videos_an_even_choice_is_decoded_batch_by_batch(videos):
     with DefaultScope.overwrite_default_scope('nextvid_mm'):
         few = load_videos(videos, 3)
-        for split, loader in zip(('train', 'val'), few, strict=True):
-            assert not isinstance(loader, list)
-            paths = [Path(d.path).name for batch in loader for d in batch['data_samples']]
-            assert len(set(paths)) == 3
-            assert all(path.startswith(split) for path in paths)
-            assert paths != [f'{split}{n}.mp4' for n in range(3)], 'not the first ones'
-        everything = [len(batch['inputs']) for batch in load_videos(videos, 5)[1]]
+        assert not isinstance(few, list)
+        paths = [Path(d.path).name for batch in few for d in batch['data_samples']]
+        assert len(set(paths)) == 3
+        assert all(path.startswith('val') for path in paths)
+        assert paths != [f'val{n}.mp4' for n in range(3)], 'not the first ones'
+        everything = [len(batch['inputs']) for batch in load_videos(videos, 5)]
         assert everything == [2, 2, 1]
     assert 'indices' not in videos.val_dataloader.dataset.dataset
 
@@ -116,7 +115,31 @@ def test_videos_of_a_config_are_decoded_for_the_page(trained_dir, videos):
     page = write_report(
         trained_dir, probe_config=videos, stream_frames=36, progress=False, max_videos=4
     )
-    assert 'trained on 4 videos' in page.read_text()
+    text = page.read_text()
+    assert 'Features by class, pretrained' in text
+    assert 'No trained probe of this checkpoint was found' in text
+
+
+def test_the_trained_probe_below_the_run_is_shown(trained_dir, probe, trained_probe):
+    config, videos = probe
+    page = write_report(trained_dir, None, config, videos, 36, progress=False)
+    text = page.read_text()
+    assert 'where the best attentive probe looks (87.5 % top-1' in text
+    assert 'Attention of the probe over the video' in text
+
+
+def test_nothing_in_a_work_directory_is_run(work_dir, tmp_path, monkeypatch):
+    evil = tmp_path / 'evil'
+    config = work_dir / 'config.py'
+    fine = config.read_text()
+    config.write_text(fine + f"x = open({str(evil)!r}, 'w')\n")
+    with pytest.raises(SystemExit, match=r'^report: error: .*config\.py: its config, line 3, is'):
+        run_tool(monkeypatch, work_dir)
+    config.write_text(fine)
+    (work_dir / 'probe.py').write_text(f"x = open({str(evil)!r}, 'w')\n")
+    with pytest.raises(SystemExit, match=r'^report: error: .*probe\.py: its config, line 1, is'):
+        run_tool(monkeypatch, work_dir)
+    assert not evil.exists()
 
 
 def test_wrong_numbers_and_images_are_refused(videos):
@@ -135,11 +158,19 @@ def test_all_networks_go_to_the_device(trained_dir, probe, monkeypatch):
         return move(module, device, *args, **kwargs)
 
     monkeypatch.setattr(torch.nn.Module, 'to', spy)
-    config, batches = probe
-    write_report(trained_dir, None, config, batches, 36, progress=False, device='cpu:0')
+    config, videos = probe
+    write_report(trained_dir, None, config, videos, 36, progress=False, device='cpu:0')
     networks = [entry for entry in moved if entry[0] in ('NextVid', 'ProbeRecognizer')]
     assert [name for name, _ in networks] == ['NextVid', 'ProbeRecognizer', 'ProbeRecognizer']
     assert {device for _, device in networks} <= {'cpu', 'cpu:0'}
+
+
+def test_code_in_a_record_is_one_line(work_dir, write_record, monkeypatch, tmp_path):
+    evil = tmp_path / 'evil'
+    path = write_record(tmp_path / 'r.json', config=f'import os\nos.mkdir({str(evil)!r})\n')
+    with pytest.raises(SystemExit, match=r'^report: error: .*r\.json: its config, line 1, is code'):
+        run_tool(monkeypatch, work_dir, '--probe-results', path)
+    assert not evil.exists()
 
 
 def test_records_of_probes_are_shown(work_dir, write_record, tmp_path):

@@ -10,7 +10,6 @@ from probing import build_probe, toy_batches
 from tiny import PATCH, build, clips
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
-from nextvid_mm.engine.probe.cached_probe import extract_features
 from nextvid_mm.report import learned
 
 
@@ -21,51 +20,72 @@ def scope():
 
 def test_attention_strips_show_the_video_and_the_attention_of_every_clip():
     probe, model = build_probe(), build()
-    features = extract_features(probe.eval(), toy_batches(count=6))
-    image = learned.attention_strips(probe, clips(2), features, model.backbone)
+    tokens = torch.randn(6, 4 * 16, 24)
+    image = learned.attention_strips(probe, clips(2), tokens, model.backbone)
     frames, rows, caption = 4, 4, 14
     assert image.width == frames * 32 + (frames - 1) * 2
     assert image.height == rows * (32 + caption)
 
 
-def test_attention_is_that_of_the_segment_that_is_shown(monkeypatch):
+def test_attention_is_that_of_the_best_probe_in_the_segment_that_is_shown(monkeypatch):
     probe, model, seen = build_probe(num_segments=2).eval(), build(), []
-    features = extract_features(probe, toy_batches(count=3, clips=2))
+    torch.nn.init.normal_(probe.cls_head.probes.query)  # members differ
+    probe.cls_head.select(1)
+    tokens = next(probe.views_of_batch(toy_batches(count=3, batch=3, clips=2)[0]))
     overlay = learned.overlay_attention
     monkeypatch.setattr(learned, 'overlay_attention', lambda *a: seen.append(a[1]) or overlay(*a))
-    learned.attention_strips(probe, clips(1), features, model.backbone)
+    learned.attention_strips(probe, clips(1), tokens, model.backbone)
     head = probe.cls_head
-    weights = head.probes.attention(head.standardizer(features.tokens[:1, 0]))[0, 0].mean(0)
+    weights = head.probes.attention(head.standardizer(tokens[:1]))[0, 1].mean(0)
     torch.testing.assert_close(seen[0].flatten(), weights[: len(weights) // 2].detach())
 
 
 def test_features_are_mapped_beside_those_of_an_untrained_encoder(trained_dir, probe):
-    config, batches = probe
-    backbone = build().backbone
-    seen = learned.look_at_features(backbone, trained_dir / 'iter_4.pth', config, batches)
+    config, videos = probe
+    model = load(trained_dir)
+    seen = learned.look_at_features(model, trained_dir / 'iter_4.pth', config, videos)
     assert [title for title, _ in seen.maps] == ['pretrained', 'untrained']
     assert all(points.shape == (24, 2) for _, points in seen.maps)
     assert seen.labels == [0, 1, 2] * 8
     assert seen.names == ['dark', 'grey', 'bright']
-    assert 0 <= seen.top1 <= 100
-    assert seen.trained_on == 24
+    assert (seen.attention, seen.top1, seen.probe) == (None, None, None)
 
 
-def test_the_probe_trains_on_as_many_videos_as_fit(trained_dir, probe, monkeypatch):
-    config, (train, val) = probe
-    video = 4 * 16 * 24 * 4  # bytes: frames, patches, channels, float32
-    sizes, train_probes = [], learned.train_probes
+def load(folder):
+    model = build()
+    state = torch.load(folder / 'iter_4.pth', weights_only=True)['state_dict']
+    model.load_state_dict(state)
+    return model.eval()
 
-    def spy(model, features, schedule):
-        sizes.append((len(features.labels), schedule.batch_size))
-        train_probes(model, features, schedule)
 
-    monkeypatch.setattr(learned, 'train_probes', spy)
-    monkeypatch.setattr(learned, '_TOKEN_BYTES', 9 * video)
-    monkeypatch.setattr(learned, '_BATCH_BYTES', 3 * video)
-    backbone, path = build().backbone, trained_dir / 'iter_4.pth'
-    assert learned.look_at_features(backbone, path, config, (train, val)).trained_on == 16
-    assert sizes == [(16, 3)]
+def test_the_probe_that_was_trained_is_the_one_that_is_shown(
+    trained_dir, probe, trained_probe, monkeypatch
+):
+    config, videos = probe
+    record, trained = trained_probe
+    shown, strips = [], learned.attention_strips
+    monkeypatch.setattr(learned, 'attention_strips', lambda *a: shown.append(a[0]) or strips(*a))
+    path = trained_dir / 'iter_4.pth'
+    seen = learned.look_at_features(load(trained_dir), path, config, videos, [record])
+    assert (seen.top1, seen.probe) == (87.5, record.parent / 'probe.pth')
+    assert seen.attention is not None
+    assert int(shown[0].cls_head.selected) == 1
+    for name, value in trained.state_dict().items():
+        assert torch.equal(shown[0].state_dict()[name], value), name
+
+
+def test_no_more_videos_are_read_than_the_map_needs(trained_dir, probe, monkeypatch):
+    config, videos = probe
+
+    def two_batches():
+        yield from videos[:2]
+        raise AssertionError('read further than needed')
+
+    monkeypatch.setattr(learned, '_MAP_CLIPS', 10)
+    path = trained_dir / 'iter_4.pth'
+    seen = learned.look_at_features(load(trained_dir), path, config, two_batches())
+    assert len(seen.labels) == 10
+    assert all(len(points) == 10 for _, points in seen.maps)
 
 
 @pytest.mark.parametrize('masked', [True, False])
@@ -85,15 +105,6 @@ def test_what_cannot_be_generated_is_one_sentence():
     assert 'norm_pix' in learned.look_at_generation(model, clips(2), [0, 1], [], None)
 
 
-def test_one_probe_of_the_grid_is_enough_and_the_config_stays():
-    head = dict(lrs=[5e-3, 1e-3], weight_decays=[0.01, 0.1, 0.4], fixed_member=[1e-3, 0.1])
-    config = Config(dict(model=dict(cls_head=head)))
-    single = learned.with_one_probe(config)
-    assert single.model.cls_head.lrs == [5e-3]
-    assert single.model.cls_head.weight_decays == [0.1]
-    assert config.model.cls_head.lrs == [5e-3, 1e-3]
-
-
 def test_class_names_come_from_the_file_beside_the_list(tmp_path):
     dataset = dict(ann_file=str(tmp_path / 'list.txt'))
     config = Config(dict(val_dataloader=dict(dataset=dataset)))
@@ -109,8 +120,7 @@ def test_class_names_come_from_the_file_beside_the_list(tmp_path):
 
 
 def test_pooled_features_tell_mean_and_deviation():
-    tokens = torch.arange(12.0).view(2, 1, 3, 2)
-    rows = learned.pooled(SimpleNamespace(tokens=tokens))
+    rows = learned.pooled(torch.arange(12.0).view(2, 3, 2))
     assert rows.shape == (2, 4)
     assert rows[0].tolist() == [2.0, 3.0, 2.0, 2.0]
 

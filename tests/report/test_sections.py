@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,9 +144,17 @@ def test_what_could_not_be_done_says_why():
 
 def test_a_map_per_encoder_and_the_attention():
     maps = [(name, np.zeros((4, 2))) for name in ('pretrained', 'untrained')]
-    section = features_section(FeatureInsight(maps, [0, 1, 0, 1], ['a', 'b'], SHEET, 50.0, 120))
+    insight = FeatureInsight(maps, [0, 1, 0, 1], ['a', 'b'], SHEET, 50.0, Path('run/probe.pth'))
+    section = features_section(insight)
     assert [p.drawing for p in section.pictures] == [True, True, False]
-    assert '50.0 % top-1 on its own, trained on 120 videos' in section.text[0]
+    assert '50.0 % top-1, run/probe.pth' in section.text[1]
+
+
+def test_without_a_trained_probe_the_section_says_how_to_train_one():
+    maps = [('pretrained', np.zeros((2, 2)))]
+    section = features_section(FeatureInsight(maps, [0, 1], ['a', 'b']))
+    assert [p.drawing for p in section.pictures] == [True]
+    assert 'No trained probe of this checkpoint was found: python tools/test.py' in section.text[1]
 
 
 def test_streaming_shows_both_costs_and_the_ratio():

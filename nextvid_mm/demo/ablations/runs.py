@@ -27,8 +27,8 @@ from rich.progress import Progress, TaskID
 
 from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.demo.ablations.tables import Row
-from nextvid_mm.demo.run import PRETRAIN, PROBE
-from nextvid_mm.engine.probe.protocol import load_batches, probe_encoder, quiet
+from nextvid_mm.demo.run import PRETRAIN, PROBE, fixed_top1, probe_settings
+from nextvid_mm.engine.probe.evaluate import fit_probe, quiet
 from nextvid_mm.files import write_text
 from nextvid_mm.registry import SCOPE
 
@@ -135,11 +135,10 @@ def _run_all(
     torch.set_num_threads(threads)  # probes run beside the trainings
     futures = {pool.submit(run.pretrain, threads, progress, total): run for run in todo}
     try:
-        progress.console.print('decoding the labelled and the validation videos once for all')
-        batches = load_batches(probe)
+        short = probe_settings(probe)
         for future in as_completed(futures):
             seconds, run = future.result(), futures[future]
-            result = run.probe(probe, batches, seconds)
+            result = run.probe(short, seconds)
             progress.console.print(
                 f'{run.row.title}, seed {run.seed}: {result.top1:.1f} % ({seconds:.0f} s)'
             )
@@ -203,7 +202,7 @@ class Run:
             )
         return time.perf_counter() - start
 
-    def probe(self, config: Config, batches: tuple[list, list], seconds: float) -> RunResult:
+    def probe(self, config: Config, seconds: float) -> RunResult:
         """Probe the encoder and write the result down."""
         checkpoint, weights = None, 'untrained'
         if self.row.config is not None:
@@ -212,12 +211,15 @@ class Run:
         elif config.model.backbone is None:
             config = copy.deepcopy(config)
             config.model.backbone = Config.fromfile(self.root / PRETRAIN).model.backbone
-        details = probe_encoder(config, checkpoint, self.seed, batches, encoder_weights=weights)
+        folder = self.folder / 'probe'
+        record = fit_probe(
+            config, checkpoint, folder, self.seed, folder / 'features', encoder_weights=weights
+        )
         result = RunResult(
             row=self.row.name,
             seed=self.seed,
-            top1=details['top1'],
-            fixed_top1=details['fixed_top1'],
+            top1=record['top1'],
+            fixed_top1=fixed_top1(record),
             steps=self.table_steps,
             clips=sum(stage['steps'] * stage['batch_size'] for stage in self.stages),
             train_seconds=seconds,

@@ -1,11 +1,10 @@
 """Probes on a frozen encoder: optimiser, cached and online features, training, results."""
 
-from .cached_probe import ProbeSchedule, run_probe
-from .epoch_loop import ExactEpochLoop
-from .grid_optimizer import GridAdamW, ProbeOptimWrapperConstructor
-from .hook import ProbeHook
+from .evaluate import build_probe, fit_probe
 from .metric import ProbeMetric
 from .online_hook import OnlineProbeHook
+from .results import ProbeHook, config_of, read_record
+from .training import ExactEpochLoop, GridAdamW, ProbeOptimWrapperConstructor
 
 __all__ = [
     'ExactEpochLoop',
@@ -14,6 +13,8 @@ __all__ = [
     'ProbeHook',
     'ProbeMetric',
     'ProbeOptimWrapperConstructor',
-    'ProbeSchedule',
-    'run_probe',
+    'build_probe',
+    'config_of',
+    'fit_probe',
+    'read_record',
 ]

@@ -1,23 +1,120 @@
-"""What the flags of ``tools/test.py`` do; those of MMAction2's tool keep name and meaning."""
+"""Training and testing probes: what ``tools/test.py``, the demo and the ablations do.
+
+The flags of MMAction2's tool keep name and meaning.
+"""
 
 import argparse
+import copy
+import itertools
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from torch import nn
 
 from nextvid_mm.datasets.checks import require_loaders_data
 from nextvid_mm.engine.cli import checked_config
-from nextvid_mm.engine.probe.results import REPEATED, RESULTS, config_of, differences, read_record
-from nextvid_mm.engine.probe.training import DEFAULT_CACHE, train_on_cache, validate_probe
-from nextvid_mm.models.checkpoints.encoder import PREFIXES, read_checkpoint, stored_backbone
-from nextvid_mm.registry import RUNNERS
+from nextvid_mm.engine.probe.features import DEFAULT_CACHE
+from nextvid_mm.engine.probe.results import (
+    PROBE,
+    REPEATED,
+    RESULTS,
+    config_of,
+    differences,
+    read_record,
+)
+from nextvid_mm.models.checkpoints import PREFIXES, read_checkpoint, stored_backbone
+from nextvid_mm.registry import MODELS, RUNNERS, SCOPE, require_registered
 
 _PROBE_WEIGHTS = 'cls_head.probes.'
+_NUMBERS = itertools.count()
+
+
+def fit_probe(
+    config: Config,
+    encoder: str | Path | None,
+    work_dir: str | Path,
+    seed: int | None = None,
+    features: str | Path | None = None,
+    **model: Any,
+) -> dict[str, Any]:
+    """Train a config's probes on a frozen encoder, evaluate them, and return the record.
+
+    Args:
+        config: a complete probe config; it is not changed.
+        encoder: checkpoint with the encoder; None for the config's own ``model.encoder``.
+        work_dir: where ``probe.pth``, ``probe_results.json`` and the log go.
+        seed: of an untrained encoder's weights, the probes' first weights, the order of samples;
+            None for the config's own.
+        features: folder of cached features; None trains as the config says.
+        model: further keys of ``model``, such as ``encoder_weights='untrained'`` or
+            ``single_frame=True``.
+
+    Returns:
+        The content of ``probe_results.json``: the last validation.
+    """
+    cfg = copy.deepcopy(config)
+    cfg.model.update(model)
+    cfg.work_dir = str(work_dir)
+    # MMEngine keeps loggers and visualizers by name: each training of a process has its own.
+    cfg.experiment_name = f'{Path(work_dir).name}_{os.getpid()}_{next(_NUMBERS)}'
+    if encoder is not None:
+        cfg.model.encoder = str(encoder)
+    if seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    if features is not None:
+        cache_features(cfg, features)
+    _build(cfg).train()
+    return read_record(Path(work_dir) / RESULTS)
+
+
+def cache_features(cfg: Config, folder: str | Path) -> None:
+    """Make a probe config train on cached features.
+
+    Raises:
+        ValueError: If its training knows none.
+    """
+    if (cfg.get('train_cfg') or {}).get('type') != 'ExactEpochLoop':
+        raise ValueError(
+            f"--cache-features is for probe configs, with train_cfg.type='ExactEpochLoop'; found "
+            f'train_cfg={cfg.get("train_cfg")}'
+        )
+    cfg.train_cfg.features = str(folder)
+
+
+def build_probe(config: Mapping[str, Any], encoder: str | None = None, **model: Any) -> nn.Module:
+    """Build a config's ``ProbeRecognizer`` with its encoder loaded.
+
+    Args:
+        config: a probe config.
+        encoder: checkpoint with the encoder; None for the config's own ``model.encoder``.
+        model: further keys of ``model``.
+    """
+    settings = dict(copy.deepcopy(config['model']), _scope_=SCOPE, **model)
+    if encoder is not None:
+        settings['encoder'] = encoder
+    probe = MODELS.build(settings)
+    with quiet():
+        probe.init_weights()
+    return probe
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back MMEngine's report of several lines per initialised parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def add_cache_flag(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +134,7 @@ def add_test_flags(parser: argparse.ArgumentParser) -> None:
     """Add MMAction2's flags for testing, and those that evaluate an encoder."""
     add = parser.add_argument
     add('config', nargs='?', help='config file, such as configs/probe/ssv2.py')
-    add('checkpoint', nargs='?', help='a trained probe; with --train-probe, an encoder')
+    add('checkpoint', nargs='?', help='a trained probe, or an encoder to train one on')
     add('--work-dir', help='folder for results (default: work_dirs/CONFIG_NAME)')
     add('--dump', metavar='FILE.pkl', help='write predictions for MMAction2 analysis tools')
     add(
@@ -58,11 +155,8 @@ def add_test_flags(parser: argparse.ArgumentParser) -> None:
         help='how processes were started (default: one process); tools/dist_test.sh sets it',
     )
     add('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
-    add(
-        '--train-probe',
-        action='store_true',
-        help='CHECKPOINT holds an encoder: train probes on it first, as the config says',
-    )
+    # What happens anyway: old command lines have it.
+    add('--train-probe', action='store_true', help=argparse.SUPPRESS)
     add(
         '--from-json',
         metavar='RESULTS',
@@ -89,24 +183,22 @@ def run_test(args: argparse.Namespace) -> None:
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'{args.checkpoint}: there is no such checkpoint')
     if cfg.model.type != 'ProbeRecognizer':
-        _refuse_probe_flags(args, cfg.model.type)
+        if args.cache_features is not None:
+            cache_features(cfg, args.cache_features)  # says what it is for
         cfg.load_from = args.checkpoint
         _build(cfg).test()
         return
     checkpoint = read_checkpoint(args.checkpoint)
     found = contents(checkpoint, args.checkpoint)
-    if found == 'probe':
-        _refuse_training(args)
-        use_probe(cfg, checkpoint, args.checkpoint)
-        _build(cfg).test()
-    elif not args.train_probe:
+    if found != 'probe':
+        train_probe(cfg, args, found)
+        return
+    if args.cache_features is not None:
         raise ValueError(
-            f'{args.checkpoint} holds an encoder ({found}) and no probe. Add --train-probe to '
-            f'train probes on it as {args.config} says and evaluate them, or give the probe.pth '
-            'of a finished training.'
+            f'{args.checkpoint} holds a trained probe already: leave out --cache-features'
         )
-    else:
-        train_probe(cfg, args)
+    use_probe(cfg, checkpoint, args.checkpoint)
+    _build(cfg).test()
 
 
 def load_test_config(args: argparse.Namespace) -> Config:
@@ -140,7 +232,7 @@ def load_test_config(args: argparse.Namespace) -> Config:
     if cfg.get('test_dataloader') is None:
         raise ValueError(
             f'{args.config} has no test_dataloader: evaluate its encoder with a config of '
-            'configs/probe/ and --train-probe'
+            'configs/probe/'
         )
     require_loaders_data(cfg)  # before a large model is built
     return cfg
@@ -173,19 +265,21 @@ def use_probe(cfg: Config, checkpoint: Mapping[str, Any], path: str) -> None:
     cfg.model.encoder = None
 
 
-def train_probe(cfg: Config, args: argparse.Namespace) -> None:
-    """Train probes on the encoder of a checkpoint and evaluate them."""
+def train_probe(cfg: Config, args: argparse.Namespace, found: str) -> None:
+    """Train probes on the encoder of a checkpoint as the config says, and evaluate them."""
     cfg.model.encoder = args.checkpoint
     if args.cache_features is not None:
-        trained = Path(train_on_cache(cfg, args.cache_features))
-        validate_probe(cfg.copy(), trained)
-    else:
-        _build(cfg).train()
+        cache_features(cfg, args.cache_features)
+    runner = _build(cfg)
+    runner.logger.info(
+        f'{args.checkpoint} holds an encoder ({found}) and no probe: its probe is trained as '
+        f'{args.config} says, and then tested'
+    )
+    runner.train()
     if cfg.test_dataloader == cfg.val_dataloader and args.dump is None and not args.show_dir:
         return  # the last validation was the test
-    path = str(Path(cfg.work_dir) / 'probe.pth')
-    checkpoint = read_checkpoint(path)
-    use_probe(cfg, checkpoint, path)
+    path = str(Path(cfg.work_dir) / PROBE)
+    use_probe(cfg, read_checkpoint(path), path)
     _build(cfg).test()
 
 
@@ -196,11 +290,16 @@ def repeat(args: argparse.Namespace) -> None:
         FileNotFoundError: If the record or its checkpoint does not exist.
         ValueError: If a number differs.
     """
-    record = read_record(args.from_json)
+    if args.checkpoint is not None:
+        raise ValueError('--from-json takes the checkpoint from the file: give no other')
     if args.config is not None:
-        raise ValueError('--from-json takes config and checkpoint from the file: give no others')
-    cfg = config_of(record)
-    path = _find_checkpoint(record, args.from_json)
+        checked_config(args.config)  # whose custom_imports a plugin may need
+    record = read_record(args.from_json)
+    cfg = config_of(record, args.from_json)
+    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        cfg[key] = None
+    require_registered(cfg.to_dict(), args.from_json)
+    path = checkpoint_of(record, args.from_json)
     checkpoint = read_checkpoint(path)
     use_probe(cfg, checkpoint, str(path))
     if record['split'] == 'val':
@@ -209,8 +308,6 @@ def repeat(args: argparse.Namespace) -> None:
     cfg.launcher = args.launcher
     cfg.merge_from_dict(args.cfg_options or {})
     cfg.work_dir = args.work_dir or str(Path(args.from_json).resolve().parent / REPEATED)
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
-        cfg[key] = None
     for key in ('val_dataloader', 'val_cfg', 'val_evaluator'):
         cfg[key] = None
     runner = _build(cfg)
@@ -226,8 +323,12 @@ def repeat(args: argparse.Namespace) -> None:
     )
 
 
-def _find_checkpoint(record: Mapping[str, Any], source: str) -> Path:
-    """The record's checkpoint where it says, or beside the record."""
+def checkpoint_of(record: Mapping[str, Any], source: str | Path) -> Path:
+    """The record's checkpoint where it says, or beside the record.
+
+    Raises:
+        FileNotFoundError: If it is at neither place.
+    """
     stated = Path(record['checkpoint'])
     for path in (stated, Path(source).parent / stated.name):
         if path.is_file():
@@ -235,21 +336,6 @@ def _find_checkpoint(record: Mapping[str, Any], source: str) -> Path:
     raise FileNotFoundError(
         f'the checkpoint of {source}, {stated}, does not exist; put it beside the file'
     )
-
-
-def _refuse_training(args: argparse.Namespace) -> None:
-    if args.train_probe or args.cache_features is not None:
-        raise ValueError(
-            f'{args.checkpoint} holds a trained probe already: leave out --train-probe and '
-            '--cache-features'
-        )
-
-
-def _refuse_probe_flags(args: argparse.Namespace, kind: str) -> None:
-    if args.train_probe or args.cache_features is not None:
-        raise ValueError(
-            f'--train-probe and --cache-features are for probe configs; model.type is {kind!r}'
-        )
 
 
 def _build(cfg: Config) -> Runner:

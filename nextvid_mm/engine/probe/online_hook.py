@@ -15,7 +15,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from nextvid_mm.datasets.request import derive_seed, isolated_rng
 from nextvid_mm.engine.hooks.health import encode_frozen
-from nextvid_mm.engine.probe.protocol import cached_dataset
+from nextvid_mm.engine.probe.features import cached_dataset
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
 from nextvid_mm.layers import resolve_dtype, run_eagerly
 from nextvid_mm.registry import DATASETS, HOOKS, unwrap

@@ -1,8 +1,8 @@
-"""The record of a probe's evaluation: everything needed to read it and to repeat it."""
+"""What an evaluation leaves: a record that can be repeated, the probe, and a picture."""
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,17 @@ import numpy as np
 import torch
 from mmaction.evaluation import ConfusionMatrix
 from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
+from nextvid_mm.engine.probe.metric import ProbeMetric
 from nextvid_mm.files import replace_when_complete, write_text
-from nextvid_mm.models.checkpoints.encoder import hash_weights
+from nextvid_mm.layers import check_state
+from nextvid_mm.models.checkpoints import config_text, hash_weights, parse_config
+from nextvid_mm.registry import HOOKS, unwrap
 from nextvid_mm.version import __version__
 
 RESULTS = 'probe_results.json'
@@ -70,17 +76,8 @@ def make_record(
         processes=runner.world_size,
         versions=versions(),
         **details,
-        config=runner.cfg.pretty_text,
+        config=config_text(runner.cfg),
     )
-
-
-def write_record(record: Mapping[str, Any], folder: str | Path, class_names: Any = None) -> Path:
-    """Write the record and the picture of its confusion matrix; return the record's path."""
-    folder = Path(folder)
-    text = json.dumps(record, indent=1)
-    write_text(folder / RESULTS, text + '\n')
-    draw_confusion(record['confusion_matrix'], folder / PICTURE, class_names)
-    return folder / RESULTS
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
@@ -103,9 +100,13 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
-def config_of(record: Mapping[str, Any]) -> Config:
-    """The complete config the evaluation ran with."""
-    return Config.fromstring(record['config'], '.py')
+def config_of(record: Mapping[str, Any], source: str | Path = RESULTS) -> Config:
+    """The complete config the evaluation ran with: read as data, never run.
+
+    Raises:
+        ValueError: if it holds code.
+    """
+    return Config(parse_config(record['config'], str(source)))
 
 
 def differences(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -151,3 +152,97 @@ def draw_confusion(matrix: Any, path: str | Path, class_names: Any = None) -> No
             figure.axes[0].set(xticks=every, yticks=every, xticklabels=every, yticklabels=every)
         figure.savefig(path, dpi=100, bbox_inches='tight')
         plt.close(figure)
+
+
+@HOOKS.register_module()
+class ProbeHook(Hook):
+    """Checks labels and checkpoints, and writes what an evaluation found.
+
+    After every validation it makes the best probe of the grid the one whose predictions are
+    ``pred_score`` and ``pred_label``, and writes to the work directory:
+
+    - ``probe.pth``: encoder and probes, for ``tools/test.py``;
+    - ``probe_results.json``: accuracies of all probes per view and merged, accuracy per class,
+      encoder hash, config, seeds, versions: enough to repeat the evaluation;
+    - ``confusion.png``: of the best probe, true classes downwards.
+
+    A test writes the last two and selects nothing.
+
+    Args:
+        class_names: Names of the classes, for the picture; a path reads one per line.
+
+    Raises:
+        FileNotFoundError: If ``class_names`` is a path without a file.
+    """
+
+    # Before the logger (60), so that files are there when the numbers are read.
+    priority = 'NORMAL'
+
+    def __init__(self, class_names: Sequence[str] | str | None = None) -> None:
+        if isinstance(class_names, str):
+            if not Path(class_names).is_file():
+                raise FileNotFoundError(f'ProbeHook.class_names={class_names!r}: no such file')
+            class_names = Path(class_names).read_text(encoding='utf-8').splitlines()
+        self.class_names = class_names
+        self.how: dict[str, Any] = {}
+
+    def before_run(self, runner: Runner) -> None:
+        """Look at all labels before anything is computed."""
+        num_classes = unwrap(runner.model).cls_head.num_classes
+        for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+            if isinstance(loop, BaseLoop) and hasattr(loop.dataloader.dataset, 'check_labels'):
+                loop.dataloader.dataset.check_labels(num_classes)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights that do not fit; MMEngine would load what does and go on."""
+        what = f'load_from={str(runner._load_from)!r}'
+        check_state(checkpoint['state_dict'], unwrap(runner.model).state_dict(), what)
+        meta = checkpoint.get('meta', {})
+        self.how = dict(
+            mode=meta.get('mode', 'online'),
+            seed=meta.get('seed'),
+            checkpoint=str(runner._load_from),
+        )
+
+    def before_train(self, runner: Runner) -> None:
+        """Say which encoder is probed."""
+        origin = unwrap(runner.model).origin
+        runner.logger.info(f'encoder: {origin.describe()}')
+        mode = getattr(runner.train_loop, 'mode', 'online')
+        if runner.iter and mode != self.how['mode']:
+            raise ValueError(
+                f'{self.how["checkpoint"]} was trained on features of mode {self.how["mode"]!r} '
+                f'and cannot be resumed with {mode!r}: --cache-features must be as it was'
+            )
+        self.how = dict(mode=mode, seed=runner.seed)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Write down what the probes are trained on."""
+        checkpoint['meta']['mode'] = self.how['mode']
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Select the best probe, then write probe, record and picture."""
+        model = unwrap(runner.model)
+        model.cls_head.select(int((metrics or {})['probe/best_member']))
+        if is_main_process():
+            path = Path(runner.work_dir) / PROBE
+            save_probe(model, path, dict(mode=self.how['mode'], seed=self.how['seed']))
+            self._write(runner, runner.val_loop, 'val', dict(self.how, checkpoint=str(path)))
+        barrier()
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Write record and picture."""
+        if is_main_process():
+            self._write(runner, runner.test_loop, 'test', self.how)
+        barrier()
+
+    def _write(self, runner: Runner, loop: BaseLoop, split: str, how: Mapping[str, Any]) -> None:
+        (metric,) = (m for m in loop.evaluator.metrics if isinstance(m, ProbeMetric))
+        record = make_record(metric.details or {}, unwrap(runner.model), runner, split, how)
+        path = Path(runner.work_dir) / RESULTS
+        write_text(path, json.dumps(record, indent=1) + '\n')
+        draw_confusion(record['confusion_matrix'], path.with_name(PICTURE), self.class_names)
+        runner.logger.info(
+            f'top-1 {record["top1"]:.2f} % over {record["num_samples"]} samples (best of '
+            f'{len(record["members"])} probes: {record["best"]}); everything in {path}'
+        )

@@ -1,96 +1,272 @@
-"""Training probes on cached features, and evaluating them like any others."""
+"""Training a grid of probes: its optimiser, and epochs that a killed run continues exactly."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from mmengine.config import Config
-from mmengine.device import get_device
-from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, set_random_seed
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
+from torch.optim import AdamW
+from torch.utils.data import DataLoader
 
-from nextvid_mm.datasets.progress import progress_bar
-from nextvid_mm.engine.probe.cached_probe import ProbeSchedule, train_probes
-from nextvid_mm.engine.probe.feature_cache import FeatureCache
-from nextvid_mm.engine.probe.protocol import build_probe, cached_dataset, cached_loader
-from nextvid_mm.engine.probe.results import save_probe
-from nextvid_mm.registry import SCOPE
+from nextvid_mm.datasets.request import derive_seed
+from nextvid_mm.engine.loops import run_seed
+from nextvid_mm.engine.probe.features import MODE, FeatureCache, cached_dataset, cached_loader
+from nextvid_mm.registry import (
+    DATA_SAMPLERS,
+    LOOPS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    unwrap,
+)
 
-MODE = 'cached features'
-CACHED_PROBE = 'cached_probe.pth'
-CACHED_SCHEDULER = 'CosineAnnealingLR'
-DEFAULT_CACHE = 'work_dirs/features'
+# Keys that cached features leave without effect: of the data preprocessor, and of the loader.
+_RANDOM = ('blending', 'batch_augments')
+_FOREIGN = ('batch_sampler', 'num_batch_per_epoch', 'collate_fn')
+PROBE_WRAPPERS = ('OptimWrapper', 'mmengine.OptimWrapper')
 
 
-def train_on_cache(cfg: Config, root: str | Path) -> Path:
-    """Encode the training videos once and train the config's probes on the features.
+@OPTIMIZERS.register_module()
+class GridAdamW(AdamW):
+    """AdamW over the slices ``p[g]`` of stacked parameters, one parameter group per member.
 
-    Training videos go through the pipeline of the validation videos, with one central view.
+    A group has the member's own learning rate and weight decay, which applies to all of its
+    parameters; schedulers and logs see ordinary groups. Gradients must not be scaled or clipped
+    in between: they are on the stacked parameters, and reach the slices in ``step``.
 
     Args:
-        cfg: a complete probe config.
-        root: folder of the feature cache.
+        params: parameters ``(G, ...)``, of G members each.
+        lrs: G learning rates.
+        weight_decays: G weight decays.
+        betas: decay of the two running averages.
+        eps: added to the denominator.
+    """
 
-    Returns:
-        A checkpoint with encoder and probes, in the work directory.
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lrs: Sequence[float],
+        weight_decays: Sequence[float],
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ):
+        self.stacked = list(params)
+        for parameter in self.stacked:
+            if parameter.ndim == 0 or len(parameter) != len(lrs):
+                raise ValueError(
+                    f'GridAdamW has {len(lrs)} lrs, but a parameter of shape '
+                    f'{tuple(parameter.shape)}: stack members along the first dimension'
+                )
+        groups = [
+            dict(params=[p.detach()[g] for p in self.stacked], lr=lr, weight_decay=decay)
+            for g, (lr, decay) in enumerate(zip(lrs, weight_decays, strict=True))
+        ]
+        super().__init__(groups, betas=tuple(betas), eps=eps, fused=True)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Drop the gradients of the stacked parameters and their slices."""
+        for parameter in self.stacked:
+            parameter.grad = None
+        super().zero_grad(set_to_none)
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every slice from its slice of the gradient."""
+        for g, group in enumerate(self.param_groups):
+            for piece, parameter in zip(group['params'], self.stacked, strict=True):
+                piece.grad = None if parameter.grad is None else parameter.grad[g]
+        return super().step(closure)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class ProbeOptimWrapperConstructor:
+    """Builds the optimiser of a probe grid from the members of ``model.cls_head``.
+
+    Args:
+        optim_wrapper_cfg: the config's ``optim_wrapper`` without its constructor; its ``optimizer``
+            (``GridAdamW`` by default) gets parameters, learning rates and weight decays from here.
+        paramwise_cfg: must be None.
 
     Raises:
-        ValueError: if the config asks for several processes, or for another learning rate schedule
-            than a cosine that ends at 0.
+        ValueError: for a wrapper that scales, clips or checks gradients before ``step``: it would
+            find none, see ``GridAdamW``.
     """
-    check_schedule(cfg)
-    if cfg.get('launcher', 'none') != 'none':
+
+    def __init__(self, optim_wrapper_cfg: dict[str, Any], paramwise_cfg: None = None):
+        if paramwise_cfg is not None:
+            raise ValueError(
+                'optim_wrapper.paramwise_cfg means nothing to a probe grid: set lrs and '
+                'weight_decays of model.cls_head'
+            )
+        self.optim_wrapper_cfg = dict(type='OptimWrapper') | dict(optim_wrapper_cfg)
+        kind = self.optim_wrapper_cfg['type']
+        if kind not in PROBE_WRAPPERS:
+            raise ValueError(
+                f'optim_wrapper.type={kind!r} of a probe grid is not one of '
+                f'{", ".join(PROBE_WRAPPERS)}: set model.dtype for autocast of the encoder'
+            )
+        if self.optim_wrapper_cfg.get('clip_grad') is not None:
+            raise ValueError(
+                'optim_wrapper.clip_grad means nothing to a probe grid, whose members have '
+                'gradients of their own: remove it'
+            )
+        self.optimizer_cfg = dict(self.optim_wrapper_cfg.pop('optimizer', {}))
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the wrapper for ``model``, which may be wrapped for distributed training."""
+        head = unwrap(model).cls_head
+        optimizer = OPTIMIZERS.build(
+            dict(type='GridAdamW')
+            | self.optimizer_cfg
+            | dict(
+                params=[p for p in head.parameters() if p.requires_grad],
+                lrs=[member.lr for member in head.members],
+                weight_decays=[member.weight_decay for member in head.members],
+            )
+        )
+        return OPTIM_WRAPPERS.build(self.optim_wrapper_cfg, default_args=dict(optimizer=optimizer))
+
+
+@LOOPS.register_module()
+class ExactEpochLoop(EpochBasedTrainLoop):
+    """MMEngine's epoch loop with a global batch size and exact resume, also inside an epoch.
+
+    Everything random in a step follows from (seed, epoch, position in the epoch). A run resumed
+    from a checkpoint of any step continues bit for bit, and reads no sample a second time.
+
+    With ``features``, the encoder sees every training video once, through the pipeline of the
+    validation videos with one central view; all epochs read the tokens it left on the disk.
+
+    Args:
+        runner: The MMEngine Runner.
+        dataloader: The config's ``train_dataloader``; its ``batch_size`` is that of all processes
+            together, its sampler an ``EpochSampler``.
+        max_epochs: Epochs of the run.
+        val_begin: First epoch after which validation may run.
+        val_interval: Epochs between validations; one follows the last epoch in any case.
+        features: Folder of cached features (``--cache-features``); None trains online.
+
+    Raises:
+        ValueError: If the batch does not divide into the processes, or cached features are asked
+            for in several processes or beside a key that they cannot honour.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: Mapping[str, Any],
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        features: str | None = None,
+    ) -> None:
+        config = dict(dataloader)
+        batch, world = config['batch_size'], runner.world_size
+        if batch % world:
+            raise ValueError(
+                f'train_dataloader.batch_size={batch} is the batch of all processes together and '
+                f'cannot be split evenly over {world}'
+            )
+        config['batch_size'] = batch // world
+        config['sampler'] = dict(type='EpochSampler', shuffle=True) | dict(
+            config.get('sampler') or {}
+        )
+        self.features, self.settings = features, config
+        if features is not None:
+            _check_cached(runner, config)
+            config = config | dict(dataset=cached_dataset(runner.cfg, 'train'))
+        super().__init__(runner, config, max_epochs, val_begin, val_interval)
+
+    @property
+    def mode(self) -> str:
+        """What records call the features that are trained on."""
+        return 'online' if self.features is None else MODE
+
+    def prepare(self) -> None:
+        """Encode the training set, if features are to be cached; then read them instead of it."""
+        if self.features is None:
+            return
+        runner, head = self.runner, self.runner.model.cls_head
+        cache = FeatureCache(self.features, runner.model, cached_dataset(runner.cfg, 'train'))
+        features = cache.load()
+        if features is None:
+            features = cache.fill(cached_loader(runner.cfg, 'train'))
+        if self._iter == 0 and head.standardizer is not None:
+            head.standardizer.fit(features.tokens)
+        features = replace(features, metainfo=getattr(self.dataloader.dataset, 'metainfo', {}))
+        seed = dict(dataset=features, seed=run_seed(runner))
+        self.dataloader = DataLoader(
+            features,
+            self.settings['batch_size'],
+            sampler=DATA_SAMPLERS.build(self.settings['sampler'], default_args=seed),
+            drop_last=self.settings.get('drop_last', False),
+            collate_fn=_as_it_is,
+        )
+
+    def run(self) -> nn.Module:
+        """Train from the runner's step to the last epoch, or until a hook stops it."""
+        self.runner.call_hook('before_train')
+        self.prepare()
+        while self._epoch < self._max_epochs:
+            self.run_epoch()
+            if self.stop_training:
+                break
+            if self._should_validate():
+                self.runner.val_loop.run()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Run the rest of an epoch; a hook that stops training leaves it unfinished."""
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        sampler = self.dataloader.sampler
+        # Of a seed drawn at random, resuming has brought back the one drawn then.
+        sampler.seed = run_seed(self.runner)
+        sampler.set_epoch(self._epoch)
+        sampler.set_skip(done * self.dataloader.batch_size)
+        for index, batch in enumerate(self.dataloader, start=done):
+            self.run_iter(index, batch)
+            if self.stop_training:
+                return
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch: Any) -> None:
+        """Run one optimiser step."""
+        runner = self.runner
+        runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
+        torch.manual_seed(derive_seed(run_seed(runner), self._iter, runner.rank))
+        outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
+        step = dict(batch_idx=idx, data_batch=data_batch, outputs=outputs)
+        runner.call_hook('after_micro_batch', **step)
+        runner.call_hook('after_train_iter', **step)
+        self._iter += 1
+
+    def _should_validate(self) -> bool:
+        if self.runner.val_loop is None or self._epoch < self.val_begin:
+            return False
+        return self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
+
+
+def _check_cached(runner: Runner, loader: Mapping[str, Any]) -> None:
+    """Raise if cached features would leave a key of the config without effect."""
+    if runner.distributed:
         raise ValueError('--cache-features works in one process: start it without a launcher')
-    init_default_scope(cfg.get('default_scope', SCOPE))
-    seed = set_random_seed((cfg.get('randomness') or {}).get('seed'))
-    model = build_probe(cfg).to(get_device())
-    loader = cached_loader(cfg, 'train')
-    if hasattr(loader.dataset, 'check_labels'):
-        loader.dataset.check_labels(model.cls_head.num_classes)
-    cache = FeatureCache(root, model, cached_dataset(cfg, 'train'))
-    features = cache.load()
-    if features is None:
-        with _bar('encoding the training set once', 'samples') as progress:
-            features = cache.fill(loader, progress)
-    schedule = ProbeSchedule(
-        cfg.train_cfg.max_epochs,
-        cfg.train_dataloader.batch_size,
-        seed,
-        cfg.optim_wrapper.get('optimizer', {}),
-    )
-    with _bar(f'training {len(model.cls_head.members)} probes', 'steps') as progress:
-        train_probes(model, features, schedule, progress)
-    path = Path(cfg.work_dir) / CACHED_PROBE
-    save_probe(model, path, dict(mode=MODE, seed=seed))
-    return path
-
-
-def check_schedule(cfg: Config) -> None:
-    """Raise unless ``param_scheduler`` is what cached probes train by."""
-    found = cfg.get('param_scheduler')
-    one = found[0] if isinstance(found, list) and len(found) == 1 else found
-    allowed = dict(type=CACHED_SCHEDULER, eta_min=0.0)
-    free = ('by_epoch', 'convert_to_iter_based')
-    if not isinstance(one, dict) or {k: v for k, v in one.items() if k not in free} != allowed:
+    preprocessor = runner.cfg.model.get('data_preprocessor') or {}
+    ignored = [f'model.data_preprocessor.{k}' for k in _RANDOM if preprocessor.get(k) is not None]
+    ignored += [f'train_dataloader.{key}' for key in _FOREIGN if loader.get(key) is not None]
+    if ignored:
         raise ValueError(
-            f'param_scheduler={found}, but --cache-features trains by {allowed} only: train '
-            'without the flag for another schedule'
+            f'{", ".join(ignored)} would have no effect on cached features: remove it, or train '
+            'without --cache-features'
         )
 
 
-def validate_probe(cfg: Config, checkpoint: str | Path) -> None:
-    """Evaluate a probe on the validation set; ``ProbeHook`` writes the results."""
-    cfg.load_from, cfg.resume = str(checkpoint), False
-    for key in ('train_cfg', 'train_dataloader', 'optim_wrapper', 'param_scheduler'):
-        cfg[key] = None
-    Runner.from_cfg(cfg).val()
-
-
-@contextmanager
-def _bar(text: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as a function of (done, total)."""
-    with progress_bar(unit) as bar:
-        task = bar.add_task(text, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
+    return batch

@@ -1,1 +1,39 @@
-"""Reading an encoder or a generator from a file."""
+"""Reading an encoder or a generator from a file; nothing in a file is run."""
+
+from .config_data import config_text, parse_config, plain_config, read_config
+from .encoder import (
+    EXPORT_KEY,
+    PREFIXES,
+    EncoderOrigin,
+    check_same_backbone,
+    encoder_state,
+    essential_config,
+    hash_weights,
+    load_encoder,
+    read_checkpoint,
+    stored_backbone,
+    stored_config,
+)
+from .generator import Generator, find_component, load_generator, training_fps
+
+__all__ = [
+    'EXPORT_KEY',
+    'PREFIXES',
+    'EncoderOrigin',
+    'Generator',
+    'check_same_backbone',
+    'config_text',
+    'encoder_state',
+    'essential_config',
+    'find_component',
+    'hash_weights',
+    'load_encoder',
+    'load_generator',
+    'parse_config',
+    'plain_config',
+    'read_checkpoint',
+    'read_config',
+    'stored_backbone',
+    'stored_config',
+    'training_fps',
+]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import inspect
 import json
+import os
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from nextvid_mm.layers import load_exactly
-from nextvid_mm.registry import MODELS
+from nextvid_mm.registry import MODELS, require_registered
+
+from .config_data import parse_config, plain_config
 
 # Where the encoders lie in our checkpoints, by the value of ``encoder_weights``.
 PREFIXES = {'reference': 'reference.encoder.', 'encoder': 'backbone.'}
@@ -98,6 +101,8 @@ def load_encoder(
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint on the CPU, without running code from it.
 
+    The file that was read last is not read again while it stays as it is.
+
     Args:
         path: a checkpoint of ours, or an encoder exported to ``.safetensors``.
 
@@ -109,6 +114,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f'model.encoder={str(path)!r}: no such checkpoint; give the path of a file or None for '
             'an untrained encoder'
         )
+    return dict(_read(str(path), os.stat(path)))
+
+
+@lru_cache(maxsize=1)
+def _read(path: str, state: os.stat_result) -> dict[str, Any]:
+    """``state``, with size and time, tells a file from another under the same name."""
     if Path(path).suffix == '.safetensors':
         return _read_exported(path)
     checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
@@ -153,21 +164,32 @@ def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str,
 
 
 def stored_backbone(checkpoint: dict) -> dict | None:
-    """The encoder's config as the checkpoint records it, or None if it records none."""
+    """The encoder's config as the checkpoint records it, or None if it records none.
+
+    Raises:
+        ValueError: if it names anything but registered components.
+    """
     record = checkpoint['state_dict'].get('_extra_state')
     if isinstance(record, Tensor):
-        return EncoderOrigin.from_tensor(record).backbone
-    model = stored_config(checkpoint, 'model')
-    return model.get('backbone') if isinstance(model, dict) else None
+        backbone = EncoderOrigin.from_tensor(record).backbone
+    else:
+        model = stored_config(checkpoint, 'model')
+        backbone = plain_config(model.get('backbone')) if isinstance(model, dict) else None
+    require_registered(backbone, 'the checkpoint')
+    return backbone
 
 
 def stored_config(checkpoint: dict, name: str) -> Any:
     """Value of a top-level config key as the checkpoint records it, or None if it does not.
 
-    The config's text is read, never run.
+    The config's text is read, never run; whoever builds it asks ``require_registered`` first.
+
+    Raises:
+        ValueError: if the value is code.
     """
     text = checkpoint.get('meta', {}).get('cfg')
-    return read_assignment(text, name) if isinstance(text, str) else None
+    found = parse_config(text, 'the checkpoint', [name]) if isinstance(text, str) else {}
+    return found.get(name)
 
 
 def check_same_backbone(config: dict, stored: dict, path: str | Path) -> None:
@@ -206,30 +228,3 @@ def essential_config(config: dict) -> dict[str, Any]:
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         settings = plain_config(defaults) | settings
     return {key: value for key, value in settings.items() if key not in FREE_KEYS}
-
-
-def plain_config(value: Any) -> Any:
-    """A config without MMEngine's types, tuples as lists: what checkpoints and JSON can hold."""
-    if isinstance(value, dict):
-        return {key: plain_config(entry) for key, entry in value.items() if key != '_scope_'}
-    return [plain_config(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def read_assignment(text: str, name: str) -> Any:
-    """Value of ``name = ...`` in a config's text, without running the text; None if absent."""
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == name:
-            return _literal(node.value)
-    return None
-
-
-def _literal(node: ast.expr) -> Any:
-    """Literals, and the ``dict(...)`` calls MMEngine writes instead of braces."""
-    if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'dict':
-        values = {key: _literal(v) for entry in node.args for key, v in _literal(entry).items()}
-        return values | {str(k.arg): _literal(k.value) for k in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {_literal(k): _literal(v) for k, v in zip(node.keys, node.values, strict=True) if k}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(entry) for entry in node.elts]
-    return ast.literal_eval(node)

@@ -12,8 +12,9 @@ import torch
 
 from nextvid_mm.layers import TokenGrid, load_exactly
 from nextvid_mm.models.algorithms.nextvid import NextVid
-from nextvid_mm.models.checkpoints.encoder import read_checkpoint, stored_config
-from nextvid_mm.registry import MODELS, SCOPE
+from nextvid_mm.registry import MODELS, SCOPE, require_registered
+
+from .encoder import read_checkpoint, stored_config
 
 DECODER = 'head.'
 TARGETS = 'target_generator.'
@@ -69,6 +70,7 @@ def load_generator(path: str | Path, device: str | torch.device = 'cpu') -> Gene
     kind = str(config.get('type')).rpartition('.')[2]
     if kind != NextVid.__name__:
         raise ValueError(f'{path} holds a {kind}; only {NextVid.__name__} generates next frames')
+    require_registered(config, str(path))
     model = MODELS.build(dict(config, compile=False, _scope_=SCOPE))
     _load_strictly(model, checkpoint['state_dict'], path)
     model = model.to(device).eval()

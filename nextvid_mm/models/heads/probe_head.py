@@ -88,7 +88,11 @@ class ProbeHead(BaseHead):
         self.register_buffer('selected', torch.tensor(self.fixed_member))
 
     def init_weights(self) -> None:
-        """Start anew, then load ``init_cfg`` if there is one."""
+        """Start anew, then load ``init_cfg`` if there is one.
+
+        First weights follow from the run's seed alone, whatever encoder was initialised before.
+        """
+        torch.manual_seed(torch.initial_seed())
         self.reset_parameters()
         super().init_weights()
 

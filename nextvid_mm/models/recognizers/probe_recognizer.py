@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from mmaction.models.recognizers.base import BaseRecognizer
+from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from nextvid_mm.layers import check_dtype, resolve_dtype
-from nextvid_mm.models.checkpoints.encoder import (
+from nextvid_mm.models.checkpoints import (
     PREFIXES,
     EncoderOrigin,
     check_same_backbone,
@@ -202,6 +203,16 @@ class ProbeRecognizer(BaseRecognizer):
             view = clips if count == 1 else [clip[first:last] for clip in clips]
             batch = dict(inputs=view, data_samples=data['data_samples'])
             yield from self.views(self.data_preprocessor(batch, training=False)['inputs'])
+
+    def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """One optimiser step on videos, or on ``tokens`` ``(B, N, C)`` that were encoded before."""
+        if 'tokens' not in data:
+            return super().train_step(data, optim_wrapper)
+        with optim_wrapper.optim_context(self):
+            tokens = self.data_preprocessor.cast_data(data['tokens'])
+            losses, logged = self.parse_losses(self.cls_head.loss(tokens, data['data_samples']))
+        optim_wrapper.update_params(losses)
+        return logged
 
     def val_step(self, data: dict) -> list[BaseDataElement]:
         """Predictions for a batch as the loader gives it, see ``views_of_batch``."""

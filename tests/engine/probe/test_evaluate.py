@@ -9,12 +9,13 @@ import mmaction
 import pytest
 import torch
 from mmengine import load
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from probe_run import NUM_VAL, make_videos, probe_run, save_encoder
 
 from nextvid_mm.engine.probe import evaluate as probe_cli
-from nextvid_mm.engine.probe.evaluate import add_test_flags, run_test
+from nextvid_mm.engine.probe.evaluate import add_test_flags, cache_features, fit_probe, run_test
 
 TOOLS = Path(mmaction.__file__).parent / '.mim/tools'
 
@@ -35,15 +36,16 @@ def test_flags_are_mmaction2s():
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    """Videos, an encoder, a config file for them, and a probe trained with ``--train-probe``."""
+    """Videos, an encoder, a config file for them, and a probe trained on the encoder."""
     path = tmp_path_factory.mktemp('cli')
     make_videos(path / 'data')
     save_encoder(path / 'encoder.pth')
     cfg = probe_run(path / 'data', path / 'unused')
+    cfg.log_level = 'INFO'
     cfg.pop('work_dir')
     cfg.pop('experiment_name')
     (path / 'tiny.py').write_text(cfg.pretty_text)
-    call(path, 'tiny.py', 'encoder.pth', '--train-probe', '--work-dir', 'online')
+    call(path, 'tiny.py', 'encoder.pth', '--work-dir', 'online')
     return path
 
 
@@ -66,6 +68,21 @@ def test_the_whole_protocol_is_one_command(root):
     assert record['num_samples'] == NUM_VAL
     assert record['encoder']['path'] == str(root / 'encoder.pth')
     assert (root / 'online/confusion.png').is_file()
+
+
+def test_a_line_says_that_the_probe_is_trained_first(root):
+    (log,) = (root / 'online').glob('*/*.log')
+    line = (
+        f'{root}/encoder.pth holds an encoder (reference, encoder) and no probe: its probe is '
+        f'trained as {root}/tiny.py says, and then tested'
+    )
+    assert line in log.read_text()
+
+
+def test_the_old_flag_is_accepted(root):
+    arguments = ['tiny.py', 'online/probe.pth', '--train-probe', '--work-dir', 'other']
+    call(root, *arguments)
+    assert results(root, 'other')['members'] == results(root, 'online')['members']
 
 
 def test_a_trained_probe_is_evaluated_and_its_predictions_are_mmaction2s(root):
@@ -99,8 +116,43 @@ def test_a_record_that_does_not_hold_is_an_error(root, tmp_path):
         call(tmp_path, '--from-json', 'r.json')
 
 
+@pytest.mark.parametrize(
+    ('line', 'message'),
+    [
+        ("x = open({evil!r}, 'w')", r'is code .*never run'),
+        ("custom_hooks = [dict(type='builtins.open', file={evil!r}, mode='w')]", 'no registered'),
+        ("visualizer = dict(type='pathlib.Path.touch', self={evil!r})", 'no registered component'),
+        ("default_scope = 'antigravity'", 'no scope that is imported'),
+    ],
+)
+def test_nothing_in_a_record_is_run(root, tmp_path, line, message):
+    evil, record = tmp_path / 'evil', results(root, 'online')
+    record['config'] += line.format(evil=str(evil)) + '\n'
+    (tmp_path / 'r.json').write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=message):
+        call(tmp_path, '--from-json', 'r.json')
+    assert not evil.exists()
+
+
+def test_a_config_beside_a_record_brings_its_plugins(root, tmp_path, monkeypatch):
+    """What a record names must be registered: CONFIG's own custom_imports do that."""
+    (tmp_path / 'my_metrics.py').write_text(
+        'from nextvid_mm.engine.probe import ProbeMetric\n'
+        'from nextvid_mm.registry import METRICS\n'
+        "METRICS.register_module(name='mine', module=type('Mine', (ProbeMetric,), {}))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "custom_imports = dict(imports=['my_metrics'])\nmodel = dict(type='x')\n"
+    (tmp_path / 'plugin.py').write_text(text)
+    record = results(root, 'online')
+    record['config'] += "val_evaluator = dict(type='mine', topk=(1, 5))\n"
+    (tmp_path / 'r.json').write_text(json.dumps(record))
+    call(tmp_path, 'plugin.py', '--from-json', 'r.json')
+    assert results(tmp_path, 'repeated')['members'] == record['members']
+
+
 def test_cached_features_are_labelled_and_repeatable(root):
-    arguments = ['tiny.py', 'encoder.pth', '--train-probe', '--work-dir', 'cached']
+    arguments = ['tiny.py', 'encoder.pth', '--work-dir', 'cached']
     call(root, *arguments, '--cache-features', str(root / 'features'))
     record = results(root, 'cached')
     assert record['mode'] == 'cached features'
@@ -115,15 +167,10 @@ def test_cached_features_are_labelled_and_repeatable(root):
     call(root, '--from-json', 'cached/probe_results.json')
 
 
-def test_an_encoder_without_probe_says_what_to_do(root):
-    with pytest.raises(ValueError, match=r'holds an encoder \(reference, encoder\) and no probe'):
-        call(root, 'tiny.py', 'encoder.pth')
-
-
 def test_a_file_without_encoder_says_what_it_holds(root):
     torch.save(dict(state_dict={'fc.weight': torch.zeros(1)}), root / 'foreign.pth')
     with pytest.raises(ValueError, match=r"neither a probe .* nor an encoder .* \['fc'\]"):
-        call(root, 'tiny.py', 'foreign.pth', '--train-probe')
+        call(root, 'tiny.py', 'foreign.pth')
 
 
 @pytest.mark.parametrize(
@@ -132,7 +179,8 @@ def test_a_file_without_encoder_says_what_it_holds(root):
         (['tiny.py'], ValueError, 'give CONFIG and CHECKPOINT'),
         (['tiny.py', 'absent.pth'], FileNotFoundError, r'absent\.pth: there is no such'),
         (['absent.py', 'encoder.pth'], FileNotFoundError, r'absent\.py does not exist'),
-        (['tiny.py', 'online/probe.pth', '--train-probe'], ValueError, 'trained probe already'),
+        (['tiny.py', 'online/probe.pth', '--cache-features'], ValueError, 'trained probe already'),
+        (['tiny.py', 'x.pth', '--from-json', 'r.json'], ValueError, 'takes the checkpoint from'),
         (['tiny.py', 'encoder.pth', '--dump', 'x.txt'], ValueError, r'must end with \.pkl'),
         (['--from-json', 'absent.json'], FileNotFoundError, r'absent\.json'),
     ],
@@ -140,6 +188,31 @@ def test_a_file_without_encoder_says_what_it_holds(root):
 def test_mistakes_are_named(root, arguments, error, message):
     with pytest.raises(error, match=message):
         call(root, *arguments)
+
+
+def test_probes_are_fitted_from_a_program(root, tmp_path):
+    """As the demo and the ablations do it; the config stays as it was."""
+    cfg = probe_run(root / 'data', tmp_path, **{'train_cfg.max_epochs': 1})
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        first, again, other = (
+            fit_probe(
+                cfg, root / 'encoder.pth', tmp_path / name, seed, root / 'features',
+                encoder_weights='untrained',
+            )
+            for name, seed in (('a', 1), ('b', 1), ('c', 2))
+        )  # fmt: skip
+    assert first['mode'] == 'cached features'
+    assert first['encoder']['path'] is None
+    assert first['head_sha256'] == again['head_sha256'] != other['head_sha256']
+    assert first['encoder']['sha256'] != other['encoder']['sha256']
+    assert 'features' not in cfg.train_cfg
+    assert cfg.model.encoder is None
+
+
+def test_features_are_cached_for_probe_configs_only(root):
+    cfg = Config(dict(train_cfg=dict(type='StageTrainLoop')))
+    with pytest.raises(ValueError, match=r'is for probe configs.*StageTrainLoop'):
+        cache_features(cfg, 'x')
 
 
 def test_a_config_without_test_data_points_to_the_probes(tmp_path):

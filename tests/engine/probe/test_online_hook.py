@@ -12,8 +12,8 @@ from processes import run
 from toy_training import KillHook, read_records
 
 from nextvid_mm.engine.probe import OnlineProbeHook
+from nextvid_mm.engine.probe.features import cached_dataset
 from nextvid_mm.engine.probe.online_hook import load_clips
-from nextvid_mm.engine.probe.protocol import cached_dataset
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
 
 STAGES = [ONE_STAGE[0] | dict(steps=4)]

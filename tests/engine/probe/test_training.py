@@ -1,51 +1,326 @@
+"""Probe training: the optimiser, exact resume at any step, several processes, cached features."""
+
+import json
+import os
+from types import SimpleNamespace
+
 import pytest
 import torch
-from probe_run import NUM_TRAIN, make_videos, probe_run, save_encoder
+from mmengine.hooks import Hook
+from mmengine.optim import CosineAnnealingLR
+from probe_run import NUM_TRAIN, NUM_VAL, make_videos, probe_run, save_encoder, train
+from processes import run
+from torch import nn
 
-from nextvid_mm.engine.probe.training import train_on_cache
+from nextvid_mm.engine.probe import GridAdamW, ProbeOptimWrapperConstructor
+from nextvid_mm.engine.probe.training import _check_cached
+from nextvid_mm.models.heads import ProbeHead
+
+LRS, DECAYS = [1e-1, 1e-2, 1e-3], [0.0, 0.5, 0.1]
+STEPS = 3 * NUM_TRAIN // 4
+SAVING = {'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': -1}
 
 
-@pytest.fixture
-def cfg(tmp_path):
-    make_videos(tmp_path / 'data')
-    encoder = save_encoder(tmp_path / 'encoder.pth')
-    return probe_run(tmp_path / 'data', tmp_path / 'run', **{'model.encoder': encoder})
+class Stop(Hook):
+    """Ends the process at step ``step`` without any goodbye, after the checkpoint."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, step):
+        self.step = step
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.step:
+            os._exit(9)
 
 
-def test_the_checkpoint_holds_encoder_probes_and_mode(cfg, tmp_path):
-    path = train_on_cache(cfg, tmp_path / 'cache')
-    saved = torch.load(path, weights_only=True)
+class Losses(Hook):
+    def __init__(self):
+        self.losses, self.clips = {}, {}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses[runner.iter] = outputs['loss'].item()
+        self.clips[runner.iter] = [s.metainfo['sample_idx'] for s in data_batch['data_samples']]
+
+
+CACHED = {'train_cfg.features': 'features'}
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Videos and an encoder."""
+    path = tmp_path_factory.mktemp('probe')
+    make_videos(path / 'data')
+    save_encoder(path / 'encoder.pth')
+    return path
+
+
+def _train(root, work_dir, *hooks, **changes):
+    changes = {'model.encoder': str(root / 'encoder.pth')} | changes
+    if 'train_cfg.features' in changes:
+        changes['train_cfg.features'] = str(root / changes['train_cfg.features'])
+    return train(root / 'data', work_dir, *hooks, **changes)
+
+
+def _whole(root, name, **changes):
+    """An uninterrupted run: its folder, encoder, losses and final weights."""
+    record = Losses()
+    _train(root, root / name, record, **SAVING, **changes)
+    return root, root / name, record
+
+
+@pytest.fixture(scope='module')
+def whole(root):
+    return _whole(root, 'whole')
+
+
+@pytest.fixture(scope='module')
+def cached(root):
+    return _whole(root, 'cached', **CACHED)
+
+
+def _killed(root, work_dir, step, changes):
+    _train(root, work_dir, Stop(step), **SAVING, **changes)
+
+
+@pytest.mark.parametrize(
+    ('name', 'step'),
+    [('whole', 2), ('whole', 3), ('cached', 2)],
+    ids=['inside an epoch', 'at the end of an epoch', 'on cached features'],
+)
+def test_a_killed_run_continues_bit_for_bit(request, tmp_path, name, step):
+    root, reference, record = request.getfixturevalue(name)
+    changes = CACHED if name == 'cached' else {}
+    assert run(_killed, root, tmp_path, step, changes) == [9]
+    rest = Losses()
+    _train(root, tmp_path, rest, **SAVING, **changes, resume=True)
+    assert sorted(rest.losses) == list(range(step, STEPS))
+    assert rest.losses == {key: record.losses[key] for key in rest.losses}
+    assert rest.clips == {key: record.clips[key] for key in rest.clips}
+    ours, theirs = (
+        torch.load(path / f'iter_{STEPS}.pth', weights_only=True) for path in (tmp_path, reference)
+    )
+    for key, value in theirs['state_dict'].items():
+        assert torch.equal(ours['state_dict'][key], value), key
+    _assert_equal(ours['optimizer'], theirs['optimizer'])
+    assert _results(tmp_path)['members'] == _results(reference)['members']
+    mode = 'cached features' if name == 'cached' else 'online'
+    assert _results(tmp_path)['mode'] == ours['meta']['mode'] == mode
+
+
+def test_features_of_another_kind_are_no_continuation(whole, tmp_path):
+    _train(whole[0], tmp_path, **SAVING, **{'train_cfg.max_epochs': 1})
+    with pytest.raises(ValueError, match="mode 'online' and cannot be resumed with 'cached feat"):
+        _train(whole[0], tmp_path, **CACHED, resume=True)
+
+
+def _results(path):
+    return json.loads((path / 'probe_results.json').read_text())
+
+
+def _assert_equal(ours, theirs):
+    if isinstance(theirs, dict):
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            _assert_equal(ours[key], value)
+    elif isinstance(theirs, list):
+        for a, b in zip(ours, theirs, strict=True):
+            _assert_equal(a, b)
+    else:
+        assert torch.equal(ours, theirs) if isinstance(theirs, torch.Tensor) else ours == theirs
+
+
+def _two(root, work_dir):
+    _train(root, work_dir, launcher='pytorch')
+
+
+def test_two_processes_train_what_one_trains(whole, tmp_path):
+    """Seven validation samples on two processes: each counts once.
+
+    Weights are equal up to the order of summation; twelve training samples leave no copies.
+    """
+    root, _, _ = whole
+    assert run(_two, root, tmp_path, world_size=2) == [0, 0]
+    ours, theirs = _results(tmp_path), _results(root / 'whole')
+    assert ours['processes'] == 2
+    assert ours['num_samples'] == NUM_VAL
+    assert ours['members'] == theirs['members']
+    assert ours['confusion_matrix'] == theirs['confusion_matrix']
+    states = [
+        torch.load(p / 'probe.pth', weights_only=True)['state_dict']
+        for p in (tmp_path, root / 'whole')
+    ]
+    for name, value in states[1].items():
+        if value.is_floating_point():
+            torch.testing.assert_close(states[0][name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_batch_that_cannot_be_split(tmp_path, capfd, root):
+    assert run(_two, root, tmp_path, world_size=3) == [1, 1, 1]
+    message = (
+        'batch_size=4 is the batch of all processes together and cannot be split evenly over 3'
+    )
+    assert message in capfd.readouterr().err
+
+
+def test_a_cached_training_is_the_configs(cached, tmp_path):
+    """Same number of steps, same order of samples; optimiser and schedule have their effect."""
+    root, reference, record = cached
+    assert sorted(record.losses) == list(range(STEPS))
+    saved = torch.load(reference / 'probe.pth', weights_only=True)
     assert saved['meta'] == dict(mode='cached features', seed=0)
     assert saved['state_dict']['cls_head.standardizer.frozen']
-    tokens = next((tmp_path / 'cache').rglob('tokens.bin'))
+    (tokens,) = (root / 'features').rglob('tokens.bin')
     # One central view of 4 x 4 x 4 tokens with 24 channels per video.
     assert tokens.stat().st_size == NUM_TRAIN * 64 * 24 * 4
+    written = tokens.stat().st_mtime_ns
+    for number, changes in enumerate(
+        ({'optim_wrapper.optimizer.betas': (0.5, 0.6)}, {'param_scheduler.eta_min': 1e-3})
+    ):
+        other = Losses()
+        _train(root, tmp_path / str(number), other, **CACHED, **changes)
+        assert other.clips == record.clips
+        assert other.losses[0] == record.losses[0]
+        assert other.losses[STEPS - 1] != record.losses[STEPS - 1]
+    assert tokens.stat().st_mtime_ns == written
 
 
-def test_one_process_only(cfg, tmp_path):
-    cfg.launcher = 'pytorch'
-    with pytest.raises(ValueError, match='works in one process'):
-        train_on_cache(cfg, tmp_path / 'cache')
+def test_both_modes_see_the_same_samples_and_first_weights(whole, cached):
+    assert whole[2].clips == cached[2].clips
+    first = [_head(path / 'iter_1.pth') for _, path, _ in (whole, cached)]
+    # AdamW's first step is of the size of the learning rate, 3e-3: the weights were equal before.
+    for name, value in first[0].items():
+        if name.startswith('probes.'):
+            torch.testing.assert_close(first[1][name], value, rtol=0, atol=1.3e-2, msg=name)
 
 
-def test_wrong_labels_stop_it_before_encoding(cfg, tmp_path):
-    cfg.model.cls_head.num_classes = 2
+def _head(path):
+    state = torch.load(path, weights_only=True)['state_dict']
+    return {k.removeprefix('cls_head.'): v for k, v in state.items() if k.startswith('cls_head')}
+
+
+@pytest.mark.parametrize(
+    ('changes', 'distributed', 'message'),
+    [
+        ({}, True, '--cache-features works in one process'),
+        (
+            {'model.data_preprocessor.blending': dict(type='x')},
+            False,
+            'preprocessor.blending would',
+        ),
+        ({'train_dataloader.num_batch_per_epoch': 2}, False, 'num_batch_per_epoch would have no'),
+    ],
+)
+def test_what_cached_features_cannot_honour_is_refused(tmp_path, changes, distributed, message):
+    cfg = probe_run(tmp_path, tmp_path, **changes)
+    runner = SimpleNamespace(distributed=distributed, cfg=cfg)
+    with pytest.raises(ValueError, match=message):
+        _check_cached(runner, cfg.train_dataloader)
+
+
+def test_wrong_labels_stop_it_before_encoding(root, tmp_path):
+    changes = {'model.cls_head.num_classes': 2, 'train_cfg.features': 'never'}
     with pytest.raises(ValueError, match=r'train\.txt, line 3'):
-        train_on_cache(cfg, tmp_path / 'cache')
-    assert not (tmp_path / 'cache').exists()
+        _train(root, tmp_path, **changes)
+    assert not (root / 'never').exists()
 
 
-def test_the_configs_optimiser_trains_the_probes(cfg, tmp_path):
-    def trained(work_dir, **betas):
-        cfg.work_dir = str(tmp_path / work_dir)
-        cfg.optim_wrapper.optimizer.update(betas)
-        return torch.load(train_on_cache(cfg, tmp_path / 'cache'), weights_only=True)['state_dict']
+def test_every_member_moves_as_under_its_own_adamw():
+    start = [torch.randn(3, 4, 5), torch.randn(3, 4)]
+    stacked = [nn.Parameter(p.clone()) for p in start]
+    grid = GridAdamW(stacked, LRS, DECAYS, betas=(0.8, 0.95))
+    alone = [[nn.Parameter(p[g].clone()) for p in start] for g in range(3)]
+    optimizers = [
+        torch.optim.AdamW(alone[g], lr=LRS[g], weight_decay=DECAYS[g], betas=(0.8, 0.95))
+        for g in range(3)
+    ]
+    for _ in range(5):
+        gradients = [torch.randn_like(p) for p in stacked]
+        for parameter, gradient in zip(stacked, gradients, strict=True):
+            parameter.grad = gradient.clone()
+        grid.step()
+        for g, optimizer in enumerate(optimizers):
+            for parameter, gradient in zip(alone[g], gradients, strict=True):
+                parameter.grad = gradient[g].clone()
+            optimizer.step()
+    for g in range(3):
+        for ours, theirs in zip(stacked, alone[g], strict=True):
+            torch.testing.assert_close(ours[g], theirs, rtol=1e-5, atol=1e-6)
 
-    one, other = trained('one'), trained('other', betas=(0.5, 0.6))
-    assert any(not torch.equal(one[name], other[name]) for name in one if 'cls_head' in name)
+
+def test_schedulers_see_every_members_learning_rate():
+    parameter = nn.Parameter(torch.zeros(3, 2))
+    grid = GridAdamW([parameter], LRS, DECAYS)
+    scheduler = CosineAnnealingLR(grid, T_max=4, eta_min=0.0, by_epoch=False)
+    for expected in (0.853553, 0.5, 0.146447, 0.0):
+        parameter.grad = torch.ones_like(parameter)
+        grid.step()
+        scheduler.step()
+        assert [g['lr'] for g in grid.param_groups] == pytest.approx(
+            [expected * lr for lr in LRS], 1e-5
+        )
 
 
-def test_another_schedule_is_refused(cfg, tmp_path):
-    cfg.param_scheduler.eta_min = 1e-5
-    with pytest.raises(ValueError, match=r'eta_min.: 1e-05.*trains by .*CosineAnnealingLR'):
-        train_on_cache(cfg, tmp_path / 'cache')
+def test_zero_grad_and_parameters_without_gradient():
+    used, unused = nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(3, 2))
+    grid = GridAdamW([used, unused], LRS, DECAYS)
+    used.sum().backward()
+    grid.step()
+    assert not torch.equal(used, torch.ones(3, 2))
+    assert torch.equal(unused, torch.ones(3, 2))
+    grid.zero_grad()
+    assert used.grad is None
+
+
+def test_state_survives_a_checkpoint():
+    def train(parameter, grid, steps):
+        for _ in range(steps):
+            grid.zero_grad()
+            (parameter - 3).square().sum().backward()
+            grid.step()
+
+    whole = nn.Parameter(torch.zeros(3, 2))
+    whole_grid = GridAdamW([whole], LRS, DECAYS)
+    train(whole, whole_grid, 6)
+    first = nn.Parameter(torch.zeros(3, 2))
+    first_grid = GridAdamW([first], LRS, DECAYS)
+    train(first, first_grid, 2)
+    second = nn.Parameter(first.detach().clone())
+    second_grid = GridAdamW([second], LRS, DECAYS)
+    second_grid.load_state_dict(first_grid.state_dict())
+    train(second, second_grid, 4)
+    assert torch.equal(second, whole)
+
+
+def test_refuses_parameters_that_are_not_stacked():
+    with pytest.raises(ValueError, match=r'3 lrs, but a parameter of shape \(2, 4\)'):
+        GridAdamW([nn.Parameter(torch.zeros(2, 4))], LRS, DECAYS)
+
+
+def test_constructor_reads_the_heads_grid():
+    model = nn.Module()
+    model.frozen = nn.Linear(2, 2)
+    model.cls_head = ProbeHead(3, 16, num_heads=4, lrs=[1e-2, 1e-3], weight_decays=[0.1])
+    wrapper = ProbeOptimWrapperConstructor(dict(type='OptimWrapper'))(model)
+    groups = wrapper.optimizer.param_groups
+    assert [(g['lr'], g['weight_decay']) for g in groups] == [(1e-2, 0.1), (1e-3, 0.1)]
+    assert sum(p.numel() for g in groups for p in g['params']) == sum(
+        p.numel() for p in model.cls_head.parameters()
+    )
+
+
+def test_constructor_refuses_paramwise_settings():
+    with pytest.raises(ValueError, match='paramwise_cfg'):
+        ProbeOptimWrapperConstructor(dict(type='OptimWrapper'), dict(norm_decay_mult=0.0))
+
+
+@pytest.mark.parametrize(
+    ('settings', 'message'),
+    [
+        (dict(type='AmpOptimWrapper'), "type='AmpOptimWrapper' of a probe grid is not one of"),
+        (dict(clip_grad=dict(max_norm=1.0)), 'clip_grad means nothing to a probe grid'),
+    ],
+)
+def test_constructor_refuses_what_needs_gradients_before_the_step(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ProbeOptimWrapperConstructor(settings)

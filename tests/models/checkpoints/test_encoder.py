@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from probing import build_probe
 from safetensors.torch import save_file
 from tiny import CONFIG, build, clips
 
-from nextvid_mm.models.checkpoints.encoder import EXPORT_KEY, essential_config
+from nextvid_mm.models.checkpoints import EXPORT_KEY, essential_config, read_checkpoint
 from nextvid_mm.registry import MODELS
 
 
@@ -80,3 +81,30 @@ def test_a_default_left_out_is_the_same_as_one_written_down():
         dict(type='PerFrameViT', model='vit_tiny_patch16_224', mean=[0.5] * 3, std=[0.5] * 3)
     )
     assert one == other
+
+
+def test_a_file_is_read_once_while_it_stays_as_it_is(checkpoint, monkeypatch):
+    _, path = checkpoint
+    loaded, load = [], torch.load
+    monkeypatch.setattr(torch, 'load', lambda *a, **k: loaded.append(a[0]) or load(*a, **k))
+    build_probe(encoder=path, backbone=None)
+    assert loaded == [path]
+    read_checkpoint(path)['state_dict'] = None  # the caller's own
+    assert read_checkpoint(path)['state_dict'] is not None
+    assert loaded == [path]
+    changed = load(path, weights_only=True)
+    changed['meta']['iter'] = 6
+    torch.save(changed, path)
+    os.utime(path, (1, 1))
+    assert read_checkpoint(path)['meta']['iter'] == 6
+
+
+def test_a_stored_config_names_registered_components_only(checkpoint, tmp_path):
+    _, path = checkpoint
+    saved, evil = torch.load(path, weights_only=True), tmp_path / 'evil'
+    backbone = dict(type='builtins.open', file=str(evil), mode='w')
+    saved['meta']['cfg'] = f'model = dict(backbone={backbone!r})'
+    torch.save(saved, tmp_path / 'evil.pth')
+    with pytest.raises(ValueError, match=r"type='builtins.open' in its config is no registered"):
+        build_probe(encoder=str(tmp_path / 'evil.pth'), backbone=None)
+    assert not evil.exists()

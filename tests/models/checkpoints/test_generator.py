@@ -6,7 +6,7 @@ from checkpoints import save_pretrained
 from ldm import LDM
 from tiny import clips
 
-from nextvid_mm.models.checkpoints.generator import find_component, load_generator
+from nextvid_mm.models.checkpoints import find_component, load_generator
 from nextvid_mm.registry import MODELS
 
 

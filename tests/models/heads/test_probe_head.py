@@ -4,7 +4,7 @@ import pytest
 import torch
 from probing import build_probe, toy_batches
 
-from nextvid_mm.engine.probe.cached_probe import ProbeSchedule, extract_features, train_probes
+from nextvid_mm.engine.probe import ProbeOptimWrapperConstructor
 from nextvid_mm.models.heads.probe_head import ProbeHead, build_grid
 
 
@@ -12,10 +12,15 @@ def test_a_member_of_the_grid_equals_a_probe_trained_alone():
     def trained(lrs):
         torch.manual_seed(0)
         head = dict(type='ProbeHead', num_classes=3, num_heads=2, lrs=lrs, weight_decays=[0.1])
-        model = build_probe(cls_head=head)
-        features = extract_features(model, toy_batches())
-        train_probes(model, features, ProbeSchedule(epochs=3))
-        return model.cls_head(features.tokens[:, 0]), dict(model.cls_head.named_parameters())
+        model = build_probe(cls_head=head).train()
+        wrapper = ProbeOptimWrapperConstructor(dict(type='OptimWrapper'))(model)
+        torch.manual_seed(1)
+        batches = toy_batches()
+        for _ in range(3):
+            for batch in batches:
+                model.train_step(batch, wrapper)
+        (tokens,) = model.eval().views_of_batch(batches[0])
+        return model.cls_head(tokens), dict(model.cls_head.named_parameters())
 
     (grid, weights), (alone, own) = trained([3e-3, 1e-3]), trained([1e-3])
     for name, value in own.items():
@@ -40,3 +45,14 @@ def test_bad_grids_are_refused(lrs):
 def test_a_fixed_member_must_be_in_the_grid():
     with pytest.raises(ValueError, match='fixed_member=.* is not in the grid'):
         ProbeHead(3, 24, num_heads=2, lrs=[1e-3], weight_decays=[0.1], fixed_member=(1.0, 0.1))
+
+
+def test_first_weights_follow_from_the_seed_alone():
+    heads = []
+    for draws in (0, 3):
+        torch.manual_seed(5)
+        torch.rand(draws)  # as the encoder before it would
+        head = ProbeHead(3, 24, num_heads=2, lrs=[1e-3], weight_decays=[0.1])
+        head.init_weights()
+        heads.append(torch.cat([p.flatten() for p in head.parameters()]))
+    assert torch.equal(*heads)

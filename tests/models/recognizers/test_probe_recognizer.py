@@ -3,6 +3,8 @@ import torch
 from probing import build_probe, toy_batches
 from tiny import clips
 
+from nextvid_mm.engine.probe import ProbeOptimWrapperConstructor
+
 
 def test_one_frame_stands_for_the_clip():
     model, video = build_probe(single_frame=True), clips()
@@ -90,3 +92,18 @@ def test_dtype_is_a_known_name():
     assert build_probe(dtype='auto').dtype == 'auto'
     with pytest.raises(ValueError, match=r"model\.dtype='half'"):
         build_probe(dtype='half')
+
+
+def test_a_step_on_tokens_is_the_step_on_their_videos():
+    models = [build_probe().train() for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    (batch,) = toy_batches(count=6, batch=6)
+    (tokens,) = models[1].views_of_batch(batch)
+    encoded = dict(tokens=tokens, data_samples=batch['data_samples'])
+    for model, data in zip(models, (batch, encoded), strict=True):
+        wrapper = ProbeOptimWrapperConstructor(dict(type='OptimWrapper'))(model)
+        logged = [model.train_step(data, wrapper) for _ in range(2)]
+        assert set(logged[0]) == {'loss', 'loss_cls', 'top1_acc', 'top3_acc'}
+    states = [model.state_dict() for model in models]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, msg=name)

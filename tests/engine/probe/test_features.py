@@ -1,10 +1,12 @@
+import json
 import shutil
 
 import pytest
 import torch
 from probing import build_probe, toy_batches
 
-from nextvid_mm.engine.probe.feature_cache import FeatureCache
+from nextvid_mm.datasets.request import ClipRequest
+from nextvid_mm.engine.probe.features import FeatureCache
 
 
 class Loader(list):
@@ -16,15 +18,32 @@ class Loader(list):
 
 
 def test_features_come_back_as_they_were_encoded(tmp_path):
-    model, loader, seen = build_probe(), Loader(toy_batches(count=10, batch=4)), []
+    model, loader = build_probe(), Loader(toy_batches(count=10, batch=4))
     cache = FeatureCache(tmp_path, model, dict(name='toy'))
     assert cache.load() is None
-    cache.fill(loader, lambda done, total: seen.append((done, total)))
-    assert seen == [(4, 10), (8, 10), (10, 10)]
-    features = cache.load()
-    assert features.labels.tolist() == [number % 3 for number in range(10)]
+    filled, features = cache.fill(loader), cache.load()
+    assert features.labels == [number % 3 for number in range(10)]
     expected = torch.cat([next(model.views_of_batch(batch)) for batch in loader])
-    assert torch.equal(features.tokens[:, 0], expected)
+    assert torch.equal(features.tokens, expected)
+    assert torch.equal(filled.tokens, expected)
+
+
+def test_a_batch_of_features_has_the_tokens_and_labels_of_its_samples(tmp_path):
+    features = FeatureCache(tmp_path, build_probe(), {}).fill(Loader(toy_batches(count=8)))
+    batch = features.__getitems__([ClipRequest(0, 0, place, 0, 0) for place in (5, 1)])
+    assert torch.equal(batch['tokens'], features.tokens[[5, 1]])
+    assert [int(sample.gt_label) for sample in batch['data_samples']] == [2, 1]
+    assert [sample.sample_idx for sample in batch['data_samples']] == [5, 1]
+
+
+def test_features_of_an_earlier_version_are_read(tmp_path):
+    """They had a dimension of one view."""
+    cache = FeatureCache(tmp_path, build_probe(), {})
+    features = cache.fill(Loader(toy_batches(count=8)))
+    note = json.loads((cache.folder / 'features.json').read_text())
+    note['shape'].insert(1, 1)
+    (cache.folder / 'features.json').write_text(json.dumps(note))
+    assert torch.equal(cache.load().tokens, features.tokens)
 
 
 def test_an_interrupted_pass_is_not_taken_for_features(tmp_path):

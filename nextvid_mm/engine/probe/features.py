@@ -1,0 +1,185 @@
+"""Features of a frozen encoder, kept on disk: many epochs of a probe cost one pass of the encoder.
+
+No random augmentation takes place in this mode, so that its numbers are not those of the online
+protocol; records say which mode they come from.
+
+Shape legend: n samples, N tokens, C channels.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmaction.structures import ActionDataSample
+from mmengine.config import Config
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from nextvid_mm.datasets.progress import progress_bar
+from nextvid_mm.datasets.request import ClipRequest
+from nextvid_mm.layers import resolve_dtype
+
+MODE = 'cached features'
+DEFAULT_CACHE = 'work_dirs/features'
+# Leave some room for everything else that is written.
+_KEEP_FREE_BYTES = 1 << 30
+_NOTE, _TOKENS = 'features.json', 'tokens.bin'
+
+
+@dataclass(frozen=True)
+class FeatureSet(Dataset):
+    """Tokens of a data set, mapped from a file; read batch by batch.
+
+    Attributes:
+        tokens: ``(n, N, C)``.
+        labels: n classes.
+        metainfo: of the data set.
+    """
+
+    tokens: Tensor
+    labels: list[int]
+    metainfo: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, requests: Sequence[ClipRequest]) -> dict[str, Any]:
+        """A batch of a ``ProbeRecognizer``: tokens ``(B, N, C)`` in place of inputs."""
+        rows = [request.index for request in requests]
+        samples = [
+            ActionDataSample(metainfo=dict(sample_idx=row)).set_gt_label(self.labels[row])
+            for row in rows
+        ]
+        return dict(tokens=self.tokens[rows], data_samples=samples)
+
+
+class FeatureCache:
+    """Tokens of one view per sample, one folder per encoder, data set and setting.
+
+    The name of the folder is a hash of everything that decides the features: encoder weights and
+    configuration, last layers, segments, precision, and the data set with its pipeline. Changing
+    any of them makes a new entry; folders can be deleted at any time.
+
+    Args:
+        root: folder of all entries.
+        model: a ``ProbeRecognizer`` with its encoder in place.
+        dataset: config of the data set.
+    """
+
+    def __init__(self, root: str | Path, model: nn.Module, dataset: Mapping[str, Any]):
+        self.model = model
+        device = next(model.backbone.parameters()).device
+        self.dtype = resolve_dtype(model.dtype, device) or torch.float32
+        identity = dict(
+            encoder=model.origin.as_dict() | dict(path=None, step=None),
+            last_layers=model.last_layers,
+            num_segments=model.num_segments,
+            single_frame=model.single_frame,
+            static_frames=model.static_frames,
+            dtype=str(self.dtype),
+            dataset=dataset,
+        )
+        text = json.dumps(identity, sort_keys=True, default=str)
+        self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:20]
+
+    def load(self) -> FeatureSet | None:
+        """The features, mapped into memory; None if they have not been extracted completely."""
+        if not (self.folder / _NOTE).is_file():
+            return None
+        note = json.loads((self.folder / _NOTE).read_text())
+        return FeatureSet(self._map(note['shape'], write=False), note['labels'])
+
+    @torch.no_grad()
+    def fill(self, loader: DataLoader) -> FeatureSet:
+        """Encode every sample of a loader once; an interrupted pass starts over.
+
+        Args:
+            loader: in the order of the data set, one view per sample.
+
+        Raises:
+            OSError: if the disk has no room; names the bytes needed.
+            ValueError: if samples have several views.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tokens: Tensor = torch.empty(0)
+        labels: list[int] = []
+        with progress_bar('samples') as bar:
+            task = bar.add_task('encoding the training set once', total=len(loader.dataset))
+            for batch in loader:
+                views = list(self.model.views_of_batch(batch))
+                if len(views) != 1:
+                    raise ValueError(
+                        f'features are cached for one view per sample, found {len(views)}'
+                    )
+                if not labels:
+                    tokens = self._make((len(loader.dataset), *views[0].shape[1:]))
+                done = len(labels)
+                labels += [int(sample.gt_label) for sample in batch['data_samples']]
+                tokens[done : len(labels)] = views[0].to('cpu', self.dtype)
+                bar.update(task, completed=len(labels))
+        if not labels:
+            raise ValueError('there are no samples to cache features of')
+        note = dict(shape=list(tokens.shape), labels=labels)
+        (self.folder / _NOTE).write_text(json.dumps(note))
+        return FeatureSet(tokens, labels)
+
+    def _make(self, shape: tuple[int, ...]) -> Tensor:
+        (self.folder / _TOKENS).unlink(missing_ok=True)
+        needed = torch.Size(shape).numel() * self.dtype.itemsize
+        free = shutil.disk_usage(self.folder).free - _KEEP_FREE_BYTES
+        if needed > free:
+            raise OSError(
+                f'the features of {shape[0]} samples need {needed / 2**30:.1f} GB in '
+                f'{self.folder}, where {free / 2**30:.1f} GB are free: give '
+                '--cache-features a folder on a larger disk, or train online'
+            )
+        return self._map(shape, write=True)
+
+    def _map(self, shape: Sequence[int], write: bool) -> Tensor:
+        size = torch.Size(shape).numel()
+        path = str(self.folder / _TOKENS)
+        flat = torch.from_file(path, shared=write, size=size, dtype=self.dtype)
+        return flat.view(shape[0], *shape[-2:])
+
+
+def cached_loader(config: Config, split: str) -> DataLoader:
+    """Loader over ``split`` (``train`` or ``val``) in order and without augmentation."""
+    settings = copy.deepcopy(config[f'{split}_dataloader'])
+    settings.update(sampler=dict(type='DefaultSampler', shuffle=False), persistent_workers=False)
+    settings.update(batch_size=config.val_dataloader.batch_size, drop_last=False)
+    settings.dataset = cached_dataset(config, split)
+    return Runner.build_dataloader(settings, seed=0)
+
+
+def cached_dataset(config: Config, split: str) -> dict[str, Any]:
+    """Config of a split's data set with nothing random in its pipeline.
+
+    Args:
+        config: a probe config.
+        split: ``val`` for the validation set as it is; ``train`` for the training set with the
+            validation pipeline, cut down to the central view.
+    """
+    dataset = copy.deepcopy(config[f'{split}_dataloader'].dataset)
+    if split == 'train':
+        pipeline = innermost_dataset(copy.deepcopy(config.val_dataloader.dataset)).pipeline
+        innermost_dataset(dataset).pipeline = [_one_view(step) for step in pipeline]
+    return dataset
+
+
+def innermost_dataset(dataset: Any) -> Any:
+    """The config with list and pipeline, inside of any wrappers."""
+    return innermost_dataset(dataset.dataset) if 'dataset' in dataset else dataset
+
+
+def _one_view(step: dict[str, Any]) -> dict[str, Any]:
+    scope, _, kind = str(step['type']).rpartition('.')
+    return dict(step, type=f'{scope}.CenterCrop') if kind == 'ThreeCrop' else step
