@@ -1,5 +1,4 @@
 from dataclasses import replace
-
 import cv2
 import numpy as np
 import pytest
@@ -7,10 +6,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
 from nextvid_mm.demo.data import MOTIONS, DemoSpec, render_clip
 from nextvid_mm.demo.data import render
 from nextvid_mm.demo.data.render import render_image
+from pathlib import Path
+from nextvid_mm.demo.data.render import PHOTOGRAPHS, load_photographs, random_crop
+
 
 NUM_TRAIN, NUM_VAL = 960, 360
 
@@ -130,3 +131,50 @@ def test_still_images_name_their_photograph():
     assert image.shape == (48, 48, 3)
     assert name == 'astronaut'
     assert (image != render_image(replace(spec, seed=1), 0)[0]).any()
+
+
+def test_training_and_validation_share_no_photograph():
+    images = {split: load_photographs(split) for split in PHOTOGRAPHS}
+    assert not set(images['train']) & set(images['val'])
+    contents = [image.tobytes() for split in images.values() for image in split.values()]
+    assert len(set(contents)) == len(PHOTOGRAPHS['train']) + len(PHOTOGRAPHS['val'])
+    assert 'motorcycle_right' not in str(PHOTOGRAPHS), 'the same scene as motorcycle_left'
+
+
+@pytest.mark.parametrize('split', sorted(PHOTOGRAPHS))
+def test_photographs_are_rgb_and_large_enough(split):
+    for image in load_photographs(split).values():
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+        assert min(image.shape[:2]) >= 150
+        assert not image.flags.writeable
+
+
+def test_photographs_lie_in_the_installed_packages(monkeypatch, tmp_path):
+    package = tmp_path / 'skimage'
+    package.mkdir()
+    (package / '__init__.py').write_text('')
+    spec = render.importlib.util.spec_from_file_location('skimage', package / '__init__.py')
+    monkeypatch.setattr(render.importlib.util, 'find_spec', lambda name: spec)
+    with pytest.raises(FileNotFoundError, match=r'astronaut\.png.*reinstall scikit-image'):
+        render._load('skimage/astronaut.png')
+    monkeypatch.setattr(render.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(FileNotFoundError, match='pip install scikit-learn'):
+        render._load('sklearn/china.jpg')
+
+
+@pytest.mark.parametrize('size', [16, 64, 200])
+def test_random_crop_is_a_square_of_the_image(size):
+    flat = np.zeros((100, 80, 3), np.uint8)
+    flat[:] = (10, 20, 30)
+    crop = random_crop(flat, size, np.random.default_rng(0))
+    assert crop.shape == (size, size, 3)
+    assert sorted(crop[0, 0].tolist()) == [10, 20, 30]
+    assert crop.flags.c_contiguous
+
+
+def test_no_pooch_download_is_needed():
+    for names in PHOTOGRAPHS.values():
+        for name in names:
+            assert Path(name).suffix in {'.png', '.jpg'}
+            assert render._load(name).size
