@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, scaled_dot_product_attention
 
 from nextvid_mm.flow import draw_flow
-from nextvid_mm.layers import Rope3D, TokenGrid, modulate
-from nextvid_mm.models.algorithms import NextVid, collate_masks
-from nextvid_mm.models.algorithms.nextvid import STRATEGY_SEED
+from nextvid_mm.layers import ClipBatch, Rope3D, TokenGrid, modulate
+from nextvid_mm.models.algorithms import NextVid
 
 DECODERS = ('dense', 'folded')
 
@@ -42,7 +41,7 @@ class DenseBaseline:
             raise ValueError(f'decoder={decoder!r} is not one of {", ".join(DECODERS)}')
         self.model, self.decoder = model, decoder
 
-    def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         """As ``NextVid.loss``."""
         model = self.model
         grid, patches = model.backbone.grid_of(clip), model.backbone.patchify(clip)
@@ -51,25 +50,21 @@ class DenseBaseline:
             target = generator.normalize(generator.encode(clip))[:, 1:]
             features = encode(model.reference.encoder, patches, grid, None)
             features = features.unflatten(1, (grid.frames, -1))[:, 1:]
-        masks = collate_masks([sample.masks for sample in data_samples], clip.device)
-        seeds = [int(sample.metainfo['sample_seed']) for sample in data_samples]
         flow = align = clip.new_zeros(())
-        for number, mask in enumerate(masks):
+        for number, mask in enumerate(batch.masks):
             context = encode(model.backbone, patches, grid, mask.visible)
             z = predict(model.neck, context, grid, mask.visible, mask.queried)
-            own_seeds = [seed ^ (STRATEGY_SEED * number) for seed in seeds]
-            flow = flow + self.flow_loss(
-                z, take(target, mask.queried), grid, mask.queried, own_seeds
-            )
+            clean, seeds = take(target, mask.queried), batch.seeds_of(number)
+            flow = flow + self.flow_loss(z, clean, grid, mask.queried, seeds)
             projected = model.align_head.proj(z)
             align = align + mse_loss(projected.float(), take(features, mask.queried).float())
         return dict(
-            loss_flow=model.head.loss_weight * flow / len(masks),
-            loss_align=model.align_head.loss_weight * align / len(masks),
+            loss_flow=model.head.loss_weight * flow / len(batch.masks),
+            loss_align=model.align_head.loss_weight * align / len(batch.masks),
         )
 
     def flow_loss(
-        self, z: Tensor, target: Tensor, grid: TokenGrid, queried: Tensor, seeds: list[int]
+        self, z: Tensor, target: Tensor, grid: TokenGrid, queried: Tensor, seeds: Any
     ) -> Tensor:
         """Unweighted flow loss of conditions ``(B, T, M, C)``."""
         B, T, M, C = target.shape

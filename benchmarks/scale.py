@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.report import Report
 from benchmarks.step import costs_of, make_stepper, settings_of
@@ -37,16 +36,13 @@ def encoder_run(workload: Workload, device: str = 'cpu') -> Callable[[], None]:
     data = model.data_preprocessor(batch, training=True)
     clip = data['inputs'].flatten(0, 1)
     grid, patches = model.backbone.grid_of(clip), model.backbone.patchify(clip)
-    visible = [
-        torch.stack([sample.masks[n]['visible'] for sample in batch['data_samples']]).to(device)
-        for n in range(len(mask_sizes(batch)))
-    ]
+    visible = [mask.visible for mask in data['data_samples'].masks]
 
     def run() -> None:
         model.reference(patches, grid)
         for index in visible:
             past = grid.with_frames(grid.frames - 1)
-            model.backbone.encode_patches(patches, past, index)[-1].square().mean().backward()
+            model.backbone(patches, past, index)[-1].square().mean().backward()
 
     return run
 

@@ -25,18 +25,19 @@ from benchmarks.workload import (
 )
 from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.engine.optim import AutocastOptimWrapper
+from nextvid_mm.layers import ClipBatch
 from nextvid_mm.models.algorithms import NextVid
 
 MOMENTUM = base_config('schedules/paper_4stage').train_cfg.stages[0].ema_momentum
 # Rows of the component table: what is timed (attributes from the stepper on) and its name.
 PARTS = {
     'normalise': ('model', 'data_preprocessor.forward'),
-    'target': ('model', 'target_generator.targets_of'),
+    'target': ('model', 'target_generator.forward'),
     'reference': ('model', 'reference.forward'),
-    'encoder': ('model', 'backbone.encode_patches'),
+    'encoder': ('model', 'backbone.forward'),
     'predictor': ('model', 'neck.forward'),
-    'decoder': ('model', 'head.loss'),
-    'align': ('model', 'align_head.loss'),
+    'decoder': ('model', 'head.forward'),
+    'align': ('model', 'align_head.forward'),
     'backward': ('optimizer', 'backward'),
     'optimiser': ('optimizer', 'step'),
     'EMA': ('model', 'reference.update'),
@@ -58,9 +59,9 @@ class Stepper:
         self.model, self.batch = model, batch
         self.optimizer: AutocastOptimWrapper = build_optimizer(model, dtype, self.fused)
 
-    def losses(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def losses(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         """Named losses."""
-        return self.model.loss(clip, data_samples)
+        return self.model(clip[:, None], batch, mode='loss')
 
     def update_reference(self) -> None:
         """Move the reference encoder."""
@@ -99,9 +100,9 @@ class BaselineStepper(Stepper):
         super().__init__(model, batch, dtype)
         self.baseline = DenseBaseline(model, decoder)
 
-    def losses(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def losses(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         """Named losses."""
-        return self.baseline.loss(clip, data_samples)
+        return self.baseline.loss(clip, batch)
 
     def update_reference(self) -> None:
         """Move the reference encoder."""

@@ -14,6 +14,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from nextvid_mm.datasets.collate import collate_clips
 from nextvid_mm.datasets.request import isolated_rng
 from nextvid_mm.engine.optim import AutocastOptimWrapper, StageOptimWrapperConstructor
 from nextvid_mm.layers import ARCHITECTURES
@@ -144,22 +145,22 @@ def make_batch(workload: Workload, seed: int = 0) -> dict[str, Any]:
     masking = workload.masking()
     shape = (1, 3, workload.frames, workload.pixels, workload.pixels)
     generator = torch.Generator().manual_seed(seed)
-    inputs, samples = [], []
+    samples = []
     for number in range(workload.batch):
         static = number < workload.images
         clip = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-        inputs.append(clip[:, :, :1].expand(shape).contiguous() if static else clip)
+        clip = clip[:, :, :1].expand(shape).contiguous() if static else clip
         sample_seed = 1000 * seed + number
         with isolated_rng(sample_seed):
             masks = masking(dict(img_shape=shape[-2:]))['masks']
         sample = ActionDataSample()
         sample.set_field(masks, 'masks')
         sample.set_metainfo(dict(sample_seed=sample_seed, static=static))
-        samples.append(sample)
-    return dict(inputs=inputs, data_samples=samples)
+        samples.append(dict(inputs=clip, data_samples=sample))
+    return collate_clips(samples)
 
 
 def mask_sizes(batch: dict[str, Any]) -> Sequence[tuple[int, int]]:
     """Visible and hidden patches (K, M) of each strategy."""
-    masks = batch['data_samples'][0].masks
-    return [(len(mask['visible']), len(mask['hidden'])) for mask in masks]
+    masks = batch['data_samples'].masks
+    return [(mask.visible.shape[1], mask.queried.shape[1]) for mask in masks]

@@ -5,9 +5,13 @@ _base_ = './vit-g_4stage.py'
 runner_type = 'ShardedRunner'
 model_wrapper_cfg = dict(
     # Gathered one by one, when they run.
-    units=['backbone.blocks', 'reference.encoder.blocks', 'target_generator'],
-    # Entered by these methods, not by `forward`.
-    methods={'backbone': 'encode_patches', 'reference.encoder': 'encode_patches'},
+    units=[
+        'backbone.blocks',
+        'backbone',
+        'reference.encoder.blocks',
+        'reference.encoder',
+        'target_generator',
+    ],
     # Processes per copy of the model; None: one copy over all. 8: a copy on each machine of 8 GPUs,
     # whose gathering stays inside the machine.
     shard_size=None,

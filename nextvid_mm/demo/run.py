@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
 from rich.console import Console
 from rich.table import Table
 
+from nextvid_mm.datasets.collate import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.demo.data import DemoSpec, make_demo_data
 from nextvid_mm.engine.probe.evaluate import fit_probe, quiet
@@ -189,7 +189,7 @@ def draw_sheet(config: Config, checkpoint: Path, path: Path, clips: int = 4) -> 
     stage = config.train_cfg.stages[0]
     dataset = DATASETS.build(config.train_dataloader.dataset)
     requests = ClipSampler(dataset, seed=1).requests(np.arange(clips), stage.num_frames)
-    data: Any = model.data_preprocessor(pseudo_collate([dataset[r] for r in requests]))
+    data: Any = model.data_preprocessor(collate_clips([dataset[r] for r in requests]))
     clip: torch.Tensor = data['inputs'].flatten(0, 1)
     return generation_sheet(model, clip, data['data_samples'], path)
 

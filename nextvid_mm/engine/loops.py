@@ -108,6 +108,7 @@ class StageTrainLoop(BaseLoop):
             world_size=runner.world_size,
         )
         config.setdefault('worker_init_fn', dict(type=init_worker))
+        config.setdefault('collate_fn', dict(type='nextvid_mm.collate_clips'))
         config['batch_size'] = 1  # MMEngine's builder wants the key; the table decides
         return config
 

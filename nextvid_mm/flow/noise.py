@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -27,7 +29,7 @@ class FlowDraw:
 
 
 def draw_flow(
-    seeds: Sequence[int] | None,
+    seeds: Sequence[int] | NDArray[np.int64] | None,
     tau_shape: tuple[int, ...],
     noise_shape: tuple[int, ...],
     like: Tensor,

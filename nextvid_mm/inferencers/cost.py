@@ -101,7 +101,8 @@ def measure_streaming(
     parameter = next(backbone.parameters())
     side = (size or backbone.img_size) // backbone.patch_size
     grid = TokenGrid(1, side, side)
-    patches = parameter.new_empty(1, 1, grid.patches, backbone.patch_embed.in_features).normal_()
+    noise = parameter.new_empty(1, 3, backbone.tubelet_size, *[side * backbone.patch_size] * 2)
+    patches = backbone.patchify(noise.normal_())
     mode = backbone.training
     backbone.eval()
     for _ in range(WARM_UP):
@@ -115,7 +116,7 @@ def measure_streaming(
     recompute = []
     for length in track(lengths, description='recomputing') if progress else lengths:
         video, whole = patches.expand(-1, length, -1, -1), grid.with_frames(length)
-        encode = partial(backbone.encode_patches, video, whole)
+        encode = partial(backbone, video, whole)
         recompute.append(1000 * median(timed(encode)[1] for _ in range(repeats)))
     backbone.train(mode)
     return StreamingCost(

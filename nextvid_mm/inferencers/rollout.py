@@ -54,7 +54,7 @@ def roll_out(
     Raises:
         ValueError: if the predictor cannot predict one frame at a time.
     """
-    if not hasattr(model.neck, 'predict_next'):
+    if not model.neck.rolls_out:
         raise ValueError(
             f'model.neck of type {type(model.neck).__name__} has no predict_next, which a roll-out '
             'needs; QFormerPredictor has'

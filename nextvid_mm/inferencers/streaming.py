@@ -121,9 +121,10 @@ class StreamingEncoder:
             ValueError: if the frames do not fit those before them.
         """
         encoder = self.encoder
-        frames = frames.to(encoder.norm.weight.device)
+        weight = next(encoder.parameters())
+        frames = frames.to(weight.device)
         if self.dtype is None:
-            frames = frames.to(encoder.norm.weight.dtype)
+            frames = frames.to(weight.dtype)
         clip = self._join(frames)
         whole = clip.shape[2] // encoder.tubelet_size * encoder.tubelet_size
         ready, rest = clip[:, :, :whole], clip[:, :, whole:]

@@ -10,6 +10,7 @@ from .attention import (
     sdpa,
     set_attention_backend,
 )
+from .batch import BatchMask, ClipBatch
 from .blocks import CausalBlock, ContextBlock, CrossDiTBlock, DiTBlock
 from .compile_limit import allow_many_shapes
 from .eager import run_eagerly
@@ -26,7 +27,9 @@ __all__ = [
     'ARCHITECTURES',
     'AdaLN',
     'Attend',
+    'BatchMask',
     'CausalBlock',
+    'ClipBatch',
     'ContextAttention',
     'ContextBlock',
     'CrossDiTBlock',

@@ -9,7 +9,6 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -21,11 +20,11 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import layer_norm
 from torch.utils.hooks import RemovableHandle
 
-from nextvid_mm.layers import attention
+from nextvid_mm.layers import BatchMask, ClipBatch, attention
 from nextvid_mm.registry import MODELS, SCOPE, TRANSFORMS
 
 AUTOCAST: torch.dtype | None = torch.bfloat16
-PARTS = ('backbone', 'neck', 'head.decoder')
+PARTS = ('backbone', 'neck', 'head')
 
 
 @dataclass(frozen=True)
@@ -82,10 +81,11 @@ class ActivationCounter:
             model.target_generator = _Targets(model.target_generator.channels, model.backbone)
         with self._mode:
             model.to_empty(device='cpu')
-        self.parts = {n: model.get_submodule(n) for n in PARTS if n != 'head.decoder' or model.head}
+        self.parts = {n: getattr(model, n).trunk for n in PARTS if getattr(model, n) is not None}
         self.blocks = {name: list(part.blocks) for name, part in self.parts.items()}
         if model.reference is not None:  # it keeps nothing: one block is enough for the shapes
-            _cut(model.reference.encoder, list(model.reference.encoder.blocks)[:1])
+            trunk = model.reference.encoder.trunk
+            _cut(trunk, list(trunk.blocks)[:1])
 
     def count(
         self, num_frames: int, tau_samples: int, checkpointing: Sequence[str] = PARTS
@@ -136,13 +136,14 @@ class ActivationCounter:
         masks = [
             _mask(count, (encoder.img_size // encoder.patch_size) ** 2) for count in self.visible
         ]
-        samples = [SimpleNamespace(masks=masks, metainfo=dict(sample_seed=n)) for n in range(clips)]
+        masks = [BatchMask(*(part.expand(clips, -1) for part in mask)) for mask in masks]
+        batch = ClipBatch.of([dict(sample_seed=n) for n in range(clips)], masks)
         hooks = saved_tensors_hooks(tally.keep, lambda tensor: tensor)
         autocast = torch.autocast('cpu', AUTOCAST, enabled=AUTOCAST is not None)
         with self._mode, _as_on_cuda(), autocast, hooks:
             passes = {name: tally.watch(part.blocks[0]) for name, part in self.parts.items()}
             clip = torch.zeros(clips, 3, num_frames, encoder.img_size, encoder.img_size)
-            losses = self.model.loss(clip, samples)
+            losses = self.model(clip[:, None], batch, mode='loss')
         tally.unwatch()
         del losses
         return {name: max(seen) for name, seen in passes.items()} | dict(all=tally.total)
@@ -191,7 +192,7 @@ class _Targets(nn.Module):
         self.channels = channels
         self.grid_of = encoder.grid_of
 
-    def targets_of(self, clip: Tensor, data_samples: Sequence[Any]) -> Tensor:
+    def forward(self, clip: Tensor, batch: ClipBatch) -> Tensor:
         """``(B, T-1, N, C)`` of a clip ``(B, 3, T_video, height, width)``."""
         grid = self.grid_of(clip)
         return clip.new_zeros(len(clip), grid.frames - 1, grid.patches, self.channels)
@@ -201,9 +202,9 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _mask(visible: int, patches: int) -> dict[str, Tensor]:
+def _mask(visible: int, patches: int) -> tuple[Tensor, Tensor]:
     order = torch.arange(patches)
-    return dict(visible=order[:visible], hidden=order[visible:] if visible < patches else order)
+    return order[:visible], order[visible:] if visible < patches else order
 
 
 class _FusedAttention(torch.autograd.Function):

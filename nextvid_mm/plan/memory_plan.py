@@ -67,7 +67,7 @@ def count_weights(model: nn.Module) -> Weights:
         name: _size(getattr(model, name)) for name in ('reference', 'target_generator', 'backbone')
     }
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    blocks = model.backbone.blocks
+    blocks = model.backbone.trunk.blocks
     return Weights(
         trainable=trainable,
         reference=parts['reference'],

@@ -165,13 +165,13 @@ def _generation(run: Run, model: nn.Module, probe_config: Config, val: Iterable[
     if isinstance(insight, str):
         return generation_section(insight)
     rollout = None
-    if hasattr(model.neck, 'predict_next') and _is_quick(model):
+    if model.neck.rolls_out and _is_quick(model):
         rollout = measure_rollout(model, clips[:1])
     return generation_section(insight, rollout, run.folder / 'generated.png')
 
 
 def _streaming(backbone: nn.Module, frames: int) -> StreamingCost | str:
-    if not hasattr(backbone, 'make_cache'):
+    if not backbone.streams:
         return f'An encoder of type {type(backbone).__name__} has no cache: it cannot stream.'
     if not _is_quick(backbone):
         return (

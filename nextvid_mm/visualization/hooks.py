@@ -55,7 +55,7 @@ class GenerationVisHook(Hook):
                 f'GenerationVisHook works with DDP and single processes, found sharded weights '
                 f'({type(runner.model).__name__}): remove it from custom_hooks'
             )
-        if not hasattr(model, 'generate') or not hasattr(model.head, 'sample'):
+        if not hasattr(model, 'generate') or not getattr(model.head, 'generates', False):
             raise ValueError(
                 f'GenerationVisHook needs a model that generates, found {type(model).__name__} '
                 f'with head={type(getattr(model, "head", None)).__name__}: remove it from '
@@ -65,7 +65,10 @@ class GenerationVisHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the clips to show."""
         if self.every_n_train_iters(runner, self.interval) and is_main_process():
-            self._batch = {key: value[: self.clips] for key, value in data_batch.items()}
+            self._batch = dict(
+                inputs=data_batch['inputs'][: self.clips],
+                data_samples=data_batch['data_samples'].take(slice(self.clips)),
+            )
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from nextvid_mm.models.algorithms import collate_masks
+from nextvid_mm.layers import ClipBatch
 from nextvid_mm.models.backbones.pixels import to_bytes
 
 HIDDEN_GREY = 0.0  # of pixels in [-1, 1]
@@ -65,19 +65,19 @@ def tile_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2, gap: int = 0) -
 def generation_sheet(
     model: nn.Module,
     clip: Tensor,
-    data_samples: list,
+    batch: ClipBatch,
     path: str | Path,
     num_steps: int = 20,
     seed: int = 0,
 ) -> Path:
     """Write the sheet of ``draw_sheet`` to ``path``."""
-    draw_sheet(model, clip, data_samples, num_steps, seed).save(path)
+    draw_sheet(model, clip, batch, num_steps, seed).save(path)
     return Path(path)
 
 
 @torch.no_grad()
 def draw_sheet(
-    model: nn.Module, clip: Tensor, data_samples: list, num_steps: int = 20, seed: int = 0
+    model: nn.Module, clip: Tensor, batch: ClipBatch, num_steps: int = 20, seed: int = 0
 ) -> Image.Image:
     """Draw original, masked and generated frames of some clips.
 
@@ -88,11 +88,11 @@ def draw_sheet(
     Args:
         model: a ``NextVid`` with a flow head and targets that decode to pixels.
         clip: ``(B, 3, T, height, width)`` in [-1, 1].
-        data_samples: one per clip, with ``masks``; the first strategy is used.
+        batch: of which the first masking strategy is used.
         num_steps: solver steps.
         seed: of the noise.
     """
-    mask = collate_masks([sample.masks for sample in data_samples], clip.device)[0]
+    mask = batch.masks[0]
     backbone, tubelet = model.backbone, model.backbone.tubelet_size
     frames = backbone.grid_of(clip).frames - 1
     hidden = backbone.grid_of(clip).patches if mask.queried is None else mask.queried.shape[1]

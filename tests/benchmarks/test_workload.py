@@ -16,7 +16,7 @@ def test_a_batch_is_what_the_loader_delivers():
     batch = make_batch(Workload('tiny', frames=4, batch=3, images=1), seed=5)
     assert [tuple(clip.shape) for clip in batch['inputs']] == [(1, 3, 4, 64, 64)] * 3
     assert batch['inputs'][0].dtype == torch.uint8
-    assert [s.metainfo['static'] for s in batch['data_samples']] == [True, False, False]
+    assert [clip['static'] for clip in batch['data_samples'].info] == [True, False, False]
     assert (batch['inputs'][0] == batch['inputs'][0][:, :, :1]).all()
     assert (batch['inputs'][1] != batch['inputs'][1][:, :, :1]).any()
     for visible, hidden in mask_sizes(batch):

@@ -1,4 +1,3 @@
-import copy
 import multiprocessing
 import os
 import pickle
@@ -53,8 +52,12 @@ def load(dataset, plan, rank=0, world_size=1, num_workers=0):
     )
     found = {}
     for batch in loader:
-        for clip, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
-            found[sample.position] = (clip.clone(), copy.deepcopy(sample.masks), sample.path)
+        data = batch['data_samples']
+        for row, (clip, info) in enumerate(zip(batch['inputs'], data.info, strict=True)):
+            masks = [
+                dict(visible=mask.visible[row], hidden=mask.queried[row]) for mask in data.masks
+            ]
+            found[info['position']] = (clip, masks, info['path'])
     return found
 
 

@@ -11,7 +11,7 @@ from nextvid_mm.evaluation.generation import (
     generation_metrics,
     moving_region,
 )
-from nextvid_mm.models.algorithms import BatchMask
+from nextvid_mm.layers import BatchMask
 
 
 def make(**changes):

@@ -6,7 +6,7 @@ from tiny import build, clips, wake
 
 from nextvid_mm.flow import draw_flow
 from nextvid_mm.inferencers import roll_out
-from nextvid_mm.models.algorithms import BatchMask
+from nextvid_mm.layers import BatchMask
 
 
 def make(**changes):

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from tiny import CONFIG, FRAMES, PREPROCESSOR, SIZE, samples
+from tiny import CONFIG, FRAMES, PREPROCESSOR, SIZE, sample
 from torch.utils.data import Dataset
 from toy_training import train
 
@@ -30,7 +30,7 @@ class NoiseClips(Dataset):
         clip = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
         with torch.random.fork_rng():
             torch.manual_seed(request.seed)
-            return dict(inputs=clip, data_samples=samples(1)[0])
+            return dict(inputs=clip, data_samples=sample(sample_seed=100))
 
 
 def train_tiny(work_dir, *hooks, stages=ONE_STAGE, **changes):
@@ -41,5 +41,6 @@ def train_tiny(work_dir, *hooks, stages=ONE_STAGE, **changes):
     settings = {
         'model': dict(_delete_=True, **model),
         'train_dataloader.dataset.type': 'NoiseClips',
+        'train_dataloader.collate_fn.type': 'nextvid_mm.collate_clips',
     }
     return train(work_dir, *hooks, stages=stages, **settings, **changes)

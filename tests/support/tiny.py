@@ -1,10 +1,11 @@
 """A NextVid small enough to run in a test, and clips with masks for it."""
 
 import copy
-from types import SimpleNamespace
 
 import torch
+from mmaction.structures import ActionDataSample
 
+from nextvid_mm.datasets import collate_clips
 from nextvid_mm.registry import MODELS
 
 SIZE, PATCH, FRAMES = 16, 4, 8  # pixels, pixels, video frames: a grid of 4 x 4 x 4 tokens
@@ -55,15 +56,19 @@ def clips(batch=2, frames=FRAMES):
     return torch.rand(batch, 3, frames, SIZE, SIZE) * 2 - 1
 
 
+def sample(visible=(10, 5), **info):
+    """A clip's masks, one per entry of ``visible``, and meta fields, packed as pipelines do."""
+    masks = []
+    for count in visible:
+        order = torch.randperm((SIZE // PATCH) ** 2)
+        masks.append(dict(visible=order[:count].sort().values, hidden=order[count:].sort().values))
+    packed = ActionDataSample(metainfo=info)
+    packed.set_field(masks, 'masks')
+    return packed
+
+
 def samples(batch=2, visible=(10, 5)):
-    """One data sample per clip, with one mask per entry of ``visible``."""
-    made = []
-    for number in range(batch):
-        masks = []
-        for count in visible:
-            order = torch.randperm((SIZE // PATCH) ** 2)
-            masks.append(
-                dict(visible=order[:count].sort().values, hidden=order[count:].sort().values)
-            )
-        made.append(SimpleNamespace(masks=masks, metainfo=dict(sample_seed=100 + number)))
-    return made
+    """What comes with ``batch`` clips: a ``ClipBatch`` with a mask per entry of ``visible``."""
+    made = [sample(visible, sample_seed=100 + number) for number in range(batch)]
+    pixels = torch.zeros(1)
+    return collate_clips([dict(inputs=pixels, data_samples=s) for s in made])['data_samples']

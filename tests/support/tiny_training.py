@@ -15,8 +15,7 @@ STAGES = [
     ),
 ]  # fmt: skip
 SHARDED = dict(
-    units=['backbone.blocks', 'reference.encoder.blocks'],
-    methods={'backbone': 'encode_patches', 'reference.encoder': 'encode_patches'},
+    units=['backbone.blocks', 'backbone', 'reference.encoder.blocks', 'reference.encoder'],
 )
 
 
@@ -45,6 +44,7 @@ def settings(sharded=False, with_cp=False, **changes):
     made = {
         'model': model,
         'train_dataloader.dataset': dict(type='TinyClips'),
+        'train_dataloader.collate_fn.type': 'nextvid_mm.collate_clips',
         'custom_hooks': [*config('').custom_hooks, dict(type='HealthHook', interval=2)],
         'default_hooks.checkpoint.interval': 2,
         'default_hooks.checkpoint.save_last': True,

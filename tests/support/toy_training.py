@@ -192,7 +192,11 @@ def config(work_dir, stages=STAGES, **changes):
         default_scope='nextvid_mm',
         work_dir=str(work_dir),
         model=dict(type='ToyModel'),
-        train_dataloader=dict(num_workers=0, dataset=dict(type='ToyClips')),
+        train_dataloader=dict(
+            num_workers=0,
+            collate_fn=dict(type='pseudo_collate'),
+            dataset=dict(type='ToyClips'),
+        ),
         train_cfg=dict(type='StageTrainLoop', stages=list(stages)),
         optim_wrapper=dict(
             type='AutocastOptimWrapper',

@@ -2,7 +2,7 @@
 model = dict(
     type='NextVid',
     data_preprocessor=dict(
-        type='mmaction.ActionDataPreprocessor',
+        type='ClipPreprocessor',
         mean=[127.5, 127.5, 127.5],
         std=[127.5, 127.5, 127.5],
         format_shape='NCTHW',

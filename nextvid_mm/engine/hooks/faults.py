@@ -27,7 +27,7 @@ class FaultHook(Hook):
     - ``nonfinite_steps.rankN.jsonl``: for each optimiser step that was skipped because its loss or
       gradient was not finite, the losses and the clips of this process.
 
-    It reads the metainfo that ``MixtureDataset`` attaches to every data sample.
+    It reads what ``MixtureDataset`` says of every clip, see ``ClipBatch.info``.
     """
 
     # Before the logger: its counts belong into the line of their own step.
@@ -55,9 +55,7 @@ class FaultHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Look at the samples of one micro-batch; called by ``StageTrainLoop``."""
-        samples = data_batch.get('data_samples', []) if isinstance(data_batch, dict) else []
-        for sample in samples:
-            info = sample.metainfo
+        for info in getattr(data_batch.get('data_samples'), 'info', ()):
             self._clips.append({key: info[key] for key in _CLIP_KEYS if key in info})
             for path, reason in info.get('replaced', ()):
                 self._note(runner, path, reason)

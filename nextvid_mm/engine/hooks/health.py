@@ -6,6 +6,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from nextvid_mm.engine.sharding.fsdp import whole
 from nextvid_mm.evaluation.representation import effective_rank, feature_std
@@ -75,40 +76,51 @@ class HealthHook(Hook):
         model = unwrap(runner.model)
         if not self.every_n_train_iters(runner, self.interval):
             return
-        encoders = {'feature': model.backbone}
-        if getattr(model, 'reference', None) is not None:
-            encoders['reference'] = model.reference.encoder
+        modes = {'feature': 'tensor'}
+        if model.reference is not None:
+            modes['reference'] = 'reference'
             distance = relative_distance(model.reference.encoder, model.backbone)
             hub.update_scalar('train/ema_distance', distance)
         if self._inputs is not None:
-            self._measure_features(runner, model, encoders)
+            self._measure_features(runner, model, modes)
 
     @torch.no_grad()
-    def _measure_features(
-        self, runner: Runner, model: nn.Module, encoders: dict[str, nn.Module]
-    ) -> None:
+    def _measure_features(self, runner: Runner, model: nn.Module, modes: dict[str, str]) -> None:
         """Encode the kept clips with each encoder and record what the tokens look like."""
         batch = model.data_preprocessor(
             dict(inputs=self._inputs, data_samples=None), training=False
         )
         self._inputs = None  # the loader's memory
-        clip = batch['inputs'].flatten(0, 1)
         dtype = getattr(runner.optim_wrapper, 'dtype', None)
-        autocast = torch.autocast(clip.device.type, dtype, enabled=dtype is not None)
-        with autocast, run_eagerly(model):
-            for name, encoder in encoders.items():
-                tokens = encode_frozen(encoder, clip)
+        with torch.autocast(batch['inputs'].device.type, dtype, enabled=dtype is not None):
+            for name, mode in modes.items():
+                tokens = encode_frozen(model, batch['inputs'], mode)
                 runner.message_hub.update_scalar(f'train/{name}_std', feature_std(tokens))
                 runner.message_hub.update_scalar(f'train/{name}_rank', effective_rank(tokens))
 
 
-def encode_frozen(encoder: nn.Module, clip: Tensor) -> Tensor:
-    """Tokens ``(B, T, N, C)`` of ``clip`` in evaluation mode; training mode is set back."""
-    training = encoder.training
+@torch.no_grad()
+def encode_frozen(model: Any, inputs: Tensor, mode: str = 'tensor') -> Tensor:
+    """Tokens of clips in the middle of training, which is left as it was.
+
+    The model is entered as a whole, so that one that is sharded gathers what it needs.
+
+    Args:
+        model: an algorithm of this project, unwrapped from DDP.
+        inputs: normalised clips ``(B, 1, 3, T_video, height, width)``.
+        mode: ``tensor`` for the encoder, ``reference`` for the reference encoder.
+
+    Returns:
+        ``(B, T, N, C)``.
+    """
+    training = model.training
     try:
-        return encoder.eval().encode(clip)
+        with run_eagerly(model):
+            return model.eval()(inputs, mode=mode)
     finally:
-        encoder.train(training)
+        model.train(training)
+        if isinstance(model, FSDPModule):
+            model.reshard()
 
 
 @torch.no_grad()

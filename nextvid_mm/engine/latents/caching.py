@@ -79,8 +79,8 @@ def cache_latents(
                 task = bar.add_task(f'{frames} frames', total=len(requests))
                 for batch in run.batches(requests, batch_size):
                     written += _write(run, writer, batch, frames, flips, DTYPES[dtype])
-                    unreadable += [p for s in batch.samples for p, _ in s.metainfo['replaced'][:1]]
-                    bar.advance(task, len(batch.samples))
+                    unreadable += [p for info in batch.batch.info for p, _ in info['replaced'][:1]]
+                    bar.advance(task, len(batch.clip))
     return CachingReport(written, kept, sorted(set(unreadable)))
 
 
@@ -118,16 +118,16 @@ def _write(
 ) -> int:
     """Encode a batch and add what is new; return the number of entries."""
     flipping = dict(zip(run.dataset.names, flips, strict=True))
-    rows = [i for i, sample in enumerate(batch.samples) if not sample.metainfo['replaced']]
+    infos = batch.batch.info
+    rows = [i for i, info in enumerate(infos) if not info['replaced']]
     added = 0
     for flipped in (False, True):
-        chosen = [i for i in rows if not flipped or flipping[batch.samples[i].metainfo['source']]]
+        chosen = [i for i in rows if not flipped or flipping[infos[i]['source']]]
         if not chosen:
             continue
         clip = batch.clip[chosen].flip(-1) if flipped else batch.clip[chosen]
-        samples = [batch.samples[i] for i in chosen]
-        for sample, target in zip(samples, run.target.targets_of(clip, samples), strict=True):
-            info = sample.metainfo
+        part = batch.batch.take(chosen)
+        for info, target in zip(part.info, run.target(clip, part), strict=True):
             name = entry_name(info['source'], info['path'], frames, flipped)
             if name not in writer:
                 writer.add(name, (target[:1] if info.get('static') else target).to(dtype))

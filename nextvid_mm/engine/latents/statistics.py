@@ -51,12 +51,12 @@ def compute_statistics(
     with progress_bar('clips', quiet) as bar:
         task = bar.add_task('statistics', total=num_clips)
         for batch in run.batches(requests, batch_size):
-            raw = run.target.targets_of(*batch).unflatten(-1, (-1, channels)).flatten(0, -2)
+            raw = run.target(*batch).unflatten(-1, (-1, channels)).flatten(0, -2)
             raw = raw.cpu().double()
             count += len(raw)
             total += raw.sum(0)
             squares += raw.square().sum(0)
-            bar.advance(task, len(batch.samples))
+            bar.advance(task, len(batch.clip))
     mean = total / count
     # Double precision: the difference of squares keeps far more digits than float32 has.
     variance = (squares / count - mean.square()).clamp_min(0)

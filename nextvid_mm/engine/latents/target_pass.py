@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 from nextvid_mm.datasets import collate_clips
 from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.engine.stages import StageTable
+from nextvid_mm.layers import ClipBatch
+from nextvid_mm.models.algorithms import preprocessor_config
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE
 
 # Masks are drawn anew in training: here they would only cost time.
@@ -26,8 +28,8 @@ class Batch(NamedTuple):
 
     clip: Tensor
     """``(B, 3, T_video, height, width)`` in [-1, 1]."""
-    samples: list[Any]
-    """B data samples."""
+    batch: ClipBatch
+    """What comes with them."""
 
 
 class TargetPass:
@@ -61,10 +63,11 @@ class TargetPass:
             )
         with DefaultScope.overwrite_default_scope(SCOPE):
             self.dataset = DATASETS.build(_without_masks(dataset, keep_flips))
-            self.preprocessor = MODELS.build(cfg.model.data_preprocessor).to(self.device)
+            self.preprocessor = MODELS.build(preprocessor_config(cfg.model.data_preprocessor))
             self.target: nn.Module = MODELS.build(dict(settings, **overrides or {}))
         self.target.init_weights()
         self.target.eval().to(self.device)
+        self.preprocessor.to(self.device)
         self.workers = int(cfg.train_dataloader.get('num_workers', 0))
 
     def batches(self, requests: Sequence[ClipRequest], batch_size: int) -> Iterator[Batch]:

@@ -11,13 +11,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 
 from nextvid_mm.datasets.request import derive_seed, isolated_rng
 from nextvid_mm.engine.hooks.health import encode_frozen
 from nextvid_mm.engine.probe.features import cached_dataset
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
-from nextvid_mm.layers import resolve_dtype, run_eagerly
+from nextvid_mm.layers import resolve_dtype
 from nextvid_mm.registry import DATASETS, HOOKS, unwrap
 
 _SPLITS = ('train', 'val')
@@ -89,8 +88,6 @@ class OnlineProbeHook(Hook):
             f'test, {size:.0f} MB'
         )
         if runner.iter == 0:
-            if isinstance(runner.model, FSDPModule):
-                self._enter_by_root(runner.model)
             self._measure(runner, step=0)
 
     def after_train_iter(
@@ -100,27 +97,16 @@ class OnlineProbeHook(Hook):
         if self.every_n_train_iters(runner, self.interval) or runner.iter + 1 == runner.max_iters:
             self._measure(runner, step=runner.iter + 1)
 
-    @torch.no_grad()
-    def _enter_by_root(self, model: Any) -> None:
-        """Run a sharded model as a whole: what runs first is FSDP's root from then on."""
-        batch = dict(inputs=[self.clips['train'][:1]], data_samples=None)
-        inputs = model.data_preprocessor(batch, training=False)['inputs']
-        training = model.training
-        with run_eagerly(model):
-            model.eval()(inputs, mode='tensor')
-        model.train(training)
-        model.reshard()
-
     def _measure(self, runner: Runner, step: int) -> None:
         start = time.perf_counter()
         model = unwrap(runner.model)
-        encoders = dict(encoder=model.backbone)
-        if getattr(model, 'reference', None) is not None:
-            encoders['reference'] = model.reference.encoder
+        modes = dict(encoder='tensor')
+        if model.reference is not None:
+            modes['reference'] = 'reference'
         scores: dict[str, float] = {}
-        for name, encoder in encoders.items():
+        for name, mode in modes.items():
             sets = [
-                (self._features(model, encoder, self.clips[split]), self.labels[split])
+                (self._features(model, mode, self.clips[split]), self.labels[split])
                 for split in _SPLITS
             ]
             scores[f'knn_{name}'] = knn_accuracy(*sets[0], *sets[1], k=self.k)
@@ -132,18 +118,15 @@ class OnlineProbeHook(Hook):
         runner.visualizer.add_scalars(tags, step=step)
 
     @torch.no_grad()
-    def _features(self, model: nn.Module, encoder: nn.Module, clips: Tensor) -> Tensor:
+    def _features(self, model: nn.Module, mode: str, clips: Tensor) -> Tensor:
         """Mean tokens ``(n, C)`` of clips ``(n, 3, T, height, width)``, on the CPU."""
         parts = []
         for part in clips.split(self.clips_per_pass):
             batch = dict(inputs=list(part[:, None]), data_samples=None)
-            inputs = model.data_preprocessor(batch, training=False)['inputs'].flatten(0, 1)
+            inputs = model.data_preprocessor(batch, training=False)['inputs']
             dtype = resolve_dtype(self.dtype, inputs.device)
-            with (
-                torch.autocast(inputs.device.type, dtype, enabled=dtype is not None),
-                run_eagerly(encoder),
-            ):
-                parts.append(encode_frozen(encoder, inputs).float().mean((1, 2)).cpu())
+            with torch.autocast(inputs.device.type, dtype, enabled=dtype is not None):
+                parts.append(encode_frozen(model, inputs, mode).float().mean((1, 2)).cpu())
         return torch.cat(parts)
 
 

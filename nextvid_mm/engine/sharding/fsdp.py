@@ -14,11 +14,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
 )
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import (
-    MixedPrecisionPolicy,
-    fully_shard,
-    register_fsdp_forward_method,
-)
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
@@ -28,7 +24,6 @@ GATHER_DTYPES = {None: None, 'bfloat16': torch.bfloat16}
 def shard_model(
     model: nn.Module,
     units: Sequence[str] = (),
-    methods: Mapping[str, str] | None = None,
     shard_size: int | None = None,
     gather_dtype: str | None = None,
 ) -> nn.Module:
@@ -40,9 +35,8 @@ def shard_model(
 
     Args:
         model: On the device of training, with the same weights on every process.
-        units: Dotted names of submodules; of a ``ModuleList`` each item is a unit.
-        methods: For submodules that are entered by a method other than ``forward``: its name, by
-            the submodule's dotted name. They are units too.
+        units: Dotted names of submodules, inner before outer; of a ``ModuleList`` each item is a
+            unit.
         shard_size: Processes that share one copy, usually the GPUs of a machine; the copies of
             different groups are kept equal as in DDP. None: all processes share one.
         gather_dtype: Type of gathered weights, None or 'bfloat16' (half the traffic and memory).
@@ -55,7 +49,6 @@ def shard_model(
         ValueError: If a name is not a submodule, or ``shard_size`` does not divide the number of
             processes, or ``gather_dtype`` is unknown.
     """
-    methods = methods or {}
     if gather_dtype not in GATHER_DTYPES:
         raise ValueError(f'gather_dtype={gather_dtype!r}; allowed: {list(GATHER_DTYPES)}')
     settings: dict[str, Any] = dict(mesh=_mesh(model, shard_size))
@@ -69,10 +62,6 @@ def shard_model(
         module = _submodule(model, name)
         for unit in module if isinstance(module, nn.ModuleList) else [module]:
             fully_shard(unit, **settings)
-    for name, method in methods.items():
-        module = _submodule(model, name)
-        fully_shard(module, **settings)
-        register_fsdp_forward_method(module, method)
     return fully_shard(model, **settings)
 
 

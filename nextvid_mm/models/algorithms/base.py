@@ -1,43 +1,108 @@
-"""What the pretraining algorithms share: MMEngine's entry point."""
+"""What the pretraining algorithms share: their slots and MMEngine's entry point."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from typing import Any
 
+from mmaction.models.data_preprocessors import ActionDataPreprocessor
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from nextvid_mm.layers import TokenGrid
+from nextvid_mm.layers import BatchMask, ClipBatch, TokenGrid
+from nextvid_mm.models.backbones.base import VideoEncoder
+from nextvid_mm.models.heads.base import Head
+from nextvid_mm.models.part import build_part
+from nextvid_mm.models.predictors.base import Predictor
+from nextvid_mm.models.target_generators.base import TargetGenerator
+from nextvid_mm.registry import MODELS
+
+CONTRACTS = dict(
+    backbone=VideoEncoder,
+    neck=Predictor,
+    head=Head,
+    align_head=Head,
+    target_generator=TargetGenerator,
+)
+
+
+@MODELS.register_module()
+class ClipPreprocessor(ActionDataPreprocessor):
+    """MMAction2's preprocessor for the batches of ``collate_clips``: one copy to the device.
+
+    The copy is asynchronous where the loader pins its memory. Arguments as in
+    ``mmaction.ActionDataPreprocessor``.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self._non_blocking = True
+
+    def preprocess(self, inputs: Any, data_samples: Any, training: bool = False) -> tuple:
+        """Normalise clips ``(B, 1, 3, T_video, height, width)``, or a list of them."""
+        return super().preprocess(list(inputs), data_samples, training)
 
 
 class ClipPretraining(BaseModel):
     """A self-supervised algorithm on clips, in MMPretrain's slots.
 
-    Subclasses fill ``backbone`` (the encoder, which the probe loads), ``neck`` (what predicts),
-    ``head`` (what has the loss) and ``target_generator``. ``reference`` is the encoder that
-    ``EMAHook`` moves. A slot that is not used is None.
+    Subclasses give the slots they use: ``backbone`` (the encoder, which the probe loads), ``neck``
+    (what predicts), ``head`` (what has the loss) and ``target_generator``. ``reference`` is the
+    encoder that ``EMAHook`` moves. A slot that is not used is None. Each part fills the contract
+    of its slot and is entered by calling it.
 
     Args:
-        data_preprocessor: batches and normalises clips; MMAction2's by default.
+        data_preprocessor: normalises batches; a ``ClipPreprocessor``.
         init_cfg: mmengine initialisation config.
+        parts: configs of the slots, in the order they are built; ``reference`` gets the encoder's
+            config, too.
+
+    Raises:
+        TypeError: if a part does not fill its contract; names the contract and the method.
     """
 
-    def __init__(self, data_preprocessor: dict | None = None, init_cfg: dict | None = None):
-        super().__init__(data_preprocessor, init_cfg)
+    def __init__(self, data_preprocessor: dict | None, init_cfg: dict | None, **parts: dict | None):
+        super().__init__(MODELS.build(preprocessor_config(data_preprocessor)), init_cfg)
         self.backbone: Any = None
         self.neck: Any = None
         self.head: Any = None
         self.target_generator: Any = None
         self.reference: Any = None
+        for slot, settings in parts.items():
+            part: Any = None
+            if settings is not None and slot == 'reference':
+                part = MODELS.build(settings, default_args=dict(backbone=parts['backbone']))
+            elif settings is not None:
+                part = build_part(settings, CONTRACTS[slot], f'model.{slot}')
+            setattr(self, slot, part)
+        if self.head is not None and self.target_generator is not None:
+            self._check_target_channels()
+
+    def _check_target_channels(self) -> None:
+        """Raise unless the head makes tokens of the size that the targets have."""
+        head, found = self.head, self.target_generator.channels
+        if head.target_channels != found:
+            raise ValueError(
+                f'{type(head).__name__} makes tokens of target_channels={head.target_channels}, '
+                f'but the targets of {type(self.target_generator).__name__} have {found} '
+                f'channels: set model.head.decoder.target_channels={found}'
+            )
+
+    def check_ahead(self, ahead: int) -> None:
+        """Raise unless the predictor looks as many frames ahead as there are targets for."""
+        if self.neck.ahead != ahead:
+            raise ValueError(
+                f'neck.ahead={self.neck.ahead} of {type(self.neck).__name__}: '
+                f'{type(self).__name__} needs ahead={ahead}'
+            )
 
     @abstractmethod
-    def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         """Named losses.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-            data_samples: one per clip, with ``masks`` and ``sample_seed``.
+            batch: masks, seeds and cached targets of the clips.
         """
 
     def init_weights(self) -> None:
@@ -46,22 +111,29 @@ class ClipPretraining(BaseModel):
         if self.reference is not None:
             self.reference.copy_from(self.backbone)
 
-    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = 'tensor') -> Any:
-        """MMEngine's entry point.
+    def forward(
+        self, inputs: Tensor, data_samples: ClipBatch | None = None, mode: str = 'tensor'
+    ) -> Any:
+        """MMEngine's entry point. Hooks enter here, too: a sharded model is entered by its root.
 
         Args:
             inputs: normalised clips ``(B, 1, 3, T_video, height, width)``.
-            data_samples: one per clip, with ``masks`` and ``sample_seed``.
-            mode: ``loss`` for training, ``tensor`` for the encoder's tokens ``(B, T, N, C)``.
+            data_samples: what comes with them; only for ``loss``.
+            mode: ``loss`` for training; ``tensor`` for tokens ``(B, T, N, C)`` of the encoder,
+                ``reference`` of the reference encoder.
         """
         clip = inputs.flatten(0, 1)
         if mode == 'loss':
             return self.loss(clip, data_samples)
-        if mode == 'tensor':
-            return self.backbone.encode(clip)
-        raise ValueError(
-            f"mode={mode!r} of {type(self).__name__}.forward is not 'loss' or 'tensor'"
-        )
+        if mode not in ('tensor', 'reference'):
+            raise ValueError(
+                f"mode={mode!r} of {type(self).__name__}.forward is not 'loss', 'tensor' or "
+                "'reference'"
+            )
+        patches, grid = self.backbone.patchify(clip), self.backbone.grid_of(clip)
+        if mode == 'reference':
+            return self.reference(patches, grid)
+        return self.backbone(patches, grid)[-1]
 
     def next_frame_grid(self, clip: Tensor) -> TokenGrid:
         """Token grid of a clip that has a next frame to predict.
@@ -77,24 +149,30 @@ class ClipPretraining(BaseModel):
             )
         return grid
 
+    def masks_of(self, batch: ClipBatch) -> tuple[BatchMask, ...]:
+        """Masks of a batch that must have some.
+
+        Raises:
+            ValueError: if it has none; says what draws them.
+        """
+        if not batch.masks:
+            raise ValueError(
+                f'{type(self).__name__} found a batch without masks: end the pipeline of '
+                'train_dataloader.dataset with FrameIsolatedMasking and PackActionInputs('
+                "algorithm_keys=('masks',))"
+            )
+        return batch.masks
+
     def _dump_init_info(self) -> None:
         """No report of several lines per parameter in the log."""
 
 
-def check_target_channels(head: Any, target_generator: Any) -> None:
-    """Raise unless the head generates tokens of the size that the targets have."""
-    if head is not None and head.target_channels != target_generator.channels:
-        raise ValueError(
-            f'{type(head).__name__} makes tokens of target_channels={head.target_channels}, but '
-            f'the targets of {type(target_generator).__name__} have {target_generator.channels} '
-            f'channels: set model.head.decoder.target_channels={target_generator.channels}'
-        )
+def preprocessor_config(settings: dict | None) -> dict:
+    """Config of the preprocessor; MMAction2's own is read as ``ClipPreprocessor``.
 
-
-def check_ahead(model: Any, ahead: int) -> None:
-    """Raise unless the predictor looks as many frames ahead as the algorithm has targets for."""
-    if model.neck.ahead != ahead:
-        raise ValueError(
-            f'neck.ahead={model.neck.ahead} of {type(model.neck).__name__}: '
-            f'{type(model).__name__} needs ahead={ahead}'
-        )
+    Configs and checkpoints name MMAction2's, which knows batches as lists only.
+    """
+    settings = dict(settings or {})
+    if settings.get('type', 'ActionDataPreprocessor').endswith('ActionDataPreprocessor'):
+        settings['type'] = 'ClipPreprocessor'
+    return settings

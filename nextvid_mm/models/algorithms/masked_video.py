@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from nextvid_mm.layers import TokenGrid, gather_patches
+from nextvid_mm.layers import ClipBatch, TokenGrid, gather_patches
 from nextvid_mm.registry import MODELS
 
-from .base import ClipPretraining, check_ahead, check_target_channels
-from .masks import collate_masks
+from .base import ClipPretraining
 
 
 @MODELS.register_module()
@@ -50,45 +49,44 @@ class MaskedVideoRegression(ClipPretraining):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(data_preprocessor, init_cfg)
         if (target_generator is None) == (reference is None):
             raise ValueError(
                 'MaskedVideoRegression needs a target_generator or a reference, and not both: '
                 f'found target_generator={target_generator}, reference={reference}'
             )
-        self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(neck)
-        self.head = MODELS.build(head)
-        if target_generator is not None:
-            self.target_generator = MODELS.build(target_generator)
-        if reference is not None:
-            self.reference = MODELS.build(reference, default_args=dict(backbone=backbone))
-        check_ahead(self, 0)
-        if target_generator is not None:
-            check_target_channels(self.head, self.target_generator)
-            if self.target_generator.lead_frames:
-                raise ValueError(
-                    f'target_generator={type(self.target_generator).__name__} encodes a tubelet '
-                    'with the frame before it, but MaskedVideoRegression has targets in the first '
-                    'one, too: use an image autoencoder, SigLIP 2 or pixels'
-                )
+        super().__init__(
+            data_preprocessor,
+            init_cfg,
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            target_generator=target_generator,
+            reference=reference,
+        )
+        self.check_ahead(0)
+        if self.target_generator is not None and self.target_generator.lead_frames:
+            raise ValueError(
+                f'target_generator={type(self.target_generator).__name__} encodes a tubelet with '
+                'the frame before it, but MaskedVideoRegression has targets in the first one, '
+                'too: use an image autoencoder, SigLIP 2 or pixels'
+            )
 
-    def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         """Regression at the hidden patches of all frames, averaged over masking strategies.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-            data_samples: one per clip, with ``masks``.
+            batch: of which the masks are used.
         """
         grid = self.backbone.grid_of(clip)
         patches = self.backbone.patchify(clip)
         target = self._targets(clip, patches, grid)
         losses = []
-        for mask in collate_masks([sample.masks for sample in data_samples], clip.device):
-            context = self.backbone.encode_patches(patches, grid, mask.visible)[-1]
+        for mask in self.masks_of(batch):
+            context = self.backbone(patches, grid, mask.visible)[-1]
             z = self.neck(context, grid, mask.visible, mask.queried)
             hidden = gather_patches(target, mask.queried)
-            losses.append(self.head.loss(z, hidden, grid, mask.queried))
+            losses.append(self.head(z, hidden, grid, mask.queried))
         return mean_losses(losses)
 
     @torch.no_grad()
@@ -97,7 +95,7 @@ class MaskedVideoRegression(ClipPretraining):
         if self.reference is not None:
             features = self.reference(patches, grid).float()
             return layer_norm(features, features.shape[-1:])
-        return self.target_generator.normalize(self.target_generator.encode(clip))
+        return self.target_generator(clip, first=0)
 
 
 def mean_losses(losses: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

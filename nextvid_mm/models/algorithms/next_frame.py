@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from nextvid_mm.layers import ClipBatch
 from nextvid_mm.registry import MODELS
 
-from .base import ClipPretraining, check_target_channels
+from .base import ClipPretraining
 
 
 @MODELS.register_module()
@@ -39,26 +40,28 @@ class NextFrameRegression(ClipPretraining):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(data_preprocessor, init_cfg)
-        self.backbone = MODELS.build(backbone)
+        super().__init__(
+            data_preprocessor,
+            init_cfg,
+            backbone=backbone,
+            head=head,
+            target_generator=target_generator,
+        )
         if not self.backbone.causal:
             raise ValueError(
                 'backbone.causal=False: NextFrameRegression needs a causal encoder, another reads '
                 'the frame it predicts'
             )
-        self.head = MODELS.build(head)
-        self.target_generator = MODELS.build(target_generator)
-        check_target_channels(self.head, self.target_generator)
 
-    def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         """Regression at every patch of frames 1..T-1.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-            data_samples: one per clip.
+            batch: of the clips.
         """
         grid = self.next_frame_grid(clip)
         past = grid.with_frames(grid.frames - 1)  # nothing is predicted from the last frame
-        z = self.backbone.encode_patches(self.backbone.patchify(clip), past)[-1]
-        target = self.target_generator.targets_of(clip, data_samples)
-        return self.head.loss(z, target, grid)
+        z = self.backbone(self.backbone.patchify(clip), past)[-1]
+        target = self.target_generator(clip, batch)
+        return self.head(z, target, grid)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from nextvid_mm.layers import (
+    BatchMask,
+    ClipBatch,
     TokenGrid,
     allow_many_shapes,
     gather_patches,
@@ -19,12 +21,9 @@ from nextvid_mm.layers import (
 )
 from nextvid_mm.registry import MODELS
 
-from .base import ClipPretraining, check_ahead, check_target_channels
-from .masks import BatchMask, collate_masks
+from .base import ClipPretraining
 
 QUERIES = ('hidden', 'all')
-# Odd 64-bit constant: keeps the draws of the masking strategies of one clip apart.
-STRATEGY_SEED = 0x9E3779B97F4A7C15
 
 
 @MODELS.register_module()
@@ -60,51 +59,47 @@ class NextVid(ClipPretraining):
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ):
-        super().__init__(data_preprocessor, init_cfg)
         if queries not in QUERIES:
             raise ValueError(f'queries={queries!r} of NextVid is not one of {", ".join(QUERIES)}')
         _check_parts(head, target_generator, align_head, reference)
-        self.queries = queries
-        self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(neck)
-        self.head: Any = head and MODELS.build(head)
-        self.target_generator: Any = target_generator and MODELS.build(target_generator)
-        self.align_head: Any = align_head and MODELS.build(align_head)
-        self.reference: Any = reference and MODELS.build(
-            reference, default_args=dict(backbone=backbone)
+        super().__init__(
+            data_preprocessor,
+            init_cfg,
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            target_generator=target_generator,
+            align_head=align_head,
+            reference=reference,
         )
-        check_target_channels(self.head, self.target_generator)
-        check_ahead(self, 1)
+        self.align_head: Any
+        self.queries = queries
+        self.check_ahead(1)
         set_attention_backend(self, attention)
         if compile:
             self.compile_blocks()
 
-    def loss(self, clip: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         """Losses averaged over masking strategies.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-            data_samples: one per clip, with ``masks`` and ``sample_seed``.
+            batch: masks, seeds and cached targets of the clips.
         """
         grid = self.next_frame_grid(clip)
         patches = self.backbone.patchify(clip)
-        target = None
-        if self.head is not None:
-            target = self.target_generator.targets_of(clip, data_samples)
+        target = None if self.head is None else self.target_generator(clip, batch)
         features = self.reference(patches, grid)[:, 1:] if self.align_head is not None else None
-        masks = collate_masks([sample.masks for sample in data_samples], clip.device)
-        seeds = [int(sample.metainfo['sample_seed']) for sample in data_samples]
         totals: dict[str, Tensor] = {}
+        masks = self.masks_of(batch)
         for number, mask in enumerate(masks):
             z, positions = self.predict_tokens(patches, grid, mask)
             losses: dict[str, Tensor] = {}
             if self.head is not None:
-                strategy_seeds = [seed ^ (STRATEGY_SEED * number) for seed in seeds]
-                losses |= self.head.loss(
-                    z, gather_patches(target, positions), grid, positions, strategy_seeds
-                )
+                hidden = gather_patches(target, positions)
+                losses |= self.head(z, hidden, grid, positions, batch.seeds_of(number))
             if self.align_head is not None:
-                losses |= self.align_head.loss(z, gather_patches(features, positions))
+                losses |= self.align_head(z, gather_patches(features, positions), grid, positions)
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + value / len(masks)
         return totals
@@ -119,7 +114,7 @@ class NextVid(ClipPretraining):
         """
         # Nothing is predicted from the last frame, and no earlier one sees it: do not encode it.
         past = grid.with_frames(grid.frames - 1)
-        context = self.backbone.encode_patches(patches, past, mask.visible)[-1]
+        context = self.backbone(patches, past, mask.visible)[-1]
         positions = mask.queried if self.queries == 'hidden' else None
         return self.neck(context, grid, mask.visible, positions), positions
 
@@ -149,7 +144,7 @@ class NextVid(ClipPretraining):
         grid = self.next_frame_grid(clip)
         visible, positions = (None, None) if mask is None else (mask.visible, mask.queried)
         past = grid.with_frames(grid.frames - 1)
-        context = self.backbone.encode_patches(self.backbone.patchify(clip), past, visible)[-1]
+        context = self.backbone(self.backbone.patchify(clip), past, visible)[-1]
         z = self.neck(context, grid, visible, positions)
         generated = self.head.sample(z, noise, grid, positions, num_steps, solver)
         if positions is not None:
@@ -169,10 +164,9 @@ class NextVid(ClipPretraining):
             backend: of ``torch.compile``.
         """
         allow_many_shapes()
-        parts = [self.backbone, self.neck, self.head and self.head.decoder]
-        parts.append(self.reference and self.reference.encoder)
-        for part in filter(None, parts):
-            for block in part.blocks:
+        parts = [self.backbone, self.neck, self.head, self.reference and self.reference.encoder]
+        for part in parts:
+            for block in () if part is None else part.trunk.blocks:
                 block.compile(dynamic=False, backend=backend)
 
 

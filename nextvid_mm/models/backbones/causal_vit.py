@@ -6,8 +6,9 @@ C channels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -19,17 +20,16 @@ from nextvid_mm.layers import (
     TubeletEmbed,
     gather_patches,
     init_transformer,
-    patchify,
     resolve_arch,
     set_recompute,
 )
 from nextvid_mm.registry import MODELS
 
-OUTPUTS = ('map', 'maps', 'tokens')
+from .base import VideoEncoder
 
 
 @MODELS.register_module()
-class CausalViT(BaseModule):
+class CausalViT(VideoEncoder):
     """Vision transformer whose tokens see their own and earlier frames only.
 
     Usable as an MMAction2 backbone (``output='map'``) and as an MMPretrain backbone
@@ -66,19 +66,12 @@ class CausalViT(BaseModule):
         tiled_rope: bool = False,
         init_cfg: dict | None = None,
     ):
-        super().__init__(init_cfg)
         arch = resolve_arch(arch)
-        if output not in OUTPUTS:
-            raise ValueError(f'output={output!r} of CausalViT is not one of {", ".join(OUTPUTS)}')
-        if img_size % patch_size:
-            raise ValueError(
-                f'img_size={img_size} of CausalViT does not divide into patches of patch_size='
-                f'{patch_size}; use a multiple of {patch_size}'
-            )
-        self.img_size, self.patch_size, self.tubelet_size = img_size, patch_size, tubelet_size
-        self.embed_dims, self.depth = arch['embed_dims'], arch['depth']
+        super().__init__(
+            arch['embed_dims'], arch['depth'], img_size, patch_size, tubelet_size, output, init_cfg
+        )
         self.num_heads, self.mlp_ratio = arch['num_heads'], arch['mlp_ratio']
-        self.causal, self.output = causal, output
+        self.causal = self.streams = causal
         self.patch_embed = TubeletEmbed(patch_size, tubelet_size, self.embed_dims)
         self.rope = Rope3D(self.embed_dims // self.num_heads, tiled_frequencies=tiled_rope)
         drops = torch.linspace(0, drop_path_rate, self.depth, device='cpu').tolist()
@@ -93,13 +86,10 @@ class CausalViT(BaseModule):
         init_transformer(self, self.blocks)
         super().init_weights()
 
-    def grid_of(self, clip: Tensor) -> TokenGrid:
-        """Token grid of a clip ``(B, 3, T_video, height, width)``."""
-        return TokenGrid.of_clip(clip.shape, self.patch_size, self.tubelet_size)
-
-    def patchify(self, clip: Tensor) -> Tensor:
-        """Flat patches ``(B, T, N, P)`` of a clip; cut once, shared by every pass over the clip."""
-        return patchify(clip, self.patch_size, self.tubelet_size)
+    @classmethod
+    def still(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Without stochastic depth and recomputation."""
+        return super().still(settings) | dict(drop_path_rate=0.0, with_cp=False)
 
     def encode_patches(
         self,
@@ -109,20 +99,8 @@ class CausalViT(BaseModule):
         last: int = 1,
         cache: FrameCache | None = None,
     ) -> list[Tensor]:
-        """Encode the visible patches of every frame.
-
-        Args:
-            patches: ``(B, T, N, P)`` from ``patchify``; frames beyond ``grid`` are ignored.
-            grid: the clip's token grid, or that of its first frames.
-            visible: ``(B, K)`` patch numbers inside a frame, or None for all.
-            last: number of last blocks whose output is returned.
-            cache: earlier frames; see ``encode_step``, which passes it.
-
-        Returns:
-            ``last`` tensors ``(B, T, K, C)``, each through the final norm, deepest last.
-        """
-        if not 1 <= last <= self.depth:
-            raise ValueError(f'last={last} layers asked of an encoder with {self.depth}')
+        """Encode the visible patches of every frame, see ``VideoEncoder``."""
+        self.check_last(last)
         x = self.patch_embed(gather_patches(patches, visible, grid.frames))
         rope = self.rope(grid, visible, first_frame=cache.seen if cache else 0)
         shape = x.shape
@@ -143,59 +121,3 @@ class CausalViT(BaseModule):
             cache.advance(grid.frames)
         return outputs
 
-    @torch.no_grad()
-    def encode_step(
-        self,
-        patches: Tensor,
-        grid: TokenGrid,
-        cache: FrameCache,
-        visible: Tensor | None = None,
-        last: int = 1,
-    ) -> list[Tensor]:
-        """Encode only the new frames of a video whose earlier frames are in ``cache``.
-
-        Equal to ``encode_patches`` of the whole video while no frame has left the cache. After
-        that, each layer attends to the last ``cache.window`` frames; see ``StreamingEncoder``.
-
-        Args:
-            patches: ``(B, T, N, P)`` of the T new frames.
-            grid: token grid of the new frames.
-            cache: from ``make_cache``; the new frames are added to it.
-            visible: ``(B, K)`` patch numbers inside a frame, the same in every step; None for all.
-            last: number of last blocks whose output is returned.
-
-        Returns:
-            ``last`` tensors ``(B, T, K, C)``, as from ``encode_patches``.
-        """
-        return self.encode_patches(patches, grid, visible, last, cache)
-
-    def make_cache(self, window: int) -> FrameCache:
-        """An empty cache for ``encode_step`` that keeps ``window`` frames (tubelets).
-
-        Raises:
-            ValueError: if the encoder is not causal: a new frame then changes all earlier ones.
-        """
-        if not self.causal:
-            raise ValueError(
-                'causal=False of CausalViT: only a causal encoder can go frame by frame'
-            )
-        return FrameCache(self.depth, window)
-
-    def encode(self, clip: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Final tokens ``(B, T, K, C)`` of a clip ``(B, 3, T_video, height, width)``."""
-        return self.encode_patches(self.patchify(clip), self.grid_of(clip), visible)[-1]
-
-    def encode_layers(self, clip: Tensor, last: int = 1) -> list[Tensor]:
-        """Normalised tokens of the last blocks, ``last`` tensors ``(B, T, N, C)``."""
-        return self.encode_patches(self.patchify(clip), self.grid_of(clip), last=last)
-
-    def forward(self, clip: Tensor) -> Tensor | tuple[Tensor]:
-        """Features of a clip ``(B, 3, T, height, width)`` or image ``(B, 3, height, width)``."""
-        if clip.dim() == 4:
-            clip = clip[:, :, None].expand(-1, -1, self.tubelet_size, -1, -1)
-        tokens = self.encode(clip)
-        if self.output == 'tokens':
-            return tokens
-        grid = self.grid_of(clip)
-        features = tokens.unflatten(2, (grid.height, grid.width)).permute(0, 4, 1, 2, 3)
-        return (features,) if self.output == 'maps' else features

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
@@ -24,13 +23,14 @@ from nextvid_mm.layers import (
 )
 from nextvid_mm.registry import MODELS
 
+from .base import ClipEncoder
 from .pixels import PixelNorm
 
 POSITIONS = ('sinusoid', 'learned', 'rope', 'tiled_rope')
 
 
 @MODELS.register_module()
-class JointViT(BaseModule):
+class JointViT(ClipEncoder):
     """Vision transformer with joint space-time attention: VideoMAE, V-JEPA and V-JEPA 2.
 
     For frozen features of published weights, converted by ``tools/convert_checkpoint.py``. Clips
@@ -67,14 +67,19 @@ class JointViT(BaseModule):
         std: Sequence[float] = (0.229, 0.224, 0.225),
         init_cfg: dict | None = None,
     ):
-        super().__init__(init_cfg)
+        arch = resolve_arch(arch)
+        super().__init__(
+            arch['embed_dims'],
+            arch['depth'],
+            pretrain_size,
+            patch_size,
+            tubelet_size,
+            init_cfg=init_cfg,
+        )
         if positions not in POSITIONS:
             raise ValueError(
                 f'positions={positions!r} of JointViT is not one of {", ".join(POSITIONS)}'
             )
-        arch = resolve_arch(arch)
-        self.embed_dims, self.depth = arch['embed_dims'], arch['depth']
-        self.img_size, self.patch_size, self.tubelet_size = pretrain_size, patch_size, tubelet_size
         self.positions = positions
         self.pretrain_grid = TokenGrid.of_clip(
             torch.Size([pretrain_frames, pretrain_size, pretrain_size]), patch_size, tubelet_size
@@ -99,22 +104,9 @@ class JointViT(BaseModule):
         init_transformer(self, self.blocks)
         super().init_weights()
 
-    def grid_of(self, clip: Tensor) -> TokenGrid:
-        """Token grid of a clip ``(B, 3, T_video, height, width)``."""
-        return TokenGrid.of_clip(clip.shape, self.patch_size, self.tubelet_size)
-
     def encode_layers(self, clip: Tensor, last: int = 1) -> list[Tensor]:
-        """Tokens of the last blocks, each through the final norm, deepest last.
-
-        Args:
-            clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-            last: number of blocks.
-
-        Returns:
-            ``last`` tensors ``(B, T, N, C)``.
-        """
-        if not 1 <= last <= self.depth:
-            raise ValueError(f'last={last} layers asked of an encoder with {self.depth}')
+        """Tokens of the last blocks, each through the final norm, see ``ClipEncoder``."""
+        self.check_last(last)
         grid = self.grid_of(clip)
         patches = patchify(self.pixels(clip), self.patch_size, self.tubelet_size)
         # One "frame" of all tokens: the causal block then hides nothing.
@@ -126,12 +118,6 @@ class JointViT(BaseModule):
             if depth >= self.depth - last:
                 outputs.append(self.norm(x)[:, 0].unflatten(1, (grid.frames, grid.patches)))
         return outputs
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """Feature map ``(B, C, T, H, W)`` of the last block."""
-        grid = self.grid_of(clip)
-        tokens = self.encode_layers(clip)[-1]
-        return tokens.unflatten(2, (grid.height, grid.width)).permute(0, 4, 1, 2, 3)
 
     def _place(self, x: Tensor, grid: TokenGrid) -> tuple[Tensor, RopeTable]:
         """Add absolute positions, or give the rotation by which relative ones enter."""

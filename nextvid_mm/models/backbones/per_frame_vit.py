@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import timm
-from mmengine.model import BaseModule
 from torch import Tensor
 
 from nextvid_mm.registry import MODELS
 
+from .base import ClipEncoder
 from .pixels import PixelNorm
 
 
 @MODELS.register_module()
-class PerFrameViT(BaseModule):
+class PerFrameViT(ClipEncoder):
     """An image ViT of timm, without its classifier; frames never meet.
 
     For frozen features of published weights, converted by ``tools/convert_checkpoint.py``: nothing
@@ -47,22 +47,25 @@ class PerFrameViT(BaseModule):
         std: Sequence[float] = (0.5, 0.5, 0.5),
         init_cfg: dict | None = None,
     ):
-        super().__init__(init_cfg)
         if not timm.is_model(model):
             raise ValueError(
                 f'model={model!r} of PerFrameViT is unknown to timm; timm.list_models("vit*") has '
                 'the names'
             )
         settings = dict(dynamic_img_size=True) | (timm_kwargs or {})
-        self.vit = timm.create_model(model, pretrained=False, num_classes=0, **settings)
-        if not hasattr(self.vit, 'forward_intermediates') or not hasattr(self.vit, 'blocks'):
+        vit = timm.create_model(model, pretrained=False, num_classes=0, **settings)
+        if not hasattr(vit, 'forward_intermediates') or not hasattr(vit, 'blocks'):
             raise TypeError(f'model={model!r} of PerFrameViT is no ViT with patch tokens')
-        self.pixels = PixelNorm(mean, std)
-        self.embed_dims, self.depth = self.vit.num_features, len(self.vit.blocks)
-        self.patch_size = self.vit.patch_embed.patch_size[0]
-        self.img_size = self.vit.patch_embed.img_size[0]
         # What the other encoders call a tubelet is one frame here, every frame_step frames.
-        self.tubelet_size = frame_step
+        super().__init__(
+            vit.num_features,
+            len(vit.blocks),
+            vit.patch_embed.img_size[0],
+            vit.patch_embed.patch_size[0],
+            frame_step,
+            init_cfg=init_cfg,
+        )
+        self.vit, self.pixels = vit, PixelNorm(mean, std)
 
     def encode_layers(self, clip: Tensor, last: int = 1) -> list[Tensor]:
         """Normalised patch tokens of the last blocks, deepest last.
@@ -74,16 +77,9 @@ class PerFrameViT(BaseModule):
         Returns:
             ``last`` tensors ``(B, T, N, C)`` with ``T = T_video / frame_step``, rounded up.
         """
-        if not 1 <= last <= self.depth:
-            raise ValueError(f'last={last} layers asked of an encoder with {self.depth}')
+        self.check_last(last)
         frames = self.pixels(clip[:, :, :: self.tubelet_size]).transpose(1, 2)
         layers = self.vit.forward_intermediates(
             frames.flatten(0, 1), indices=last, norm=True, output_fmt='NLC', intermediates_only=True
         )
         return [y.unflatten(0, frames.shape[:2]) for y in layers]
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """Feature map ``(B, C, T, H, W)`` of the last block."""
-        height, width = (size // self.patch_size for size in clip.shape[-2:])
-        tokens = self.encode_layers(clip)[-1]
-        return tokens.unflatten(2, (height, width)).permute(0, 4, 1, 2, 3)

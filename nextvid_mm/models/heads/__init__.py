@@ -1,16 +1,16 @@
 """Heads: the flow-matching decoder, regression, the alignment loss and the attentive probe."""
 
-from .align import AlignHead
-from .dit import CrossSelfDiT, FrameDiT
-from .flow_matching import FlowMatchingHead
+from .base import Head
+from .flow_matching import CrossSelfDiT, FlowMatchingHead, FrameDiT
 from .probe_head import ProbeHead
-from .regression import LinearRegressionHead, RegressionHead
+from .regression import AlignHead, LinearRegressionHead, RegressionHead
 
 __all__ = [
     'AlignHead',
     'CrossSelfDiT',
     'FlowMatchingHead',
     'FrameDiT',
+    'Head',
     'LinearRegressionHead',
     'ProbeHead',
     'RegressionHead',

@@ -1,29 +1,27 @@
-"""Regression of targets: what flow matching is compared with, and what other methods train.
-
-Both heads keep the contract of ``FlowMatchingHead.loss``.
+"""Heads that regress: targets, as other methods and for comparison, and reference features.
 
 Shape legend: B batch, T predicted frames, M tokens per frame, C channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, mse_loss
+from torch.nn.functional import l1_loss, layer_norm, mse_loss
 
 from nextvid_mm.layers import TokenGrid
 from nextvid_mm.registry import MODELS
 
-from .dit import build_decoder
+from .base import Head
+from .flow_matching import FrameDiT, build_decoder
 
 CRITERIA = {'mse': mse_loss, 'l1': l1_loss}
 
 
 @MODELS.register_module()
-class RegressionHead(BaseModule):
+class RegressionHead(Head):
     """Predicts the target itself with the network of ``FlowMatchingHead``: no noise, no flow time.
 
     The decoder gets zeros for the noisy target and tau = 0, so that objective and number of passes
@@ -35,18 +33,16 @@ class RegressionHead(BaseModule):
         init_cfg: mmengine initialisation config.
     """
 
-    # Set by the stage table, which has no use here: there is no time to draw.
-    tau_samples = 1
+    generates = True
 
     def __init__(self, decoder: dict, loss_weight: float = 0.5, init_cfg: dict | None = None):
-        super().__init__(init_cfg)
+        super().__init__(decoder.get('target_channels', 0), loss_weight, init_cfg)
         self.decoder = build_decoder(decoder)
-        self.loss_weight = loss_weight
 
     @property
-    def target_channels(self) -> int:
-        """Channels of a target token."""
-        return self.decoder.target_proj.in_features
+    def trunk(self) -> FrameDiT:
+        """The decoder."""
+        return self.decoder
 
     def init_weights(self) -> None:
         """Initialise the decoder, then load ``init_cfg`` if there is one."""
@@ -66,20 +62,9 @@ class RegressionHead(BaseModule):
         target: Tensor,
         grid: TokenGrid,
         positions: Tensor | None = None,
-        seeds: Sequence[int] | None = None,
+        seeds: Any = None,
     ) -> dict[str, Tensor]:
-        """Mean squared error, averaged over frames, tokens and channels.
-
-        Args:
-            z: predictions ``(B, T, M, C_condition)``; the loss flows back through them.
-            target: clean targets ``(B, T, M, C_target)``.
-            grid: the clip's full token grid.
-            positions: ``(B, M)`` patches of the tokens, or None for all.
-            seeds: of the contract; nothing is drawn here.
-
-        Returns:
-            ``loss_regression``, weighted.
-        """
+        """``loss_regression``, see ``Head``: averaged over frames, tokens and channels."""
         error = mse_loss(self.predict(z, grid, positions).float(), target.float())
         return dict(loss_regression=self.loss_weight * error)
 
@@ -101,7 +86,7 @@ class RegressionHead(BaseModule):
 
 
 @MODELS.register_module()
-class LinearRegressionHead(BaseModule):
+class LinearRegressionHead(Head):
     """One linear layer from predictions to targets, as in masked autoencoders.
 
     Args:
@@ -112,9 +97,6 @@ class LinearRegressionHead(BaseModule):
         init_cfg: mmengine initialisation config.
     """
 
-    # See RegressionHead.
-    tau_samples = 1
-
     def __init__(
         self,
         in_channels: int,
@@ -123,19 +105,14 @@ class LinearRegressionHead(BaseModule):
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ):
-        super().__init__(init_cfg)
+        super().__init__(target_channels, loss_weight, init_cfg)
         if criterion not in CRITERIA:
             raise ValueError(
                 f'criterion={criterion!r} of LinearRegressionHead is not one of '
                 f'{", ".join(CRITERIA)}'
             )
         self.proj = nn.Linear(in_channels, target_channels)
-        self.criterion, self.loss_weight = CRITERIA[criterion], loss_weight
-
-    @property
-    def target_channels(self) -> int:
-        """Channels of a target token."""
-        return self.proj.out_features
+        self.criterion = CRITERIA[criterion]
 
     def init_weights(self) -> None:
         """Initialise the projection, then load ``init_cfg`` if there is one."""
@@ -149,8 +126,53 @@ class LinearRegressionHead(BaseModule):
         target: Tensor,
         grid: TokenGrid,
         positions: Tensor | None = None,
-        seeds: Sequence[int] | None = None,
+        seeds: Any = None,
     ) -> dict[str, Tensor]:
-        """Error averaged over frames, tokens and channels; arguments as in ``RegressionHead``."""
+        """``loss_regression``, see ``Head``: averaged over frames, tokens and channels."""
         error = self.criterion(self.proj(z).float(), target.float())
         return dict(loss_regression=self.loss_weight * error)
+
+
+@MODELS.register_module()
+class AlignHead(Head):
+    """Mean squared error between projected predictions and reference features.
+
+    Args:
+        in_channels: channels of the predictor.
+        out_channels: channels of the encoder.
+        loss_weight: weight of the loss (1.0 in the paper).
+        normalize_target: layer-normalise the reference features first.
+        init_cfg: mmengine initialisation config.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        loss_weight: float = 1.0,
+        normalize_target: bool = False,
+        init_cfg: dict | None = None,
+    ):
+        super().__init__(out_channels, loss_weight, init_cfg)
+        self.proj = nn.Linear(in_channels, out_channels)
+        self.normalize_target = normalize_target
+
+    def init_weights(self) -> None:
+        """Initialise the projection, then load ``init_cfg`` if there is one."""
+        nn.init.trunc_normal_(self.proj.weight, std=0.02)
+        nn.init.zeros_(self.proj.bias)
+        super().init_weights()
+
+    def loss(
+        self,
+        z: Tensor,
+        target: Tensor,
+        grid: TokenGrid,
+        positions: Tensor | None = None,
+        seeds: Any = None,
+    ) -> dict[str, Tensor]:
+        """``loss_align``, see ``Head``; targets are features of the reference encoder."""
+        target = target.detach().float()
+        if self.normalize_target:
+            target = layer_norm(target, target.shape[-1:])
+        return dict(loss_align=self.loss_weight * mse_loss(self.proj(z).float(), target))

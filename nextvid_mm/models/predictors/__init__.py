@@ -1,6 +1,7 @@
 """Predictors."""
 
+from .base import Predictor
 from .joint import JointPredictor
 from .qformer import QFormerPredictor
 
-__all__ = ['JointPredictor', 'QFormerPredictor']
+__all__ = ['JointPredictor', 'Predictor', 'QFormerPredictor']

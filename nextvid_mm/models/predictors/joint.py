@@ -6,7 +6,6 @@ Shape legend: B batch, T frames (tubelets), K visible and M queried tokens per f
 from __future__ import annotations
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -20,9 +19,11 @@ from nextvid_mm.layers import (
 )
 from nextvid_mm.registry import MODELS
 
+from .base import Predictor
+
 
 @MODELS.register_module()
-class JointPredictor(BaseModule):
+class JointPredictor(Predictor):
     """Self-attention over context and queries together: prediction without context isolation.
 
     The context becomes part of the predictor's hidden state: it is transformed block by block, and
@@ -81,17 +82,7 @@ class JointPredictor(BaseModule):
     def forward(
         self, context: Tensor, grid: TokenGrid, visible: Tensor | None, queried: Tensor | None
     ) -> Tensor:
-        """Predict the tokens ``queried`` of frames ahead..T-1.
-
-        Args:
-            context: encoder output ``(B, T, K, C_encoder)`` of frames 0..T-1.
-            grid: the clip's full token grid, T frames.
-            visible: ``(B, K)`` patches the context covers, or None for all.
-            queried: ``(B, M)`` patches to predict, or None for all.
-
-        Returns:
-            ``(B, T - ahead, M, C)``.
-        """
+        """Predict the tokens ``queried`` of frames ahead..T-1, see ``Predictor``."""
         past = grid.with_frames(grid.frames - self.ahead)
         T, M = past.frames, grid.patches if queried is None else queried.shape[1]
         context = self.context_proj(context[:, :T])

@@ -6,7 +6,6 @@ Shape legend: B batch, T frames (tubelets), K visible and M queried tokens per f
 from __future__ import annotations
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -20,9 +19,11 @@ from nextvid_mm.layers import (
 )
 from nextvid_mm.registry import MODELS
 
+from .base import Predictor
+
 
 @MODELS.register_module()
-class QFormerPredictor(BaseModule):
+class QFormerPredictor(Predictor):
     """One learnable query, placed by rotary position, reads what came before each frame.
 
     The context is projected to the predictor's width once and then only serves as key and value.
@@ -38,8 +39,7 @@ class QFormerPredictor(BaseModule):
         init_cfg: mmengine initialisation config.
     """
 
-    # Frames (tubelets) a query lies after the newest context it reads.
-    ahead = 1
+    rolls_out = True
 
     def __init__(
         self,
@@ -70,18 +70,7 @@ class QFormerPredictor(BaseModule):
     def forward(
         self, context: Tensor, grid: TokenGrid, visible: Tensor | None, queried: Tensor | None
     ) -> Tensor:
-        """Predict the tokens ``queried`` of frames 1..T-1.
-
-        Args:
-            context: encoder output ``(B, T-1, K, C_encoder)`` of frames 0..T-2; the last frame's
-                may follow and is not read.
-            grid: the clip's full token grid, T frames.
-            visible: ``(B, K)`` patches the context covers, or None for all.
-            queried: ``(B, M)`` patches to predict, or None for all.
-
-        Returns:
-            ``(B, T-1, M, C)``.
-        """
+        """Predict the tokens ``queried`` of frames 1..T-1, see ``Predictor``."""
         past = grid.with_frames(grid.frames - 1)
         M = grid.patches if queried is None else queried.shape[1]
         context = self.context_proj(context[:, : past.frames])
@@ -104,18 +93,7 @@ class QFormerPredictor(BaseModule):
         visible: Tensor | None = None,
         queried: Tensor | None = None,
     ) -> Tensor:
-        """Predict the one frame that follows the context, whose earlier frames are in ``cache``.
-
-        Args:
-            context: encoder output ``(B, T, K, C_encoder)`` of the T new frames only.
-            grid: token grid of the new frames.
-            cache: from ``make_cache``; the new frames are added to it.
-            visible: ``(B, K)`` patches the context covers, or None for all.
-            queried: ``(B, M)`` patches to predict, or None for all.
-
-        Returns:
-            ``(B, 1, M, C)``.
-        """
+        """Predict the one frame that follows the context, see ``Predictor``."""
         T, next_frame = grid.frames, cache.seen + grid.frames
         M = grid.patches if queried is None else queried.shape[1]
         context = self.context_proj(context)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
-from nextvid_mm.layers import TokenGrid
+from nextvid_mm.layers import ClipBatch, TokenGrid
 
 
 class TargetGenerator(BaseModule):
@@ -75,37 +74,27 @@ class TargetGenerator(BaseModule):
         return (parts * self.std + self.mean).flatten(-2)
 
     @torch.no_grad()
-    def forward(self, clip: Tensor, static: Tensor | None = None) -> Tensor:
-        """Clean targets of frames 1..T-1; the first frame is never a target and is not encoded.
+    def forward(self, clip: Tensor, batch: ClipBatch | None = None, first: int = 1) -> Tensor:
+        """Clean targets of the frames ``first``..T-1; earlier ones are not encoded.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-            static: ``(B,)`` bool, True where all frames of a clip are the same picture: that is
-                encoded once. None: nowhere.
+            batch: says which clips are the same picture all the time: that is encoded once.
+            first: 1 where the first frame is never a target, 0 where it is.
 
         Returns:
-            ``(B, T-1, N, C)``.
+            ``(B, T - first, N, C)``.
         """
-        clip = clip[:, :, self.tubelet_size - self.lead_frames :]
-        if static is None or not static.any():
+        clip = clip[:, :, max(0, first * self.tubelet_size - self.lead_frames) :]
+        if batch is None or not len(batch.still):
             return self.normalize(self.encode(clip))
-        if static.all():
+        if not len(batch.moving):
             return self.normalize(self.encode_static(clip))
-        moving = self.encode(clip[~static])
+        moving = self.encode(clip[batch.moving])
         raw = moving.new_empty(len(clip), *moving.shape[1:])
-        raw[~static] = moving
-        raw[static] = self.encode_static(clip[static]).to(raw.dtype)
+        raw[batch.moving] = moving
+        raw[batch.still] = self.encode_static(clip[batch.still]).to(raw.dtype)
         return self.normalize(raw)
-
-    def targets_of(self, clip: Tensor, data_samples: list[Any]) -> Tensor:
-        """Clean targets ``(B, T-1, N, C)`` of a batch as the algorithm has it.
-
-        Args:
-            clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-            data_samples: one per clip; ``metainfo['static']`` says that all its frames are equal.
-        """
-        flags = [bool(sample.metainfo.get('static', False)) for sample in data_samples]
-        return self(clip, torch.tensor(flags))
 
     @torch.no_grad()
     def to_pixels(self, target: Tensor, grid: TokenGrid) -> Tensor:

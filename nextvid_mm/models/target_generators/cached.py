@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from nextvid_mm.layers import TokenGrid
+from nextvid_mm.layers import ClipBatch, TokenGrid
 from nextvid_mm.registry import MODELS
 
 from .base import TargetGenerator
 
 ADVICE = (
-    'CachedLatentTarget only hands on the targets in data samples; use the config with the target '
+    'CachedLatentTarget only hands on the targets of a batch; use the config with the target '
     'generator that was cached to encode clips or show pictures (the trained weights fit it)'
 )
 
 
 @MODELS.register_module()
 class CachedLatentTarget(TargetGenerator):
-    """Takes clean targets from the data samples of a ``CachedMixtureDataset``.
+    """Takes clean targets from the batches of a ``CachedMixtureDataset``.
 
     Args:
         channels: channels of a target token, as cached.
@@ -44,32 +42,31 @@ class CachedLatentTarget(TargetGenerator):
         """Channels of a target token."""
         return self._channels
 
-    def targets_of(self, clip: Tensor, data_samples: list[Any]) -> Tensor:
-        """Clean targets ``(B, T-1, N, C)`` of the data samples, in float32.
+    def forward(self, clip: Tensor, batch: ClipBatch | None = None, first: int = 1) -> Tensor:
+        """Clean targets ``(B, T-1, N, C)`` of the batch, in float32.
 
         Raises:
-            ValueError: if a sample has no target, or one that does not fit the clip.
+            ValueError: if the batch has no targets, or some that do not fit the clips.
         """
+        if batch is None or first != 1:
+            raise ValueError(ADVICE)
+        if batch.target is None:
+            raise ValueError(
+                'CachedLatentTarget found a batch without targets: set '
+                'train_dataloader.dataset.type=CachedMixtureDataset'
+            )
         grid = TokenGrid.of_clip(clip.shape, self.patch_size, self.tubelet_size)
         expected = (grid.frames - 1, grid.patches, self.channels)
-        targets = []
-        for sample in data_samples:
-            if 'target' not in sample:
-                raise ValueError(
-                    'CachedLatentTarget found a data sample without a target: set '
-                    'train_dataloader.dataset.type=CachedMixtureDataset'
-                )
-            target = sample.target
-            if len(target) == 1:  # static clips are stored once
-                target = target.expand(grid.frames - 1, -1, -1)
-            if tuple(target.shape) != expected:
-                raise ValueError(
-                    f'the cached target of {sample.metainfo.get("path")} has shape '
-                    f'{tuple(target.shape)}, but its clip and channels={self.channels} of '
-                    f'CachedLatentTarget need {expected}'
-                )
-            targets.append(target)
-        return torch.stack(targets).to(clip.device, torch.float32)
+        target = batch.target
+        if target.shape[1] == 1:  # clips that are one picture are stored once
+            target = target.expand(-1, grid.frames - 1, -1, -1)
+        if tuple(target.shape[1:]) != expected:
+            raise ValueError(
+                f'the cached target of {batch.info[0].get("path")} has shape '
+                f'{tuple(target.shape[1:])}, but its clip and channels={self.channels} of '
+                f'CachedLatentTarget need {expected}'
+            )
+        return target.to(clip.device, torch.float32)
 
     def encode(self, clip: Tensor) -> Tensor:
         """Not possible.

@@ -9,6 +9,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from nextvid_mm.layers import TokenGrid
+from nextvid_mm.models.backbones.base import VideoEncoder
+from nextvid_mm.models.part import part_class
 from nextvid_mm.registry import MODELS
 
 
@@ -20,14 +22,13 @@ class EMAReference(BaseModule):
     after every optimiser step. With momentum 0 it *is* the encoder (the "no EMA" ablation).
 
     Args:
-        backbone: config of the encoder; stochastic depth and checkpointing are switched off.
+        backbone: config of the encoder, a ``VideoEncoder``; see its ``still``.
     """
 
     def __init__(self, backbone: dict):
         super().__init__()
-        settings = copy.deepcopy(backbone)
-        settings.update(drop_path_rate=0.0, with_cp=False, init_cfg=None)
-        self.encoder = MODELS.build(settings)
+        kind = part_class(backbone, VideoEncoder, 'model.backbone')
+        self.encoder = MODELS.build(kind.still(dict(copy.deepcopy(backbone))))
         self.requires_grad_(False)
         self.eval()
 
@@ -52,4 +53,4 @@ class EMAReference(BaseModule):
     @torch.no_grad()
     def forward(self, patches: Tensor, grid: TokenGrid) -> Tensor:
         """Features ``(B, T, N, C)`` of the full clip's patches ``(B, T, N, P)``."""
-        return self.encoder.encode_patches(patches, grid)[-1]
+        return self.encoder(patches, grid)[-1]

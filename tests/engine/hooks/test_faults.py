@@ -1,19 +1,17 @@
 """FaultHook: lists of unreadable samples and of skipped steps."""
 
 import json
-from types import SimpleNamespace
 
 import torch
 from mmengine.hooks import Hook
 from toy_training import STAGES, train
 
 from nextvid_mm.engine.hooks import FaultHook
+from nextvid_mm.layers import ClipBatch
 
 
 def sample(position, replaced=()):
-    return SimpleNamespace(
-        metainfo=dict(position=position, path=f'{position}.mp4', source='toy', replaced=replaced)
-    )
+    return dict(position=position, path=f'{position}.mp4', source='toy', replaced=replaced)
 
 
 class Samples(Hook):
@@ -30,7 +28,7 @@ class Samples(Hook):
         for _ in data_batch['inputs']:
             samples.append(sample(self.next, self.replaced.get(self.next, ())))
             self.next += 1
-        data_batch['data_samples'] = samples
+        data_batch['data_samples'] = ClipBatch.of(samples)
 
 
 def test_replaced_samples_are_listed_once_each(tmp_path):
@@ -81,8 +79,7 @@ def test_skipped_steps_are_recorded_with_their_clips(tmp_path):
     assert record['outputs']['loss'] != record['outputs']['loss']
 
 
-def test_other_batches_are_left_alone(tmp_path):
+def test_other_batches_are_left_alone():
     hook = FaultHook()
-    hook.after_micro_batch(None, 0, data_batch=[1, 2])
     hook.after_micro_batch(None, 0, data_batch=dict(inputs=[1]))
     assert hook.count == 0

@@ -22,15 +22,15 @@ def requests(count, seed=0):
 def test_clips_come_in_order_as_the_model_gets_them(media):
     run = TargetPass(config(media))
     batches = list(run.batches(requests(5), batch_size=2))
-    assert [len(batch.samples) for batch in batches] == [2, 2, 1]
-    paths = [s.metainfo['path'][-5:] for batch in batches for s in batch.samples]
+    assert [len(batch.clip) for batch in batches] == [2, 2, 1]
+    paths = [info['path'][-5:] for clips in batches for info in clips.batch.info]
     assert paths == [f'{n}.mp4' for n in range(5)]
     clip = batches[0].clip
     assert clip.shape == (2, 3, 8, 16, 16)
     assert clip.min() >= -1
     assert clip.max() <= 1
-    assert 'masks' not in batches[0].samples[0]
-    assert run.target.targets_of(*batches[0]).shape == (2, 3, 16, 96)
+    assert batches[0].batch.masks == ()
+    assert run.target(*batches[0]).shape == (2, 3, 16, 96)
 
 
 def test_flips_are_left_out_on_request(media):

@@ -9,7 +9,7 @@ from nextvid_mm.registry import MODELS
 def test_the_entry_point_gives_tokens_and_refuses_other_modes():
     model = MODELS.build(copy.deepcopy(CONFIG))
     assert model(clips()[:, None]).shape == (2, 4, 16, 24)
-    with pytest.raises(ValueError, match="mode='predict' of NextVid.forward is not 'loss' or"):
+    with pytest.raises(ValueError, match="mode='predict' of NextVid.forward is not 'loss',"):
         model(clips()[:, None], mode='predict')
 
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from tiny import CONFIG, clips, samples, wake
 
-from nextvid_mm.models.algorithms import collate_masks
 from nextvid_mm.registry import MODELS
 
 NECK = CONFIG['neck'] | dict(type='JointPredictor', ahead=0, causal=False)
@@ -39,16 +38,14 @@ def test_every_trained_part_gets_a_gradient(config):
 def test_hidden_pixels_of_all_frames_are_the_target_and_are_never_read():
     model, clip, data = build(PIXELS), clips(), samples(visible=(10,))
     loss = model.loss(clip, data)['loss_regression']
-    mask = collate_masks([s.masks for s in data], clip.device)[0]
+    mask = data.masks[0]
     other = model.backbone.patchify(clip)
     other.scatter_add_(
         2, mask.queried[:, None, :, None].expand(-1, 4, -1, 96), torch.ones(2, 4, 6, 96)
     )
     grid = model.backbone.grid_of(clip)
     z = [
-        model.neck(
-            model.backbone.encode_patches(p, grid, mask.visible)[-1], grid, *vars(mask).values()
-        )
+        model.neck(model.backbone(p, grid, mask.visible)[-1], grid, *mask)
         for p in (model.backbone.patchify(clip), other)
     ]
     assert z[0].shape == (2, 4, 6, 12)

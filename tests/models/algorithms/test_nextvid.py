@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import CONFIG, build, clips, samples, wake
 
-from nextvid_mm.models.algorithms import BatchMask, collate_masks
+from nextvid_mm.layers import BatchMask, ClipBatch
 
 
 def test_losses_are_averages_over_strategies():
@@ -13,9 +13,7 @@ def test_losses_are_averages_over_strategies():
     assert set(both) == {'loss_flow', 'loss_align'}
     first = []
     for number in range(2):
-        part = samples()
-        for whole, half in zip(data, part, strict=True):
-            half.masks = [whole.masks[number]]
+        part = data._replace(masks=data.masks[number : number + 1])
         first.append(model.loss(clip, part)['loss_align'])
     torch.testing.assert_close(both['loss_align'], sum(first) / 2)
 
@@ -33,14 +31,14 @@ def test_gradients_reach_the_encoder_through_either_loss_and_no_teacher():
 def test_the_loss_belongs_to_the_samples_not_to_the_batch():
     model, clip, data = wake(build()), clips(4), samples(4)
     whole = model.loss(clip, data)
-    halves = [model.loss(clip[i : i + 2], data[i : i + 2]) for i in (0, 2)]
+    halves = [model.loss(clip[i : i + 2], data.take(slice(i, i + 2))) for i in (0, 2)]
     for name, value in whole.items():
         torch.testing.assert_close(value, (halves[0][name] + halves[1][name]) / 2)
 
 
 def test_predictions_do_not_hear_of_their_own_or_later_frames():
     model, clip = wake(build()).eval(), clips()
-    mask = collate_masks([s.masks for s in samples()], torch.device('cpu'))[0]
+    mask = samples().masks[0]
     other = clip.clone()
     other[:, :, 4:6] = torch.rand_like(other[:, :, 4:6])  # tubelet 2
     with torch.no_grad():
@@ -56,11 +54,11 @@ def test_predictions_do_not_hear_of_their_own_or_later_frames():
 def test_leaving_out_the_last_frame_of_the_encoder_changes_no_prediction_and_no_gradient():
     model, clip = wake(build()).double(), clips().double()
     grid, patches = model.backbone.grid_of(clip), model.backbone.patchify(clip)
-    mask = collate_masks([s.masks for s in samples()], torch.device('cpu'))[0]
+    mask = samples().masks[0]
     weight, results = torch.randn(2, 3, 6, 12, dtype=torch.float64), []
     for whole in (False, True):
         if whole:
-            context = model.backbone.encode_patches(patches, grid, mask.visible)[-1]
+            context = model.backbone(patches, grid, mask.visible)[-1]
             z = model.neck(context, grid, mask.visible, mask.queried)
         else:
             z = model.predict_tokens(patches, grid, mask)[0]
@@ -73,7 +71,7 @@ def test_leaving_out_the_last_frame_of_the_encoder_changes_no_prediction_and_no_
 def test_all_patches_can_be_queried():
     model, data = wake(build(queries='all')), samples()
     model.loss(clips(), data)['loss_flow'].backward()
-    mask = collate_masks([s.masks for s in data], torch.device('cpu'))[0]
+    mask = data.masks[0]
     clip = clips()
     z, positions = model.predict_tokens(
         model.backbone.patchify(clip), model.backbone.grid_of(clip), mask
@@ -126,6 +124,22 @@ def test_half_configured_models_are_refused(changes, message):
         build(**changes)
 
 
+def test_the_parts_are_entered_by_calling_them():
+    """Wrappers, such as FSDP2 and forward hooks, see nothing else."""
+    model, seen = build(), []
+    for name in ('backbone', 'neck', 'head', 'align_head', 'target_generator', 'reference.encoder'):
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: seen.append(name))
+    model(clips()[:, None], samples(visible=(10,)), mode='loss')
+    assert sorted(seen) == sorted(
+        ['backbone', 'neck', 'head', 'align_head', 'target_generator', 'reference.encoder']
+    )
+
+
+def test_a_batch_without_masks_is_refused():
+    with pytest.raises(ValueError, match='without masks: end the pipeline.*FrameIsolatedMasking'):
+        build().loss(clips(), samples(visible=()))
+
+
 def test_unknown_keys_are_refused():
     with pytest.raises(TypeError, match='num_layers'):
         build(backbone=dict(CONFIG['backbone'], num_layers=3))
@@ -158,7 +172,7 @@ def test_static_clips_have_the_same_targets():
     model, clip, data = build(), clips(), samples()
     clip[0] = clip[0, :, :1]
     expected = model.loss(clip, data)['loss_flow']
-    data[0].metainfo['static'] = True
+    data = ClipBatch.of([data.info[0] | dict(static=True), data.info[1]], data.masks)
     torch.testing.assert_close(model.loss(clip, data)['loss_flow'], expected)
 
 

@@ -3,7 +3,12 @@ import torch
 from tiny import wake
 
 from nextvid_mm.layers import TokenGrid
-from nextvid_mm.models.heads import FlowMatchingHead, LinearRegressionHead, RegressionHead
+from nextvid_mm.models.heads import (
+    AlignHead,
+    FlowMatchingHead,
+    LinearRegressionHead,
+    RegressionHead,
+)
 
 DECODER = dict(target_channels=6, condition_channels=8, embed_dims=12, depth=2, num_heads=2)
 GRID = TokenGrid(4, 2, 2)
@@ -52,3 +57,21 @@ def test_one_layer_with_either_criterion(criterion):
 def test_an_unknown_criterion_is_refused():
     with pytest.raises(ValueError, match="criterion='l3' .* not one of mse, l1"):
         LinearRegressionHead(8, 6, 'l3')
+
+
+def test_the_alignment_loss_is_the_weighted_mean_square_and_stops_at_the_reference():
+    head = AlignHead(6, 4, loss_weight=0.3)
+    z, reference = torch.randn(2, 3, 5, 6, requires_grad=True), torch.randn(2, 3, 5, 4)
+    reference.requires_grad_()
+    loss = head.loss(z, reference, GRID)['loss_align']
+    torch.testing.assert_close(loss, 0.3 * (head.proj(z) - reference).square().mean())
+    loss.backward()
+    assert z.grad is not None
+    assert reference.grad is None
+
+
+def test_normalised_targets_ignore_scale_and_shift():
+    head = AlignHead(6, 4, normalize_target=True)
+    z, reference = torch.randn(2, 3, 5, 6), torch.randn(2, 3, 5, 4)
+    a, b = (head.loss(z, r, GRID)['loss_align'] for r in (reference, 5 * reference + 2))
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)

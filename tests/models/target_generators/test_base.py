@@ -1,8 +1,7 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
+from nextvid_mm.layers import ClipBatch
 from nextvid_mm.models.target_generators import PixelTarget
 
 
@@ -12,6 +11,14 @@ def test_the_first_tubelet_is_never_encoded():
     blank = clip.clone()
     blank[:, :, :2] = float('nan')
     assert torch.equal(target(clip), target(blank))
+
+
+def test_the_first_tubelet_is_a_target_where_asked_for():
+    target = PixelTarget(patch_size=4)
+    clip = torch.randn(2, 3, 8, 16, 16)
+    whole = target(clip, first=0)
+    assert whole.shape == (2, 4, 16, 96)
+    assert torch.equal(whole[:, 1:], target(clip))
 
 
 def test_normalising_is_undone():
@@ -41,9 +48,9 @@ def test_frames_of_static_clips_are_encoded_once(flags):
     clip = torch.rand(2, 3, 8, 16, 16)
     clip[1] = clip[1, :, :1]
     clip[0] = clip[0, :, :1] if flags[0] else clip[0]
-    samples = [SimpleNamespace(metainfo=dict(static=flag)) for flag in flags]
+    batch = ClipBatch.of([dict(static=flag) for flag in flags])
     target = Counted(patch_size=4)
-    assert torch.equal(target.targets_of(clip, samples), PixelTarget(patch_size=4)(clip))
+    assert torch.equal(target(clip, batch), PixelTarget(patch_size=4)(clip))
     assert target.frames == sum(2 if flag else 6 for flag in flags)
 
 
