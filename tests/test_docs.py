@@ -151,27 +151,3 @@ def test_the_checkpoints_that_commands_name_are_those_the_demo_ends_with():
     named = re.findall(rf'{runs}/iter_(\d+)\.pth', '\n'.join(texts))
     assert len(named) >= 4
     assert {int(steps) for steps in named} == {last}
-
-
-def extending_example():
-    page = (ROOT / 'docs/extending.md').read_text(encoding='utf-8')
-    return re.findall(r'```python\n(.*?)```', page, re.DOTALL)[0]
-
-
-def test_the_target_generator_of_the_extending_page_trains():
-    import torch
-    from tiny import build, clips, samples
-
-    space = {}
-    exec(compile(extending_example(), 'extending.md', 'exec'), space)
-    target = dict(type='EdgeTarget', patch_size=4)
-    model = build(target_generator=target)
-    losses = model.loss(clips(), samples())
-    sum(losses.values()).backward()
-    assert set(losses) == {'loss_flow', 'loss_align'}
-    clip = clips()
-    grid = model.backbone.grid_of(clip)
-    raw = model.target_generator.encode(clip)
-    again = model.target_generator.denormalize(model.target_generator.normalize(raw))
-    assert torch.allclose(raw, again, atol=1e-5)
-    assert model.target_generator.decode(raw, grid).shape == clip.shape

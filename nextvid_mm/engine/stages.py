@@ -36,7 +36,8 @@ class Stage:
             ``lr``.
         micro_batch_size: Most clips one process takes through the model at once; the rest of its
             share is accumulated. None: the whole share.
-        ema_momentum: Share of the old weights the reference encoder keeps per step.
+        ema_momentum: Share of the old weights the reference encoder keeps per step, see
+            :func:`check_momentum`.
         weight_decay: Weight decay in this stage. None: the optimiser's own.
     """
 
@@ -61,8 +62,7 @@ class Stage:
         object.__setattr__(self, 'lr', self._endpoints('lr'))
         if self.flow_lr is not None:
             object.__setattr__(self, 'flow_lr', self._endpoints('flow_lr'))
-        if not (_is_number(self.ema_momentum) and 0 <= self.ema_momentum <= 1):
-            raise ValueError(f'{self._at("ema_momentum")} must be a number in [0, 1]')
+        check_momentum(self.ema_momentum, f'stage {self.name!r}: ema_momentum')
         decay = 0.0 if self.weight_decay is None else self.weight_decay
         if not (_is_number(decay) and decay >= 0):
             raise ValueError(f'{self._at("weight_decay")} must be None or a number >= 0')
@@ -188,6 +188,29 @@ class StageTable:
     def to_dicts(self) -> list[dict[str, Any]]:
         """The table as plain data; ``StageTable(table.to_dicts())`` restores it."""
         return [asdict(stage) for stage in self.stages]
+
+
+def check_momentum(value: object, key: str) -> None:
+    """Raise unless a momentum weighs the *old* reference weights: 0 (no average), or 0.5 to 1.
+
+    MMEngine's hook of the same name has the opposite convention.
+
+    Args:
+        value: The momentum.
+        key: Where it stands, for the message.
+
+    Raises:
+        ValueError: With the two conventions and the value that was perhaps meant.
+    """
+    if not (_is_number(value) and 0 <= value <= 1):
+        raise ValueError(f'{key}={value!r} must be a number in [0, 1]')
+    if 0 < value < 0.5:
+        raise ValueError(
+            f'{key}={value!r} weighs the old weights: reference = momentum * reference + (1 - '
+            "momentum) * encoder. In MMEngine's EMAHook it weighs the new ones; if that is meant, "
+            f'write {1 - value:.10g} here. Allowed are 0.5 to 1, and exactly 0 for no average: '
+            'the reference then is the encoder. The key is ema_momentum of train_cfg.stages'
+        )
 
 
 def _is_number(value: object) -> bool:

@@ -124,6 +124,7 @@ def test_round_trip_through_plain_data(table):
         (dict(lr=float('nan')), 'lr=nan'),
         (dict(flow_lr=(1e-3, -1)), 'flow_lr='),
         (dict(ema_momentum=1.5), 'ema_momentum=1.5'),
+        (dict(ema_momentum=0.0002), 'ema_momentum=0.0002 weighs the old weights'),
         (dict(weight_decay=-0.1), 'weight_decay=-0.1'),
         (dict(tau_sample=4), "unknown key 'tau_sample'. Did you mean 'tau_samples'"),
         (dict(name=''), 'name'),

@@ -5,6 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from nextvid_mm.engine.stages import check_momentum
 from nextvid_mm.registry import HOOKS, unwrap
 
 
@@ -16,19 +17,20 @@ class EMAHook(Hook):
     by MMEngine's ``accumulative_counts``), and not after a step skipped for non-finite gradients.
 
     Args:
-        momentum: Share of the old reference weights kept per step, in [0, 1]. None: the current
-            stage's ``ema_momentum``; needs ``StageTrainLoop``.
+        momentum: Share of the *old* reference weights kept per step, near 1; exactly 0 for no
+            average. (MMEngine's own hook of this name takes the share of the new ones.) None: the
+            current stage's ``ema_momentum``; needs ``StageTrainLoop``.
 
     Raises:
-        ValueError: If ``momentum`` lies outside [0, 1].
+        ValueError: If ``momentum`` lies outside [0, 1], or below 0.5 without being 0.
     """
 
     # After the optimiser has stepped, before the logger (60) and the checkpoint (90).
     priority = 'NORMAL'
 
     def __init__(self, momentum: float | None = None) -> None:
-        if momentum is not None and not 0 <= momentum <= 1:
-            raise ValueError(f'EMAHook.momentum={momentum} must lie in [0, 1]')
+        if momentum is not None:
+            check_momentum(momentum, 'EMAHook.momentum')
         self.momentum = momentum
 
     def after_train_iter(

@@ -99,3 +99,17 @@ def test_a_model_without_reference_and_a_wrong_momentum():
     EMAHook(momentum=0.5).after_train_iter(FakeRunner(model, wrapper), 0)
     with pytest.raises(ValueError, match=r'momentum=1\.5'):
         EMAHook(momentum=1.5)
+
+
+def test_mmengines_convention_is_refused_and_explained():
+    with pytest.raises(
+        ValueError, match=r"EMAHook\.momentum=0\.0002 .* MMEngine's EMAHook .*"
+    ) as error:
+        EMAHook(momentum=0.0002)
+    for part in (
+        'momentum * reference + (1 - momentum) * encoder',
+        'write 0.9998',
+        'train_cfg.stages',
+    ):
+        assert part in str(error.value)
+    assert EMAHook(momentum=0.0).momentum == 0.0  # no average, said exactly
