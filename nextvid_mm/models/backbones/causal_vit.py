@@ -120,4 +120,3 @@ class CausalViT(VideoEncoder):
         if cache is not None:
             cache.advance(grid.frames)
         return outputs
-
