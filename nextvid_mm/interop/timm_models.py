@@ -27,7 +27,7 @@ from nextvid_mm.layers import (
 )
 
 TINY = dict(embed_dims=128, depth=4, num_heads=4, mlp_ratio=4.0)
-# Image size and architecture of every name.
+# Image size and architecture of every name: the demo's encoder, and arXiv 2512.21004, Table 7.
 MODELS_OF_NAME: dict[str, tuple[int, dict[str, Any]]] = {
     'nextvid_vit_tiny_patch16_64': (64, TINY),
     'nextvid_vit_large_patch16_256': (256, ARCHITECTURES['large']),
@@ -146,34 +146,21 @@ class NextVidViT(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
-def _create(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
-    if kwargs.pop('features_only', False):
-        raise ValueError(f'{name} has no features_only: use forward_features, or CausalViT itself')
-    size, arch = MODELS_OF_NAME[name]
-    return build_model_with_cfg(
-        NextVidViT, name, pretrained, **(dict(arch=arch, img_size=size) | kwargs)
-    )
+def _register(name: str) -> None:
+    """Give timm a function called ``name`` that builds the model."""
+
+    def create(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        if kwargs.pop('features_only', False):
+            raise ValueError(
+                f'{name} has no features_only: use forward_features, or CausalViT itself'
+            )
+        size, arch = MODELS_OF_NAME[name]
+        settings = dict(arch=arch, img_size=size) | kwargs
+        return build_model_with_cfg(NextVidViT, name, pretrained, **settings)
+
+    create.__name__ = name
+    register_model(create)
 
 
-@register_model
-def nextvid_vit_tiny_patch16_64(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """The demo's encoder: 4 blocks, width 128."""
-    return _create('nextvid_vit_tiny_patch16_64', pretrained, kwargs)
-
-
-@register_model
-def nextvid_vit_large_patch16_256(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """ViT-L of arXiv 2512.21004, Table 7: 24 blocks, width 1024."""
-    return _create('nextvid_vit_large_patch16_256', pretrained, kwargs)
-
-
-@register_model
-def nextvid_vit_huge_patch16_256(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """ViT-H of arXiv 2512.21004, Table 7: 32 blocks, width 1280."""
-    return _create('nextvid_vit_huge_patch16_256', pretrained, kwargs)
-
-
-@register_model
-def nextvid_vit_giant_patch16_256(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """ViT-G of arXiv 2512.21004, Table 7: 40 blocks, width 1408."""
-    return _create('nextvid_vit_giant_patch16_256', pretrained, kwargs)
+for _name in MODELS_OF_NAME:
+    _register(_name)
