@@ -15,8 +15,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.nn import functional as F
 
-from nextvid_mm.layers.attentive_pool import AttentiveProbes
-from nextvid_mm.layers.standardize import RunningStandardizer
+from nextvid_mm.layers.attentive_pool import AttentiveProbes, RunningStandardizer
 from nextvid_mm.registry import MODELS
 
 
