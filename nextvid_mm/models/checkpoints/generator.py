@@ -131,11 +131,6 @@ def _load_strictly(model: NextVid, state: dict[str, Any], path: Path) -> None:
 def _check_pixels(model: NextVid) -> None:
     """Raise unless targets can be shown; those that cannot say why themselves."""
     targets = model.target_generator
-    if not hasattr(targets, 'to_pixels'):
-        raise ValueError(
-            f'model.target_generator of type {type(targets).__name__} has no to_pixels: what it '
-            'generates are features, not pictures; use PixelTarget or an autoencoder'
-        )
     side = model.backbone.img_size // model.backbone.patch_size
     grid = TokenGrid(1, side, side)
     device = next(model.parameters()).device

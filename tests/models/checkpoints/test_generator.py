@@ -7,7 +7,6 @@ from ldm import LDM
 from tiny import clips
 
 from nextvid_mm.models.checkpoints import find_component, load_generator
-from nextvid_mm.registry import MODELS
 
 
 def test_model_and_what_the_training_says_of_clips(tmp_path):
@@ -57,18 +56,6 @@ def test_an_autoencoder_that_is_not_in_the_file_is_read_from_where_the_config_sa
         load_generator(tmp_path / '1.pth')
 
 
-class Features(torch.nn.Module):
-    """Targets that are no pictures."""
-
-    channels = 96
-
-    def __init__(self, patch_size, tubelet_size=2):
-        super().__init__()
-
-
-MODELS.register_module(name='TestFeatures', module=Features, force=True)
-
-
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -81,10 +68,6 @@ MODELS.register_module(name='TestFeatures', module=Features, force=True)
         (
             dict(drop=['neck.query']),
             r'(?s)does not hold the model it records: .*missing \(1\): neck.query ',
-        ),
-        (
-            dict(target_generator=dict(type='TestFeatures', patch_size=4)),
-            'model.target_generator of type Features has no to_pixels',
         ),
         (
             dict(target_generator=dict(type='PixelTarget', patch_size=4, norm_pix=True)),
