@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.probe.evaluate import build_probe, quiet
 from nextvid_mm.engine.probe.features import innermost_dataset
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
+from nextvid_mm.layers import BatchMask, ClipBatch
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 from nextvid_mm.visualization.figures import project
 from nextvid_mm.visualization.sheets import draw_sheet, overlay_attention, tile_rows
@@ -143,15 +143,19 @@ def look_at_generation(
     Returns:
         What was generated, or one sentence that says why nothing can be shown.
     """
-    if not (hasattr(model, 'generate') and hasattr(getattr(model, 'head', None), 'sample')):
+    head = getattr(model, 'head', None)
+    if not (hasattr(model, 'generate') and getattr(head, 'generates', False)):
         return 'The model has no decoder that generates frames.'
     masking = masking or FrameIsolatedMasking(model.backbone.patch_size, 'none')
     grid = masking.grid_of(clips.shape[-2:])
     rng = np.random.default_rng(0)
-    samples = [SimpleNamespace(masks=masking.sample(grid, rng)) for _ in range(_SHEET_CLIPS)]
+    shown = clips[:_SHEET_CLIPS]
+    drawn = [masking.sample(grid, rng)[0] for _ in shown]
+    parts = (torch.stack([mask[key] for mask in drawn]) for key in ('visible', 'hidden'))
+    batch = ClipBatch.of([{} for _ in shown], [BatchMask(*(p.to(clips.device) for p in parts))])
     try:
         metrics = generation_metrics(model, clips, labels)
-        sheet = draw_sheet(model, clips[:_SHEET_CLIPS], samples[: len(clips)])
+        sheet = draw_sheet(model, shown, batch)
     except ValueError as error:  # targets that are no pictures say so themselves
         return f'Nothing can be shown: {error}'
     return GenerationInsight(metrics, sheet, names)
