@@ -12,7 +12,7 @@ from benchmarks.report import Report
 from benchmarks.step import costs_of, make_stepper, settings_of
 from benchmarks.timing import Series, side_by_side, timed
 from benchmarks.workload import Workload, build_model, make_batch, mask_sizes
-from nextvid_mm.datasets.progress import progress_bar
+from nextvid_mm.progress import progress_bar
 
 AXES: dict[str, tuple[Any, ...]] = dict(
     frames=(8, 16, 32, 64), pixels=(64, 128, 256), batch=(1, 2, 4), size=('tiny', 'base')

@@ -23,10 +23,10 @@ from benchmarks.workload import (
     mask_sizes,
     precision,
 )
-from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.engine.optim import AutocastOptimWrapper
 from nextvid_mm.layers import ClipBatch
 from nextvid_mm.models.algorithms import NextVid
+from nextvid_mm.progress import progress_bar
 
 MOMENTUM = base_config('schedules/paper_4stage').train_cfg.stages[0].ema_momentum
 # Rows of the component table: what is timed (attributes from the stepper on) and its name.

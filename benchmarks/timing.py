@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import torch
 
 from benchmarks.resident import make_room
-from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.inferencers import cost
+from nextvid_mm.progress import progress_bar
 
 # What is read: time on the wall, or processor time of all threads of this process, which other
 # programs on the machine disturb much less (compare with one thread).

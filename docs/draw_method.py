@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 
-from nextvid_mm.demo.data import DemoSpec, render_clip
+from nextvid_mm.demo.data.render import render_clip
+from nextvid_mm.demo.data.spec import DemoSpec
 
 FIGURES = Path(__file__).parent / 'figures'
 TUBELETS, GRID = 4, 8

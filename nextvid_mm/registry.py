@@ -9,14 +9,18 @@ Components of the sibling libraries are reached by their prefix (``mmaction.Vide
 ``mmpretrain.MAEViT``), in the same config and the same process.
 """
 
+from __future__ import annotations
+
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine import registry as _root
 from mmengine.registry import Registry
-from torch import nn
+
+if TYPE_CHECKING:  # every command line waits for this file
+    from torch import nn
 
 SCOPE = 'nextvid_mm'
 _LIBRARIES = ('mmengine', 'mmaction', 'mmpretrain', SCOPE)

@@ -12,9 +12,9 @@ from mmengine.registry import DefaultScope
 from torch.utils.data import Dataset
 from toy_training import ToyRunner
 
+from nextvid_mm.config_files import check_config
 from nextvid_mm.demo.ablations import TABLES
 from nextvid_mm.demo.ablations.runs import at_demo_scale
-from nextvid_mm.engine.config_check import check_config
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.models.target_generators.pretrained import PretrainedTarget
 from nextvid_mm.registry import DATASETS, MODELS

@@ -44,7 +44,7 @@ def test_the_tool_lists_its_rows(run, capsys):
 def test_a_table_is_run_by_the_command_of_the_page(run, monkeypatch, tmp_path):
     """Up to the work: the folder it is given belongs to runs of another budget."""
     (tmp_path / 'budget.json').write_text('{}')
-    monkeypatch.setattr('nextvid_mm.demo.data.make_demo_data', lambda *arguments: None)
+    monkeypatch.setattr('nextvid_mm.demo.data.generate.make_demo_data', lambda *arguments: None)
     (command,) = (command for command in COMMANDS if '--table' in command)
     words = [*shlex.split(command, comments=True)[2:], '--work-dir', str(tmp_path)]
     with pytest.raises(SystemExit, match=r'run_ablations: error: .* runs of another budget'):

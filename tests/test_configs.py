@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
-from nextvid_mm.engine.config_check import check_config
+from nextvid_mm.config_files import check_config
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.registry import MODELS
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from nextvid_mm.cli import make_parser
 from nextvid_mm.engine.probe.features import DEFAULT_CACHE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,12 +41,15 @@ TOOL_COMMANDS = [
     for page in PAGES
     for words in commands(page)
     if any(word.startswith('tools/') for word in words)
+    or (words[0] == 'nextvid' and words[1:] != ['--help'])
 ]
 
 
 @cache
 def help_of(tool):
     """What ``--help`` of a tool prints, asked in this process: imports are paid for once."""
+    if tool != 'benchmark.py':
+        return make_parser(tool.removesuffix('.py')).format_help()
     printed, argv = [], sys.argv
     write = sys.stdout.write
     sys.argv = [tool, '--help']
@@ -61,6 +65,8 @@ def help_of(tool):
 
 @pytest.mark.parametrize('words', TOOL_COMMANDS)
 def test_tool_flags_and_configs_exist(words):
+    if words[0] == 'nextvid':
+        words = [f'tools/{words[1].replace("-", "_")}.py', *words[2:]]
     place = next(n for n, word in enumerate(words) if word.startswith('tools/'))
     tool = Path(words[place])
     assert (ROOT / tool).is_file(), tool
@@ -146,7 +152,7 @@ def test_the_checkpoints_that_commands_name_are_those_the_demo_ends_with():
     stages = Config.fromfile(ROOT / 'configs/nextvid/vit-tiny_demo.py').train_cfg.stages
     last = sum(stage.steps for stage in stages)
     texts = [page.read_text(encoding='utf-8') for page in PAGES]
-    texts += [tool.read_text(encoding='utf-8') for tool in (ROOT / 'tools').glob('*.py')]
+    texts += [tool.read_text(encoding='utf-8') for tool in (ROOT / 'nextvid_mm/cli').glob('*.py')]
     runs = r'work_dirs/(?:demo/seed_\d+|vit-tiny_demo|my_videos)'
     named = re.findall(rf'{runs}/iter_(\d+)\.pth', '\n'.join(texts))
     assert len(named) >= 4

@@ -15,6 +15,9 @@ FLOORS = {
     'compat': 1,
     'files': 0,
     'version': 0,
+    'config_files': 0,
+    'data_checks': 0,
+    'progress': 0,
     'layers': 1,
     'flow': 1,
     'models': 2,
@@ -27,6 +30,8 @@ FLOORS = {
     'inferencers': 4,
     'report': 5,
     'demo': 6,
+    'cli': 7,
+    '__main__': 8,
 }
 MAX_LINES = 350
 MAX_FUNCTION_LINES = 60
@@ -97,7 +102,7 @@ def test_tests_mirror_the_package():
     missing = [
         _name(path)
         for path in MODULES
-        if path.stem not in ('__init__', 'version') and not _mirror(path).is_file()
+        if path.stem not in ('__init__', '__main__', 'version') and not _mirror(path).is_file()
     ]
     assert not missing, f'modules without their own test file: {missing}'
 

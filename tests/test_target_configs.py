@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from nextvid_mm.engine.config_check import check_config
+from nextvid_mm.config_files import check_config
 from nextvid_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,75 +1,11 @@
-"""Print how much memory a GPU needs to train a config, under DDP and under FSDP."""
+"""``nextvid plan-memory`` from a checkout: nextvid_mm/cli/plan_memory.py."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mmengine.config import Config, DictAction
-from rich.console import Console
-
-import nextvid_mm  # noqa: F401  (makes the components known)
-from nextvid_mm.plan.activations import ActivationCounter, build_on_meta, visible_patches
-from nextvid_mm.plan.memory_plan import count_weights, memory_rows, render, stage_kinds
-from nextvid_mm.plan.stage_report import stage_table_of
-
-EPILOG = """\
-Arithmetic from shapes, in GiB: nothing is allocated and no GPU is needed. A test checks weights
-against real allocations; activations are what autograd keeps under bfloat16 autocast with fused
-attention. Not counted: the CUDA context, fragmentation, the loader's batches, and what the frozen
-target generator needs while it runs. Leave some room.
-
-  buffers        DDP: gradient buckets and bfloat16 copies of weights; FSDP: gathered blocks
-  recomputed     one block, while checkpointing recomputes it
-  checkpointing  with_cp of the encoder, or of encoder, predictor and decoder
-
-examples:
-  python tools/plan_memory.py configs/nextvid/vit-g_4stage.py --world-size 8 96
-  python tools/plan_memory.py CONFIG --world-size 96 --shard-size 8     # a copy on each machine
-  python tools/plan_memory.py CONFIG --cfg-options train_cfg.stages.0.micro_batch_size=16
-"""
-
-
-def parse_args() -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add('config', help='config with train_cfg.stages')
-    add('--world-size', type=int, nargs='+', default=[8, 96], help='GPUs (default: 8 96)')
-    add('--shard-size', type=int, help='GPUs that share one copy under FSDP (default: all)')
-    add('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='as in train.py')
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Print one table per number of GPUs, kind of stage and way of distribution."""
-    args = parse_args()
-    console = Console(highlight=False)
-    console = Console(width=max(console.width, 138), highlight=False)
-    try:
-        cfg = Config.fromfile(args.config)
-        cfg.merge_from_dict(args.cfg_options or {})
-        table = stage_table_of(cfg, args.config)
-        kinds = {size: stage_kinds(table, size) for size in args.world_size}
-        model = build_on_meta(cfg.model)
-        visible = visible_patches(cfg.train_dataloader.dataset.pipeline, model.backbone.img_size)
-        weights = count_weights(model)
-        counter = ActivationCounter(cfg.model, visible)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f'plan_memory: error: {error}')
-    trainable, reference = weights.trainable / 1e6, weights.reference / 1e6
-    console.print(f'{args.config}: {trainable:,.0f}M trainable, {reference:,.0f}M reference')
-    for size, found in kinds.items():
-        for kind in found:
-            for name, shards in (('DDP', None), ('FSDP', args.shard_size or size)):
-                with console.status('counting'):
-                    rows = memory_rows(weights, counter, kind, shards)
-                title = f'{size} GPUs, {kind.num_frames} frames, tau {kind.tau_samples}, {name}'
-                console.print(render(rows, f'{title}: GiB per GPU'))
-
+from nextvid_mm.cli import main
 
 if __name__ == '__main__':
-    main()
+    main('plan_memory')

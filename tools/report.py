@@ -1,75 +1,11 @@
-"""Write a report about a run: one HTML file that opens anywhere, without a network."""
+"""``nextvid report`` from a checkout: nextvid_mm/cli/report.py."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
-from mmengine.config import Config
-
-import nextvid_mm  # noqa: F401  (makes the components known)
-from nextvid_mm.engine.cli import errors_in_one_line
-from nextvid_mm.report import write_report
-
-EPILOG = """\
-examples:
-  python tools/report.py work_dirs/demo                          # what the demo ends with
-  python tools/report.py work_dirs/vit-tiny_demo --probe-config configs/probe/demo.py
-  python tools/report.py work_dirs/vit-l_4stage                  # curves, settings, streaming
-  python tools/report.py work_dirs/vit-l_4stage --device cuda --max-videos 200 \\
-      --probe-config configs/probe/ssv2.py --probe-results work_dirs/ssv2/probe_results.json
-
-With a probe config, its validation videos serve for the map of features, the attention of the
-trained probe and the comparison of generated frames with copying the last one. The demo leaves its
-own in its work directory, where it is found. Of a large data set, an even choice of --max-videos is
-decoded, batch by batch.
-
-Your own probes are read from the probe_results.json files that tools/test.py leaves, each beside
-its probe.pth: those below WORK_DIR are found, others are named with --probe-results. The report
-trains none.
-"""
-
-
-def main() -> None:
-    """Parse the flags and write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add('work_dir', metavar='WORK_DIR', type=Path, help='of a training run, or of the demo')
-    add('--output', type=Path, help='the file (default: WORK_DIR/report.html)')
-    add('--probe-config', help='probe config with labelled videos')
-    add(
-        '--probe-results',
-        nargs='+',
-        default=[],
-        type=Path,
-        metavar='FILE',
-        help='further probe_results.json files to show',
-    )
-    add(
-        '--max-videos',
-        type=int,
-        default=600,
-        metavar='N',
-        help='videos that are decoded at most (default: %(default)s)',
-    )
-    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    args = parser.parse_args()
-    with errors_in_one_line('report'):
-        probe = Config.fromfile(args.probe_config) if args.probe_config else None
-        page = write_report(
-            args.work_dir,
-            args.output,
-            probe,
-            device=args.device,
-            max_videos=args.max_videos,
-            probe_results=args.probe_results,
-        )
-    print(page)
-
+from nextvid_mm.cli import main
 
 if __name__ == '__main__':
-    main()
+    main('report')

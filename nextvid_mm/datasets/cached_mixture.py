@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nextvid_mm.datasets.checks import path_of
+from nextvid_mm.data_checks import path_of
 from nextvid_mm.datasets.mixture import MixtureDataset, Source
 from nextvid_mm.datasets.shards import ShardReader, ShardWriter
 from nextvid_mm.registry import DATASETS

@@ -9,7 +9,7 @@ import torch
 from mmengine.dataset import BaseDataset, Compose
 from torch.utils.data import Dataset, get_worker_info
 
-from nextvid_mm.datasets.checks import check_files, one_line, path_of, require_data_of
+from nextvid_mm.data_checks import check_files, one_line, path_of, require_data_of
 from nextvid_mm.datasets.mixture_schedule import make_key, permute
 from nextvid_mm.datasets.request import ClipRequest, derive_seed, isolated_rng
 from nextvid_mm.datasets.video_lists import bad_line

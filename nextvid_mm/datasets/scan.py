@@ -16,7 +16,7 @@ from typing import NamedTuple
 import decord
 from PIL import Image
 
-from nextvid_mm.datasets.checks import HELP_PAGE, one_line
+from nextvid_mm.data_checks import HELP_PAGE, one_line
 from nextvid_mm.datasets.video_lists import (
     IMAGE_EXTENSIONS,
     VIDEO_EXTENSIONS,

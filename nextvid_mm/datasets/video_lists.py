@@ -9,7 +9,7 @@ from mmaction.datasets import VideoDataset
 from mmaction.datasets.base import BaseActionDataset
 from mmengine.fileio import get_file_backend, join_path, list_from_file
 
-from nextvid_mm.datasets.checks import check_files, list_file_of, require_paths
+from nextvid_mm.data_checks import check_files, list_file_of, require_paths
 from nextvid_mm.registry import DATASETS
 
 VIDEO_EXTENSIONS = (

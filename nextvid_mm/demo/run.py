@@ -23,7 +23,8 @@ from rich.table import Table
 
 from nextvid_mm.datasets.collate import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
-from nextvid_mm.demo.data import DemoSpec, make_demo_data
+from nextvid_mm.demo.data.generate import make_demo_data
+from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.engine.probe.evaluate import fit_probe, quiet
 from nextvid_mm.files import write_text
 from nextvid_mm.models.checkpoints import read_config
@@ -42,7 +43,7 @@ ROWS: dict[str, dict[str, Any]] = {
 }
 
 
-class PretrainingError(RuntimeError):
+class PretrainingError(ChildProcessError):
     """The pretraining, a process of its own, ended with an error that it has printed."""
 
 

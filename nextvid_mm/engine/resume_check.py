@@ -31,12 +31,12 @@ def run_to_end(command: Sequence[str], log: Path) -> None:
     """Run a command; raise with the end of its output if it fails.
 
     Raises:
-        RuntimeError: If the command does not return 0.
+        ChildProcessError: If the command does not return 0.
     """
     with open(log, 'ab') as output:
         code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT)
     if code:
-        raise RuntimeError(_failed(command, code, log))
+        raise ChildProcessError(_failed(command, code, log))
 
 
 def _failed(command: Sequence[str], code: int, log: Path) -> str:
@@ -72,7 +72,7 @@ def run_with_kills(
         The last recorded step at each kill; fewer than ``points`` if the run was complete before.
 
     Raises:
-        RuntimeError: If the command fails by itself.
+        ChildProcessError: If the command fails by itself.
     """
     hits = []
     for point, delay in zip(points, delays, strict=True):
@@ -87,7 +87,7 @@ def run_with_kills(
             hits.append(step)
             report(step)
         elif process.returncode:
-            raise RuntimeError(_failed(command, process.returncode, log))
+            raise ChildProcessError(_failed(command, process.returncode, log))
         process.wait()
     run_to_end(command, log)
     return hits

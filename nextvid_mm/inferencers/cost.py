@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-from rich.progress import track
 from torch import Tensor, nn
 
 from nextvid_mm.inferencers.rollout import roll_out, rollout_ways
 from nextvid_mm.layers import TokenGrid
+from nextvid_mm.progress import track
 
 EDGE = 50  # frames at each end of the stream that `StreamingCost.ratio` compares
 WARM_UP = 3
@@ -108,13 +108,11 @@ def measure_streaming(
     for _ in range(WARM_UP):
         backbone.encode_step(patches, grid, backbone.make_cache(window))
     cache = backbone.make_cache(window)
-    steps: Any = range(frames)
-    if progress:
-        steps = track(steps, description=f'streaming {frames} frames')
+    steps = track(range(frames), 'streaming', 'frames', quiet=not progress)
     step = partial(backbone.encode_step, patches, grid, cache)
     streaming = [1000 * timed(step)[1] for _ in steps]
     recompute = []
-    for length in track(lengths, description='recomputing') if progress else lengths:
+    for length in track(lengths, 'recomputing', 'lengths', quiet=not progress):
         video, whole = patches.expand(-1, length, -1, -1), grid.with_frames(length)
         encode = partial(backbone, video, whole)
         recompute.append(1000 * median(timed(encode)[1] for _ in range(repeats)))

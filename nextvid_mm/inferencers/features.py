@@ -17,10 +17,8 @@ from typing import Any
 
 import torch
 from mmengine.device import get_device
-from rich.progress import track
 from torch import Tensor
 
-from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.datasets.shards import ShardReader, ShardWriter
 from nextvid_mm.layers import check_dtype, resolve_dtype
 from nextvid_mm.models.checkpoints.encoder import (
@@ -29,6 +27,7 @@ from nextvid_mm.models.checkpoints.encoder import (
     read_checkpoint,
     stored_backbone,
 )
+from nextvid_mm.progress import progress_bar, track
 from nextvid_mm.registry import INFERENCERS, MODELS
 
 from .media import MediaReader, UnreadableMediaError, Window
@@ -139,7 +138,9 @@ class FeatureInferencer:
         """
         paths = [inputs] if isinstance(inputs, str | Path) else inputs
         hidden = not progress or len(paths) < 2
-        return [self.extract(path, kind) for path in track(paths, 'features', disable=hidden)]
+        return [
+            self.extract(path, kind) for path in track(paths, 'features', 'files', quiet=hidden)
+        ]
 
     @torch.no_grad()
     def extract(self, path: str | Path, kind: str = 'frame') -> MediaFeatures:

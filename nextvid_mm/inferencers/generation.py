@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
@@ -20,6 +19,7 @@ from nextvid_mm.inferencers.cost import measure_rollout
 from nextvid_mm.inferencers.rollout import roll_out
 from nextvid_mm.layers import BatchMask
 from nextvid_mm.models.checkpoints.generator import Generator
+from nextvid_mm.progress import track
 from nextvid_mm.visualization.sheets import hide_patches, tile_rows
 
 DEFAULT_FRAMES = 16
@@ -131,7 +131,7 @@ def continue_clip(
         sampling.solver,
         sampling.window,
     )
-    steps = track(frames, 'generating', total=tubelets) if progress else frames
+    steps = track(frames, 'generating', 'tubelets', tubelets, quiet=not progress)
     return torch.cat(list(steps), dim=2)
 
 

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
-from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import fit, read_seed
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 from nextvid_mm.models.backbones.pixels import from_bytes
+from nextvid_mm.progress import track
 
 RECENT = 30  # tubelets over which speed and latency are measured
 BATCH = 32
@@ -85,7 +85,7 @@ def build_bank(
     tubelets = max(1, num_frames // encoder.tubelet_size // 2)
     features, labels = [], []
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
-    for batch in track(batches, 'encoding labelled videos') if progress else batches:
+    for batch in track(batches, 'encoding labelled videos', 'batches', quiet=not progress):
         seeds = [read_seed(root / path, num_frames, encoder.img_size, fps) for path, _ in batch]
         whole = [n for n, seed in enumerate(seeds) if seed.frames.shape[1] == num_frames]
         if not whole:

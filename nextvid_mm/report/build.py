@@ -16,11 +16,11 @@ from rich.progress import Progress
 from torch import nn
 from torch.utils.data import DataLoader
 
-from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.engine.probe.evaluate import quiet
 from nextvid_mm.engine.probe.features import cached_loader, innermost_dataset
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
+from nextvid_mm.progress import progress_bar
 from nextvid_mm.registry import DATASETS, SCOPE
 
 from .learned import (

@@ -16,7 +16,7 @@ from mmengine.runner import load_checkpoint, set_random_seed
 from PIL import Image
 from torch import Tensor, nn
 
-from nextvid_mm.datasets.checks import list_file_of
+from nextvid_mm.data_checks import list_file_of
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.probe.evaluate import build_probe, quiet
 from nextvid_mm.engine.probe.features import innermost_dataset

@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from nextvid_mm.datasets.checks import list_file_of
+from nextvid_mm.data_checks import list_file_of
 from nextvid_mm.engine.probe.evaluate import checkpoint_of
 from nextvid_mm.engine.probe.features import innermost_dataset
 from nextvid_mm.engine.probe.results import config_of, read_record

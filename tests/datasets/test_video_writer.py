@@ -2,7 +2,8 @@ import decord
 import numpy as np
 
 from nextvid_mm.datasets.video_writer import encode_h264
-from nextvid_mm.demo.data import DemoSpec, render_clip
+from nextvid_mm.demo.data.render import render_clip
+from nextvid_mm.demo.data.spec import DemoSpec
 
 
 def decode(path):

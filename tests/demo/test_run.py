@@ -1,14 +1,12 @@
 """The demo end to end at the smallest scale."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from nextvid_mm.demo.data import DemoSpec
+from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.run import ROWS, DemoResult, PretrainingError, make_table, pretrain, run_demo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,18 +36,6 @@ def test_a_failed_pretraining_names_its_command_and_its_log(tmp_path):
     with pytest.raises(PretrainingError, match=f'see above and {log}; the command') as error:
         pretrain(tmp_path, tmp_path / 'seed_1', 1, ['model.neck.depth=2'])
     assert '--cfg-options model.neck.depth=2.' in str(error.value)
-
-
-def test_the_tool_reports_it_in_one_line(tmp_path, monkeypatch):
-    def fail(*arguments):
-        raise PretrainingError('pretraining ended with exit code 1')
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr('nextvid_mm.demo.run.run_demo', fail)
-    monkeypatch.setattr(sys, 'path', sys.path.copy())
-    monkeypatch.setattr(sys, 'argv', ['demo.py', '--work-dir', str(tmp_path / 'work')])
-    with pytest.raises(SystemExit, match=r'^demo: error: pretraining ended with exit code 1$'):
-        runpy.run_path(str(ROOT / 'tools/demo.py'), run_name='__main__')
 
 
 @pytest.mark.slow

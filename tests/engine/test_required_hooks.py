@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from toy_training import make_runner
 
-from nextvid_mm.engine.config_check import check_config
+from nextvid_mm.config_files import check_config
 from nextvid_mm.registry import HOOKS
 
 ROOT = Path(__file__).resolve().parents[2]

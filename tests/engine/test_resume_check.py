@@ -57,9 +57,9 @@ def test_a_run_that_ends_before_its_kill_is_no_kill(trainer, tmp_path):
 
 def test_a_command_that_fails_by_itself_is_reported_with_its_output(tmp_path):
     command = [sys.executable, '-c', 'raise SystemExit("no data")']
-    with pytest.raises(RuntimeError, match='ended with 1; the end of .*log:\nno data'):
+    with pytest.raises(ChildProcessError, match='ended with 1; the end of .*log:\nno data'):
         run_to_end(command, tmp_path / 'log')
-    with pytest.raises(RuntimeError, match='no data'):
+    with pytest.raises(ChildProcessError, match='no data'):
         run_with_kills(command, tmp_path, [1], [0.0], tmp_path / 'log')
 
 

@@ -13,8 +13,8 @@ import torch
 from exporting import save_checkpoint
 from mmengine.config import Config
 
+from nextvid_mm.config_files import check_config
 from nextvid_mm.datasets.video_writer import encode_h264
-from nextvid_mm.engine.config_check import check_config
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ('up', 'down', 'left', 'right', 'still')

@@ -100,17 +100,6 @@ def test_mistakes_are_one_line(toy, tmp_path, call):
         assert message in str(end.value)
 
 
-def test_print_stages(call, capsys):
-    tool = ROOT / 'tools/print_stages.py'
-    published = ROOT / 'configs/nextvid/vit-g_4stage.py'
-    call(tool, published, '--world-size', 96)
-    output = capsys.readouterr().out
-    for text in ('132,000', '830.5B', 'cool-down', '0.00045 -> 0.0001', '32 x 1', '8 x 1'):
-        assert text in output
-    with pytest.raises(SystemExit, match='print_stages: error: .*over 7 processes'):
-        call(tool, published, '--world-size', 7)
-
-
 @pytest.mark.slow
 def test_two_machines_with_two_processes_each(toy, tmp_path):
     """The documented multi-node command, both machines being this one."""

@@ -25,11 +25,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import Progress, TaskID
 
-from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.demo.ablations.tables import Row
 from nextvid_mm.demo.run import PRETRAIN, PROBE, fixed_top1, probe_settings
 from nextvid_mm.engine.probe.evaluate import fit_probe, quiet
 from nextvid_mm.files import write_text
+from nextvid_mm.progress import progress_bar
 from nextvid_mm.registry import SCOPE
 
 _STEP = re.compile(r'Iter\(train\) \[\s*(\d+)/(\d+)\]')
@@ -99,7 +99,7 @@ def run_rows(
 
     Raises:
         ValueError: if ``work_dir`` holds results of another budget.
-        RuntimeError: if a pretraining fails.
+        ChildProcessError: if a pretraining fails.
     """
     init_default_scope(SCOPE)
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -109,8 +109,10 @@ def run_rows(
     if todo:
         probe = Config.fromfile(root / PROBE)
         probe.merge_from_dict(budget.probe_options)
-        with progress_bar('steps') as progress, ThreadPoolExecutor(jobs) as pool:
-            progress.speed_estimate_period = 600.0  # steps are told in bursts
+        with (
+            progress_bar('steps', speed_estimate_period=600.0) as progress,
+            ThreadPoolExecutor(jobs) as pool,
+        ):
             _run_all(todo, probe, jobs, progress, pool)
     return [run.read() for run in runs]
 
@@ -196,7 +198,7 @@ class Run:
         progress.update(task, visible=False)
         if code:
             end = ''.join(log.read_text().splitlines(keepends=True)[-_LAST_LINES:])
-            raise RuntimeError(
+            raise ChildProcessError(
                 f'{self.row.name}, seed {self.seed}: training ended with code {code}; the end of '
                 f'{log}:\n{end}'
             )

@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from nextvid_mm.datasets.progress import progress_bar
+from nextvid_mm.progress import progress_bar
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.demo.data.motions import MOTIONS
 from nextvid_mm.demo.data.render import PHOTOGRAPHS, render_clip, render_image

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 
+from nextvid_mm.data_checks import path_of
 from nextvid_mm.datasets import LatentCacheWriter
 from nextvid_mm.datasets.cached_mixture import check_common, entry_name, split_flip
-from nextvid_mm.datasets.checks import path_of
-from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.engine.latents.target_pass import Batch, TargetPass, frames_of
+from nextvid_mm.progress import progress_bar
 
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 

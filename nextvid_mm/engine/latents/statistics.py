@@ -8,8 +8,8 @@ from mmengine.config import Config
 from torch import Tensor
 
 from nextvid_mm.datasets import ClipSampler
-from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.engine.latents.target_pass import TargetPass, frames_of
+from nextvid_mm.progress import progress_bar
 
 
 @torch.no_grad()

@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
-from nextvid_mm.datasets.checks import require_loaders_data
-from nextvid_mm.engine.cli import checked_config
-from nextvid_mm.engine.probe.features import DEFAULT_CACHE
+from nextvid_mm.config_files import checked_config
+from nextvid_mm.data_checks import require_loaders_data
 from nextvid_mm.engine.probe.results import (
     PROBE,
     REPEATED,
@@ -115,54 +114,6 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def add_cache_flag(parser: argparse.ArgumentParser) -> None:
-    """Add ``--cache-features``, which training and testing of probes share."""
-    parser.add_argument(
-        '--cache-features',
-        nargs='?',
-        const=DEFAULT_CACHE,
-        metavar='FOLDER',
-        help='encode the training set once, without random augmentation, and train the probes on '
-        f'the features kept in FOLDER (default: {DEFAULT_CACHE}); results are labelled "cached '
-        'features"',
-    )
-
-
-def add_test_flags(parser: argparse.ArgumentParser) -> None:
-    """Add MMAction2's flags for testing, and those that evaluate an encoder."""
-    add = parser.add_argument
-    add('config', nargs='?', help='config file, such as configs/probe/ssv2.py')
-    add('checkpoint', nargs='?', help='a trained probe, or an encoder to train one on')
-    add('--work-dir', help='folder for results (default: work_dirs/CONFIG_NAME)')
-    add('--dump', metavar='FILE.pkl', help='write predictions for MMAction2 analysis tools')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config values; lists as key="[a,b]", without spaces',
-    )
-    add('--show-dir', metavar='FOLDER', help='draw predictions into pictures in FOLDER')
-    add('--show', action='store_true', help='show predictions in a window')
-    add('--interval', type=int, default=1, help='draw every n-th sample (default: 1)')
-    add('--wait-time', type=float, default=2, help='seconds a window is shown (default: 2)')
-    add(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how processes were started (default: one process); tools/dist_test.sh sets it',
-    )
-    add('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
-    # What happens anyway: old command lines have it.
-    add('--train-probe', action='store_true', help=argparse.SUPPRESS)
-    add(
-        '--from-json',
-        metavar='RESULTS',
-        help=f'repeat the evaluation recorded in a {RESULTS} and compare every number',
-    )
-    add_cache_flag(parser)
 
 
 def run_test(args: argparse.Namespace) -> None:

@@ -24,9 +24,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from nextvid_mm.datasets.progress import progress_bar
 from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.layers import resolve_dtype
+from nextvid_mm.progress import progress_bar
 
 MODE = 'cached features'
 DEFAULT_CACHE = 'work_dirs/features'

@@ -10,7 +10,8 @@ from rich.progress import Progress
 
 from nextvid_mm.demo.ablations import Budget, Row, run_rows, select_rows
 from nextvid_mm.demo.ablations.runs import Run, follow
-from nextvid_mm.demo.data import DemoSpec, make_demo_data
+from nextvid_mm.demo.data.generate import make_demo_data
+from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.run import PRETRAIN
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -84,6 +85,8 @@ def test_a_training_that_fails_says_where_its_log_is(tmp_path, monkeypatch):
     run = Run(ROOT, tmp_path, row, 0, Budget(1e-6, {'a.b': [1, 2]}))
     with (
         Progress(disable=True) as progress,
-        pytest.raises(RuntimeError, match=r'code 1; the end of .*train\.log:\n(much\n)+the reason'),
+        pytest.raises(
+            ChildProcessError, match=r'code 1; the end of .*train\.log:\n(much\n)+the reason'
+        ),
     ):
         run.pretrain(1, progress, progress.add_task('all'))

@@ -2,11 +2,15 @@ import cv2
 import decord
 import numpy as np
 import pytest
-from nextvid_mm.demo.data import MOTIONS, DemoSpec, make_demo_data, render_clip
+
+from nextvid_mm.demo.data.generate import make_demo_data
+from nextvid_mm.demo.data.motions import MOTIONS
+from nextvid_mm.demo.data.render import render_clip
+from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.data import generate
 from nextvid_mm.demo.data.generate import is_complete
 from dataclasses import replace
-from nextvid_mm.demo.data import DemoSpec
+from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.data.generate import STAMP, clip_name, is_complete, planned_files, prepare, write_stamp
 
 

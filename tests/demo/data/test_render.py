@@ -6,7 +6,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from nextvid_mm.demo.data import MOTIONS, DemoSpec, render_clip
+
+from nextvid_mm.demo.data.motions import MOTIONS
+from nextvid_mm.demo.data.render import render_clip
+from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.data import render
 from nextvid_mm.demo.data.render import render_image
 from pathlib import Path

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from nextvid_mm.demo.data import DemoSpec
+from nextvid_mm.demo.data.spec import DemoSpec
 
 
 @pytest.mark.parametrize(

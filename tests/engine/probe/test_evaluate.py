@@ -14,8 +14,9 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from probe_run import NUM_VAL, make_videos, probe_run, save_encoder
 
+from nextvid_mm.cli.test import add_flags as add_test_flags
 from nextvid_mm.engine.probe import evaluate as probe_cli
-from nextvid_mm.engine.probe.evaluate import add_test_flags, cache_features, fit_probe, run_test
+from nextvid_mm.engine.probe.evaluate import cache_features, fit_probe, run_test
 
 TOOLS = Path(mmaction.__file__).parent / '.mim/tools'
 

@@ -1,6 +1,6 @@
 import pytest
 
-from nextvid_mm.datasets.checks import (
+from nextvid_mm.data_checks import (
     check_files,
     one_line,
     path_of,

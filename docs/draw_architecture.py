@@ -1,13 +1,20 @@
-"""Figures of the documentation: how data flows in a training step, and who attends to whom."""
+"""Draw the figures of docs/architecture.md again: how data flows, and who attends to whom."""
 
 from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .figures import new_figure
+from nextvid_mm.visualization.figures import figure_image, new_figure
 
 _BOX = dict(boxstyle='round,pad=0.45', facecolor='#e8f0f8', edgecolor='#0072b2')
 _LOSS = dict(boxstyle='round,pad=0.45', facecolor='#fbe9e0', edgecolor='#d55e00')
@@ -86,3 +93,21 @@ def _draw_pattern(axis: Axes, title: str, allowed: NDArray[np.bool_], tokens: in
     axis.set_ylabel('queries, by frame', fontsize=8)
     axis.set_xticks([])
     axis.set_yticks([])
+
+
+def main() -> None:
+    """Write both figures as PNG."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        '--folder', type=Path, default=ROOT / 'docs' / 'figures', help='where they go'
+    )
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = dict(data_flow=draw_data_flow(), attention_patterns=draw_attention_patterns())
+    for name, figure in figures.items():
+        figure_image(figure).save(folder / f'{name}.png', optimize=True)
+        print(folder / f'{name}.png')
+
+
+if __name__ == '__main__':
+    main()

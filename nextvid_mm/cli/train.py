@@ -1,48 +1,40 @@
-"""What the flags of ``tools/train.py`` do to a config; the flags are MMAction2's."""
+"""Train a model: pretraining through a stage table, or any other MMEngine config."""
+
+from __future__ import annotations
 
 import argparse
 import os
-import sys
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
+from nextvid_mm.cli.command import errors_in_one_line
+from nextvid_mm.cli.flags import add_launcher, add_shared
 
-from nextvid_mm.datasets.checks import require_loaders_data
-from nextvid_mm.engine.config_check import check_config
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+EPILOG = """\
+examples:
+  python tools/train.py configs/nextvid/vit-tiny_demo.py
+  python tools/train.py CONFIG --resume                     # continue after a crash or a kill
+  python tools/train.py CONFIG --seed 1 --work-dir work_dirs/second
+  python tools/train.py CONFIG --cfg-options train_dataloader.num_workers=8
+  bash tools/dist_train.sh CONFIG 8                         # eight processes on this machine
+  python tools/train.py configs/probe/ssv2.py --cfg-options model.encoder=PRETRAINED.pth
+
+One iteration is one optimiser step on the stage's global batch, whatever the number of processes.
+tools/print_stages.py shows the schedule of a config without training. SIGTERM and SIGUSR1 save a
+checkpoint and end the run; a later --resume continues bit for bit.
+"""
 
 _PLAIN_WRAPPERS = ('OptimWrapper', 'AutocastOptimWrapper')
-# What a wrong config, missing data or an absent optional package raises; anything else is a fault
-# of the program.
-_USER_ERRORS = (ValueError, TypeError, KeyError, FileNotFoundError, ImportError)
 
 
-@contextmanager
-def errors_in_one_line(tool: str, show_traceback: bool = False) -> Iterator[None]:
-    """End the program with one line that says what is wrong with the config or the data.
-
-    Args:
-        tool: Name of the command, which begins the line.
-        show_traceback: Print where the error came from, too (``log_level='DEBUG'``).
-    """
-    try:
-        yield
-    except _USER_ERRORS as error:
-        if show_traceback:
-            traceback.print_exc()
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        hint = '' if show_traceback else " (log_level='DEBUG' in the config shows where)"
-        sys.exit(f'{tool}: error: {text}{hint if isinstance(error, TypeError | KeyError) else ""}')
-
-
-def add_train_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add MMAction2's training flags, under the same names and with the same meaning."""
     add = parser.add_argument
     add('config', help='config file, such as configs/nextvid/vit-tiny_demo.py')
-    add('--work-dir', help='folder for logs and checkpoints (default: work_dirs/CONFIG_NAME)')
+    add_shared(parser, '--work-dir', '(default: work_dirs/CONFIG_NAME)')
     add(
         '--resume',
         nargs='?',
@@ -58,57 +50,49 @@ def add_train_flags(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help="scale learning rates by the table's batch size over auto_scale_lr.base_batch_size",
     )
-    add('--seed', type=int, help="seed of the run (default: the config's, else random and logged)")
+    add_shared(parser, '--seed', "of the run (default: the config's, else random and logged)")
     add(
         '--diff-rank-seed',
         action='store_true',
         help='give each process its own seed (stage training keeps processes apart in any case)',
     )
     add('--deterministic', action='store_true', help='deterministic CUDA kernels; slower')
-    add(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override config values, such as train_dataloader.num_workers=4 or '
-        'train_cfg.stages.0.steps=100; lists as key="[a,b]", without spaces',
-    )
-    add(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='how processes were started (default: one process); tools/dist_train.sh sets it',
-    )
-    add('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
+    add_shared(parser, '--cfg-options')
+    add_shared(parser, '--cache-features')
+    add_launcher(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Build the Runner and train."""
+    cfg = load_config(args)
+    with errors_in_one_line('train', show_traceback=cfg.get('log_level') == 'DEBUG'):
+        from mmengine.runner import Runner
+
+        from nextvid_mm.registry import RUNNERS
+
+        if args.cache_features is not None:
+            from nextvid_mm.engine.probe.evaluate import cache_features
+
+            cache_features(cfg, args.cache_features)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """Read the config, apply the flags and check that every key has a reader.
+    """Read the config, apply the flags, and check keys and data before PyTorch is imported.
 
     Raises:
-        FileNotFoundError: If the config file or the checkpoint to resume from does not exist.
+        FileNotFoundError: If the config file, the checkpoint to resume from or data does not exist.
         ValueError: If a key is unknown or a flag does not fit the config.
     """
+    from nextvid_mm.config_files import check_config, checked_config
+    from nextvid_mm.data_checks import require_loaders_data
+
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = checked_config(args.config)
     apply_flags(cfg, args)
-    check_config(cfg, args.config, args.cfg_options or ())
-    require_loaders_data(cfg)  # at once: building a large model takes a minute
-    return cfg
-
-
-def checked_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
-    """Read a config, apply ``--cfg-options`` and check that every key has a reader.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If a key is unknown.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'config file {path} does not exist; see configs/')
-    cfg = Config.fromfile(path)
-    cfg.merge_from_dict(dict(options or {}))
-    check_config(cfg, path, options or ())
+    check_config(cfg, cfg.filename, args.cfg_options or ())
+    require_loaders_data(cfg)
     return cfg
 
 

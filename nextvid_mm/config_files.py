@@ -1,22 +1,29 @@
-"""Finds config keys that nobody would read.
+"""Finds a config, reads it, and finds keys in it that nobody would read.
 
 Components refuse unknown arguments themselves. The Runner does not: ``train_dataloder = dict(...)``
 at the top level of a config is dropped without a word, and so are unknown keys of a few nested
 settings. The check knows two kinds of legitimate top-level names: keys the Runner reads, and helper
 variables, recognised by being used somewhere in the config or the files it inherits from.
+
+A mistake is told at once: names are checked before MMEngine is imported, and never with PyTorch.
 """
 
+from __future__ import annotations
+
 import ast
-import inspect
+import importlib.util
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmengine.runner import Runner
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
+_OURS = 'nextvid_mm::'
 _ENVIRONMENT = re.compile(r'\{\{\s*\$(\w+)\s*:\s*(\S*?)\s*\}\}')
 
 # Read by the Runner, or by tools before it exists, without being arguments of its constructor.
@@ -32,15 +39,79 @@ _READ_ELSEWHERE = {
     'strategy',
     'sync_bn',
 }
-RUNNER_KEYS = frozenset(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | (
-    _READ_ELSEWHERE
-)
-
 _NESTED_KEYS = {
     'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
     'auto_scale_lr': {'enable', 'base_batch_size'},
     'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
 }
+
+
+def project_folder() -> Path:
+    """The folder with ``configs/`` and ``tools/``: the checkout, or what the wheel brings along."""
+    package = Path(__file__).resolve().parent
+    checkout = package.parent
+    return checkout if (checkout / 'configs' / 'nextvid').is_dir() else package / '.mim'
+
+
+def home_folder() -> Path:
+    """Where the demo keeps ``data/`` and ``work_dirs/``: the checkout, else the current folder."""
+    project = project_folder()
+    return Path.cwd() if project.name == '.mim' else project
+
+
+def find_config(path: str | Path) -> Path:
+    """Find a config from anywhere.
+
+    Args:
+        path: A file; or one of this project's, with or without ``configs/`` at its beginning.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+    """
+    project = project_folder()
+    for found in (Path(path), project / path, project / 'configs' / path):
+        if found.is_file():
+            return found
+    raise FileNotFoundError(f'config file {path} does not exist; see {project / "configs"}')
+
+
+def checked_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a config, apply ``--cfg-options`` and check that every key has a reader.
+
+    Args:
+        path: As for :func:`find_config`.
+        options: Values by dotted key.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a key is unknown.
+    """
+    file = str(find_config(path))
+    check_file(file)
+
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(file)
+    cfg.merge_from_dict(dict(options or {}))
+    check_config(cfg, file, options or ())
+    return cfg
+
+
+@cache
+def runner_keys() -> frozenset[str]:
+    """Top-level keys that have a reader: arguments of the Runner, and what is read elsewhere.
+
+    The arguments are taken from its source, which takes a moment; importing it takes seconds.
+    """
+    spec = importlib.util.find_spec('mmengine')
+    folders = spec.submodule_search_locations if spec is not None else None
+    source = Path(folders[0] if folders else '') / 'runner' / 'runner.py'
+    tree = ast.parse(source.read_text(encoding='utf-8'), filename=str(source))
+    runner = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == 'Runner')
+    init = next(n for n in runner.body if getattr(n, 'name', '') == '__init__')
+    assert isinstance(init, ast.FunctionDef)
+    names = {argument.arg for argument in [*init.args.args, *init.args.kwonlyargs]}
+    return frozenset(names - {'self', 'cfg'} | _READ_ELSEWHERE)
 
 
 def check_config(
@@ -57,22 +128,34 @@ def check_config(
     Raises:
         ValueError: With the key, the file it is in, and the key that was probably meant.
     """
-    helpers: set[str] = set()
-    if filename is not None and filename.endswith('.py'):
-        files = list(_inheritance(Path(filename)))
-        used = set().union(*(names for _, _, names in files))
-        for path, assigned, _ in files:
-            helpers |= assigned
-            for key in sorted(assigned - RUNNER_KEYS - used):
-                raise ValueError(f'{path}: {_unknown(key, RUNNER_KEYS)}')
+    known = runner_keys() | (set() if filename is None else check_file(filename))
     for option in options:
         key = option.partition('.')[0]
-        if key not in RUNNER_KEYS | helpers:
-            raise ValueError(f'--cfg-options {option}: {_unknown(key, RUNNER_KEYS | helpers)}')
+        if key not in known:
+            raise ValueError(f'--cfg-options {option}: {_unknown(key, known)}')
     for parent, allowed in _NESTED_KEYS.items():
         for key in cfg.get(parent) or {}:
             if key not in allowed:
                 raise ValueError(f'config key {parent}: {_unknown(key, allowed)}')
+
+
+def check_file(filename: str) -> set[str]:
+    """Raise if a top-level key of a Python config, or of a file it inherits from, has no reader.
+
+    Returns:
+        All names that these files assign.
+
+    Raises:
+        ValueError: As of :func:`check_config`.
+    """
+    if not filename.endswith('.py'):
+        return set()
+    files = list(_inheritance(Path(filename)))
+    used = set().union(*(names for _, _, names in files))
+    for path, assigned, _ in files:
+        for key in sorted(assigned - runner_keys() - used):
+            raise ValueError(f'{path}: {_unknown(key, runner_keys())}')
+    return set().union(*(assigned for _, assigned, _ in files))
 
 
 def _unknown(key: str, allowed: Iterable[str]) -> str:
@@ -86,7 +169,9 @@ def _inheritance(path: Path) -> Iterator[tuple[Path, set[str], set[str]]]:
     tree = ast.parse(path.read_text(encoding='utf-8'), filename=str(path))
     yield path, _assigned(tree), _used(tree)
     for base in _bases(tree):
-        if '::' not in base:
+        if base.startswith(_OURS):
+            yield from _inheritance(find_config(base.removeprefix(_OURS)))
+        elif '::' not in base:
             yield from _inheritance(path.parent / base)
 
 

@@ -3,7 +3,15 @@
 import pytest
 from mmengine.config import Config
 
-from nextvid_mm.engine.config_check import RUNNER_KEYS, check_config
+from nextvid_mm import config_files
+from nextvid_mm.config_files import (
+    check_config,
+    checked_config,
+    find_config,
+    home_folder,
+    project_folder,
+    runner_keys,
+)
 
 
 @pytest.fixture
@@ -103,5 +111,56 @@ def test_keys_the_runner_reads_from_its_config_are_known():
 
     source = inspect.getsource(runner.Runner)
     read = set(re.findall(r"self\.cfg\.get\(\s*'(\w+)'", source))
-    assert read <= RUNNER_KEYS
+    assert read <= runner_keys()
     assert {'model_wrapper_cfg', 'compile', 'sync_bn'} <= read
+
+
+def test_the_keys_are_those_of_the_runner_in_use():
+    import inspect
+
+    from mmengine.runner import Runner
+
+    assert set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} <= runner_keys()
+
+
+def test_configs_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    there = project_folder() / 'configs/nextvid/vit-tiny_demo.py'
+    for name in ('configs/nextvid/vit-tiny_demo.py', 'nextvid/vit-tiny_demo.py', there):
+        assert find_config(name) == there
+    (tmp_path / 'nextvid').mkdir()
+    own = tmp_path / 'nextvid/vit-tiny_demo.py'
+    own.touch()
+    assert find_config('nextvid/vit-tiny_demo.py').resolve() == own
+    with pytest.raises(
+        FileNotFoundError, match=r'config file absent\.py does not exist; see .*configs'
+    ):
+        find_config('absent.py')
+
+
+def test_an_installed_wheel_has_its_configs_inside(tmp_path, monkeypatch):
+    package = tmp_path / 'site-packages/nextvid_mm'
+    monkeypatch.setattr(config_files, '__file__', str(package / 'config_files.py'))
+    monkeypatch.chdir(tmp_path)
+    assert project_folder() == package / '.mim'
+    assert home_folder() == tmp_path
+    (package.parent / 'configs/nextvid').mkdir(parents=True)
+    assert project_folder() == home_folder() == package.parent
+
+
+def test_a_config_is_read_with_its_options(write):
+    path = write('size = 3\nmodel = dict(a=size)\n')
+    assert checked_config(path, {'model.a': 4}).model.a == 4
+    with pytest.raises(ValueError, match=r'--cfg-options modle'):
+        checked_config(path, {'modle.a': 4})
+    bad = write('size = 3\nimport absent_module\n', 'bad.py')
+    with pytest.raises(ValueError, match="nothing reads the key 'size'"):  # before it is run
+        checked_config(bad)
+
+
+def test_bases_by_the_name_of_the_package_are_followed(write):
+    path = write("_base_ = 'nextvid_mm::nextvid/vit-tiny_demo.py'\nepochs = 3\n")
+    with pytest.raises(ValueError, match=r"config\.py: nothing reads the key 'epochs'"):
+        check_config({}, path)
+    path = write("_base_ = 'nextvid_mm::nextvid/vit-tiny_demo.py'\n")
+    check_config({}, path, ['train_cfg.stages.0.steps'])

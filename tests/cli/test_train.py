@@ -5,12 +5,12 @@ import argparse
 import pytest
 from mmengine.config import Config
 
-from nextvid_mm.engine.cli import add_train_flags, apply_flags, errors_in_one_line, load_config
+from nextvid_mm.cli.train import add_flags, apply_flags, load_config
 
 
 def parse(*arguments):
     parser = argparse.ArgumentParser()
-    add_train_flags(parser)
+    add_flags(parser)
     return parser.parse_args(['configs/some/name.py', *arguments])
 
 
@@ -27,7 +27,7 @@ def test_flags_are_mmaction2s():
 
     text = (Path(mmaction.__file__).parent / '.mim/tools/train.py').read_text()
     parser = argparse.ArgumentParser()
-    add_train_flags(parser)
+    add_flags(parser)
     ours = {flag for action in parser._actions for flag in action.option_strings}
     import re
 
@@ -125,19 +125,3 @@ def test_load_config_checks_keys_and_files(tmp_path, monkeypatch):
     args.config = str(tmp_path / 'absent.py')
     with pytest.raises(FileNotFoundError, match=r'absent\.py'):
         load_config(args)
-
-
-@pytest.mark.parametrize(
-    'error', [ValueError('bad value'), KeyError('bad value'), ImportError('bad value')]
-)
-def test_a_users_error_ends_in_one_line(error):
-    with pytest.raises(SystemExit, match='^train: error: bad value'), errors_in_one_line('train'):
-        raise error
-
-
-def test_a_fault_of_the_program_keeps_its_traceback(capsys):
-    with pytest.raises(ZeroDivisionError), errors_in_one_line('train'):
-        raise ZeroDivisionError
-    with pytest.raises(SystemExit), errors_in_one_line('train', show_traceback=True):
-        raise TypeError('unexpected keyword')
-    assert 'Traceback' in capsys.readouterr().err

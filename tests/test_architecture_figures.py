@@ -1,17 +1,15 @@
+import runpy
+from pathlib import Path
+
 import numpy as np
 
-from nextvid_mm.visualization.architecture import (
-    _EDGES,
-    _NODES,
-    draw_attention_patterns,
-    draw_data_flow,
-)
+DRAW = runpy.run_path(str(Path(__file__).resolve().parents[1] / 'docs/draw_architecture.py'))
 
 
 def test_the_patterns_are_those_of_the_method():
     causal, autoregressive, isolated = (
         np.asarray(axis.images[0].get_array(), dtype=bool)
-        for axis in draw_attention_patterns(frames=3, tokens=2).axes
+        for axis in DRAW['draw_attention_patterns'](frames=3, tokens=2).axes
     )
     blocks = np.kron(np.tril(np.ones((3, 3))), np.ones((2, 2))).astype(bool)
     assert (causal == blocks).all()
@@ -21,6 +19,6 @@ def test_the_patterns_are_those_of_the_method():
 
 
 def test_every_box_is_drawn_and_connected():
-    texts = {text.get_text() for text in draw_data_flow().axes[0].texts}
-    assert {text for _, text, _ in _NODES.values()} <= texts
-    assert {name for edge in _EDGES for name in edge} == set(_NODES)
+    texts = {text.get_text() for text in DRAW['draw_data_flow']().axes[0].texts}
+    assert {text for _, text, _ in DRAW['_NODES'].values()} <= texts
+    assert {name for edge in DRAW['_EDGES'] for name in edge} == set(DRAW['_NODES'])

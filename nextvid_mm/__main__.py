@@ -1,0 +1,5 @@
+"""``python -m nextvid_mm`` is ``nextvid``."""
+
+from nextvid_mm.cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""Convert encoders: published ones for this project's probes, ours for everybody else."""
+
+from __future__ import annotations
+
+import argparse
+
+from nextvid_mm.cli.flags import add_shared
+
+EPILOG = """\
+examples:
+  # somebody else's encoder, to be probed and to give features exactly as ours
+  python tools/convert_checkpoint.py --from videomae checkpoint.pth videomae-l.pth
+  python tools/convert_checkpoint.py --from vjepa2 vitl.pt vjepa2-l.pth
+  python tools/convert_checkpoint.py --from timm --model vit_base_patch16_clip_224.openai \\
+      model.safetensors clip-b.pth
+  # our encoder as safetensors, with a model card; timm.create_model loads it
+  python tools/convert_checkpoint.py --from nextvid --to safetensors iter_9.pth vit-l.safetensors
+
+formats:
+  videomae, videomaev2   original or MMAction2 checkpoints, pretrained or fine-tuned
+  vjepa, vjepa2          target_encoder, ema_encoder or encoder; 2.1 is told by its weights
+  timm                   any ViT of timm, applied to every frame by itself
+  nextvid                a checkpoint of tools/train.py
+
+Nothing is downloaded. A file that is missing weights, has unknown ones or ones of another shape is
+an error that names the first of each with both shapes.
+"""
+
+
+FORMATS = ('videomae', 'videomaev2', 'vjepa', 'vjepa2', 'timm', 'nextvid')
+TARGETS = ('nextvid', 'safetensors')
+OPTIONS = ('model', 'heads', 'encoder', 'size', 'weights')
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('input', help='checkpoint to read')
+    add('output', help='file to write')
+    add('--from', dest='source', required=True, choices=FORMATS, help='its format')
+    add('--to', dest='target', default='nextvid', choices=TARGETS, help='default: %(default)s')
+    add('--model', help="timm: name of the model, with the weights' tag")
+    add(
+        '--heads',
+        type=int,
+        help='videomae, vjepa: attention heads, for widths never published',
+    )
+    add(
+        '--encoder',
+        choices=['target_encoder', 'ema_encoder', 'encoder'],
+        help='vjepa: which encoder of the file (default: the first of these that is there)',
+    )
+    add_shared(parser, '--size', 'that a vjepa2 encoder was released for (default: 256)')
+    add_shared(parser, '--weights')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Convert, and say what was done."""
+    from nextvid_mm.interop import convert
+
+    options = {key: getattr(args, key) for key in OPTIONS}
+    print('\n'.join(convert(args.source, args.target, args.input, args.output, **options)))

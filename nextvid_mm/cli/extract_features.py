@@ -1,0 +1,68 @@
+"""Write frozen features of videos and images: per token, per frame or pooled."""
+
+from __future__ import annotations
+
+import argparse
+
+from nextvid_mm.cli.flags import add_shared, device_of
+
+EPILOG = """\
+examples:
+  python tools/extract_features.py work_dirs/demo/seed_0/iter_1500.pth videos/ --out features
+  python tools/extract_features.py vit-l.safetensors data/own/own_list_videos.txt \\
+      --root data/own/videos --out features --kind pooled
+  python tools/extract_features.py vjepa2-l.pth a.mp4 b.jpg --out features --kind token \\
+      --store float16 --num-frames 64 --stride 32
+
+The checkpoint is one of tools/train.py (its reference encoder unless --weights says otherwise) or
+a file of tools/convert_checkpoint.py. Folders are searched for videos and images; a .txt file is a
+list as in docs/data.md ("path [label]" a line, # begins a comment). Videos of any length are cut
+into windows.
+
+--kind token: (T, N, C); frame: (T, C), the mean over a frame's tokens; pooled: (C,). T is one row
+per tubelet, with its time in seconds. The same command again continues an interrupted run and tries
+again what failed. In Python: nextvid_mm.inferencers.FeatureStore('features')['videos/a.mp4'].
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('checkpoint', help='file with an encoder')
+    add('inputs', nargs='+', help='videos, images, folders, or .txt lists of files')
+    add_shared(parser, '--root', '(default: here)', default='')
+    add_shared(parser, '--out', '(a folder)', required=True)
+    add('--kind', choices=['token', 'frame', 'pooled'], default='frame', help='default: frame')
+    add_shared(parser, '--weights')
+    add_shared(parser, '--fps', 'that are taken; 0 takes every frame', default=4.0)
+    add_shared(parser, '--num-frames', 'or window of a video', default=16)
+    add('--stride', type=int, help='frames from window to window (default: no overlap)')
+    add_shared(parser, '--size', "of what the encoder sees (default: the encoder's)")
+    add_shared(parser, '--batch-size', default=4)
+    add_shared(parser, '--dtype')
+    add_shared(parser, '--store', default='float32')
+    add('--shard-megabytes', type=float, default=256, help='size of a shard (default: 256)')
+    add_shared(parser, '--device')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Extract; unreadable files come at the end."""
+    from nextvid_mm.inferencers import FeatureInferencer, find_media, write_features
+
+    names = ('weights', 'num_frames', 'stride', 'size', 'batch_size', 'dtype')
+    settings = {name: getattr(args, name) for name in names}
+    paths = find_media(args.inputs, args.root)
+    inferencer = FeatureInferencer(
+        args.checkpoint, fps=args.fps or None, device=device_of(args), **settings
+    )
+    store = write_features(inferencer, paths, args.out, args.kind, args.store, args.shard_megabytes)
+    done = sum(path in store for path in paths)
+    print(f'{args.out}: features of {done} of {len(paths)} files')
+    for path in paths:
+        if path in store.failed:
+            print(f'  not read: {path}: {store.failed[path]}')
+    if not done:
+        raise ValueError(
+            f'none of {len(paths)} files could be read; the reasons are above. Paths in lists are '
+            f'relative to --root (now {args.root or "."!r})'
+        )

@@ -1,0 +1,63 @@
+"""Print how much memory a GPU needs to train a config, under DDP and under FSDP."""
+
+from __future__ import annotations
+
+import argparse
+
+from nextvid_mm.cli.flags import add_shared
+
+EPILOG = """\
+Arithmetic from shapes, in GiB: nothing is allocated and no GPU is needed. A test checks weights
+against real allocations; activations are what autograd keeps under bfloat16 autocast with fused
+attention. Not counted: the CUDA context, fragmentation, the loader's batches, and what the frozen
+target generator needs while it runs. Leave some room.
+
+  buffers        DDP: gradient buckets and bfloat16 copies of weights; FSDP: gathered blocks
+  recomputed     one block, while checkpointing recomputes it
+  checkpointing  with_cp of the encoder, or of encoder, predictor and decoder
+
+examples:
+  python tools/plan_memory.py configs/nextvid/vit-g_4stage.py --world-size 8 96
+  python tools/plan_memory.py CONFIG --world-size 96 --shard-size 8     # a copy on each machine
+  python tools/plan_memory.py CONFIG --cfg-options train_cfg.stages.0.micro_batch_size=16
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('config', help='config with train_cfg.stages')
+    add('--world-size', type=int, nargs='+', default=[8, 96], help='GPUs (default: 8 96)')
+    add('--shard-size', type=int, help='GPUs that share one copy under FSDP (default: all)')
+    add_shared(parser, '--cfg-options')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print one table per number of GPUs, kind of stage and way of distribution."""
+    from nextvid_mm.config_files import checked_config
+
+    cfg = checked_config(args.config, args.cfg_options)
+
+    from rich.console import Console
+
+    from nextvid_mm.plan.activations import ActivationCounter, build_on_meta, visible_patches
+    from nextvid_mm.plan.memory_plan import count_weights, memory_rows, render, stage_kinds
+    from nextvid_mm.plan.stage_report import stage_table_of
+
+    console = Console(highlight=False)
+    console = Console(width=max(console.width, 138), highlight=False)
+    table = stage_table_of(cfg, args.config)
+    kinds = {size: stage_kinds(table, size) for size in args.world_size}
+    model = build_on_meta(cfg.model)
+    visible = visible_patches(cfg.train_dataloader.dataset.pipeline, model.backbone.img_size)
+    weights = count_weights(model)
+    counter = ActivationCounter(cfg.model, visible)
+    trainable, reference = weights.trainable / 1e6, weights.reference / 1e6
+    console.print(f'{args.config}: {trainable:,.0f}M trainable, {reference:,.0f}M reference')
+    for size, found in kinds.items():
+        for kind in found:
+            for name, shards in (('DDP', None), ('FSDP', args.shard_size or size)):
+                with console.status('counting'):
+                    rows = memory_rows(weights, counter, kind, shards)
+                title = f'{size} GPUs, {kind.num_frames} frames, tau {kind.tau_samples}, {name}'
+                console.print(render(rows, f'{title}: GiB per GPU'))

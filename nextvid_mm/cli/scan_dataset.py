@@ -1,0 +1,77 @@
+"""Open every file of a list or folder; write a clean list, and a list of the bad with reasons."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from nextvid_mm.cli.flags import add_shared
+
+EPILOG = """\
+Bad is: missing, permission, undecodable, zero-frame, too short (--min-frames), duplicate. Training
+survives bad files, but looks at each again and again; a clean list spares it that.
+
+For data/own/own_list_videos.txt, two files are written beside it:
+  own_list_videos.clean.txt   the good lines, as they were: use it as ann_file
+  own_list_videos.bad.txt     line, path, kind and reason, separated by tabs
+
+examples:
+  python tools/scan_dataset.py data/own/own_list_videos.txt --folder data/own/videos
+  python tools/scan_dataset.py data/mine                  # every video and image below a folder
+  python tools/scan_dataset.py LIST --folder VIDEOS --full --workers 32   # every frame; slow
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('source', type=Path, help='list file ("path [label]" a line), or a folder')
+    add_shared(parser, '--root', '', '--folder', default='')
+    add(
+        '--min-frames',
+        type=_positive,
+        default=16,
+        help='videos with fewer are too short (default: %(default)s); training repeats their last '
+        'frame',
+    )
+    add('--full', action='store_true', help='decode every frame, not only first, middle and last')
+    add_shared(parser, '--workers', type=_positive, default=os.cpu_count())
+    add(
+        '--timeout',
+        type=_positive,
+        default=120,
+        help='seconds after which a file counts as undecodable (default: %(default)s)',
+    )
+    more = '(beginning of the names of the two files; default: the source)'
+    add_shared(parser, '--out', more, type=Path)
+
+
+def _positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} must be at least 1')
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Scan with a progress bar and say what was found."""
+    from rich.console import Console
+
+    from nextvid_mm.datasets.scan import ScanReport, list_entries, scan
+    from nextvid_mm.progress import track
+
+    console = Console(highlight=False, soft_wrap=True)
+    report = ScanReport()
+    entries = list_entries(args.source, args.root)
+    found = scan(entries, args.workers, args.min_frames, args.full, args.timeout)
+    for entry, finding in track(found, 'scanning', 'files', len(entries), console=console):
+        report.add(entry, finding)
+    prefix = args.out or args.source.with_suffix('' if args.source.is_file() else '.folder')
+    clean, bad = report.write(prefix)
+    console.print(
+        f'{len(report.good):,} good files, {report.seconds / 3600:,.1f} h of video: {clean}'
+    )
+    kinds = ', '.join(f'{count:,} {kind}' for kind, count in report.kinds.most_common())
+    console.print(f'{len(report.bad):,} bad{f" ({kinds})" if kinds else ""}: {bad}')
+    if not report.good:
+        raise ValueError(f'{args.source} has no readable file; reasons in {bad}')

@@ -1,0 +1,151 @@
+"""What all tools share: help, names, doors, errors, exit codes, and how little is imported."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nextvid_mm.cli
+from nextvid_mm.cli import GROUPS, errors_in_one_line, main, make_parser, tool
+from nextvid_mm.cli.command import NAMES
+from nextvid_mm.cli.flags import SHARED
+
+ROOT = Path(__file__).resolve().parents[2]
+NOT_TOOLS = {'__init__', 'command', 'flags'}
+HEAVY = ('torch', 'mmengine', 'rich', 'nextvid_mm.engine', 'nextvid_mm.models')
+
+
+def _fresh(code):
+    """Run code in a fresh process; return what it prints on both streams, and its exit code."""
+    code = f'{code}\nprint([name for name in {HEAVY} if name in sys.modules])'
+    command = [sys.executable, '-W', 'ignore', '-c', f'import sys\n{code}']
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def test_every_tool_is_listed_once_and_has_a_door():
+    modules = {path.stem for path in Path(nextvid_mm.cli.__file__).parent.glob('*.py')} - NOT_TOOLS
+    assert sorted(NAMES) == sorted(modules)
+    doors = {path.stem for path in (ROOT / 'tools').glob('*.py')}
+    assert doors == modules | {'benchmark'}  # that one opens what is not in the package
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_doors_are_all_alike(name):
+    lines = (ROOT / f'tools/{name}.py').read_text(encoding='utf-8').splitlines()
+    assert lines[0] == f'"""``nextvid {name.replace("_", "-")}`` from a checkout: ' + (
+        f'nextvid_mm/cli/{name}.py."""'
+    )
+    example = (ROOT / 'tools/train.py').read_text(encoding='utf-8').splitlines()
+    assert lines[1:-1] == example[1:-1]
+    assert lines[-1] == f'    main({name!r})'
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_help_teaches_by_example(name):
+    text = make_parser(name).format_help()
+    assert text.startswith(f'usage: {name}.py ')
+    examples = re.findall(rf'python tools/{name}\.py .*', text)
+    assert examples or './demo.sh' in text
+    again = make_parser(name, f'nextvid {name.replace("_", "-")}').format_help()
+    assert 'python tools/' not in again
+    assert again.count(f'nextvid {name.replace("_", "-")} ') > len(examples) * bool(examples)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_shared_flags_have_the_shared_meaning(name):
+    for action in make_parser(name)._actions:
+        for flag in set(action.option_strings) & set(SHARED):
+            assert action.help.startswith(SHARED[flag][0]), f'{name} {flag}'
+
+
+def test_help_of_everything_imports_nothing_heavy():
+    code = f"""
+from nextvid_mm.cli import main, make_parser
+main(None, ['--help'])
+for name in {NAMES}:
+    if name != 'make_demo_data':  # its defaults are those of the specification, which needs numpy
+        make_parser(name).format_help()
+"""
+    said = _fresh(code)
+    assert said.endswith('\n[]\n')
+    for group, names in GROUPS.items():
+        assert f'\n{group}:\n' in said
+        for name in names:
+            line = rf'^  {name.replace("_", "-")} +{re.escape(tool(name).__doc__.splitlines()[0])}$'
+            assert re.search(line, said, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ('words', 'message', 'loaded'),
+    [
+        (['absent.py'], 'train: error: config file absent.py does not exist', []),
+        (['BAD'], "nothing reads the key 'train_dataloder'. Did you mean 'train_dataloader'?", []),
+        (['GOOD', '--cfg-options', 'modle.a=1'], "Did you mean 'model'?", ['mmengine', 'rich']),
+        (['GOOD', '--sed', '1'], 'train: error: unrecognized arguments: --sed 1', []),
+        (['GOOD', '--cfg-options', 'a'], "--cfg-options: 'a' is not KEY=VALUE", []),
+    ],
+)
+def test_a_mistake_is_told_before_anything_heavy_is_imported(words, message, loaded, tmp_path):
+    good = ROOT / 'configs/nextvid/vit-tiny_demo.py'
+    bad = tmp_path / 'bad.py'
+    bad.write_text(f'_base_ = {str(good)!r}\ntrain_dataloder = dict(num_workers=2)\n')
+    words = [{'GOOD': str(good), 'BAD': str(bad)}.get(word, word) for word in words]
+    said = _fresh(f"""
+from nextvid_mm.cli import main
+try:
+    main('train', {words!r})
+except SystemExit as end:
+    print(end.code)
+""")
+    assert message in said
+    (printed,) = re.findall(r'^\[.*\]$', said, re.MULTILINE)
+    assert ast.literal_eval(printed) == loaded
+
+
+def test_the_module_runs_as_the_command_does():
+    done = subprocess.run(
+        [sys.executable, '-m', 'nextvid_mm', 'print-stage'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert (
+        done.stderr == "nextvid: error: there is no 'print-stage'; did you mean 'print-stages'?\n"
+    )
+
+
+def test_names_may_be_written_either_way(capsys):
+    for word in ('extract-features', 'extract_features'):
+        with pytest.raises(SystemExit) as end:
+            main(None, [word])
+        assert end.value.code == 2
+        assert 'nextvid extract-features: error: the following arguments' in capsys.readouterr().err
+
+
+def test_version(capsys):
+    main(None, ['--version'])
+    assert capsys.readouterr().out.strip() == nextvid_mm.__version__
+
+
+@pytest.mark.parametrize(
+    'error', [ValueError('bad value'), KeyError('bad value'), ImportError('bad value')]
+)
+def test_a_users_error_ends_in_one_line(error):
+    with pytest.raises(SystemExit, match='^train: error: bad value'), errors_in_one_line('train'):
+        raise error
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(capsys):
+    with pytest.raises(ZeroDivisionError), errors_in_one_line('train'):
+        raise ZeroDivisionError
+    with pytest.raises(KeyError), errors_in_one_line('generate', of_config=False):
+        raise KeyError('frames')
+    with pytest.raises(SystemExit), errors_in_one_line('train', show_traceback=True):
+        raise TypeError('unexpected keyword')
+    assert 'Traceback' in capsys.readouterr().err

@@ -1,0 +1,9 @@
+def test_flags(parse):
+    args = parse('plan_memory', 'config.py', '--world-size', 2, 4, '--cfg-options', 'a.b=1')
+    assert (args.world_size, args.shard_size, args.cfg_options) == ([2, 4], None, {'a.b': 1})
+
+
+def test_a_config_without_stages_is_one_line(call, tmp_path):
+    path = tmp_path / 'none.py'
+    path.write_text('model = dict()\n')
+    assert call('plan_memory', path).startswith(f'plan_memory: error: {path} has no stage table')
