@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from benchmarks.workload import (
     make_batch,
     mask_sizes,
 )
+from nextvid_mm.cli import errors_in_one_line
 from nextvid_mm.datasets.transforms.video_readers import BACKENDS
 from nextvid_mm.inferencers.cost import measure_streaming
 
@@ -285,7 +285,5 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
 
 def main() -> None:
     """Parse the flags and measure; report a wrong flag in one line."""
-    try:
+    with errors_in_one_line('benchmark', of_config=False):
         run(parse())
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f'benchmark: error: {error}')

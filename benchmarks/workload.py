@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from nextvid_mm.config_files import find_config
 from nextvid_mm.datasets.collate import collate_clips
 from nextvid_mm.datasets.request import isolated_rng
 from nextvid_mm.engine.optim import AutocastOptimWrapper, StageOptimWrapperConstructor
@@ -23,7 +23,6 @@ from nextvid_mm.models.algorithms import NextVid
 from nextvid_mm.registry import MODELS, SCOPE, TRANSFORMS
 
 PATCH, TUBELET = 16, 2
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs/_base_'
 
 
 def base_config(name: str) -> Config:
@@ -33,7 +32,7 @@ def base_config(name: str) -> Config:
 
 @cache
 def _read(name: str) -> Config:
-    return Config.fromfile(CONFIGS / f'{name}.py')
+    return Config.fromfile(find_config(f'_base_/{name}.py'))
 
 
 # Encoders by name: the paper's three, the ViT-B they descend from, and the demo's.

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from nextvid_mm.config_files import find_config
 from nextvid_mm.datasets.request import derive_seed, isolated_rng
 from nextvid_mm.engine.hooks.health import encode_frozen
 from nextvid_mm.engine.probe.features import cached_dataset
@@ -138,9 +138,10 @@ def _dataset_configs(config: str | Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If a part is missing.
     """
     if isinstance(config, str):
-        if not Path(config).is_file():
-            raise FileNotFoundError(f'OnlineProbeHook.config={config!r}: no such config file')
-        probe = Config.fromfile(config)
+        try:
+            probe = Config.fromfile(find_config(config))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'OnlineProbeHook.config={config!r}: {error}') from error
         return {split: cached_dataset(probe, split) for split in _SPLITS}
     if set(config) != set(_SPLITS):
         raise ValueError(f'OnlineProbeHook.config has keys {sorted(config)}; give train and val')
