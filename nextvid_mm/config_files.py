@@ -169,10 +169,11 @@ def _inheritance(path: Path) -> Iterator[tuple[Path, set[str], set[str]]]:
     tree = ast.parse(path.read_text(encoding='utf-8'), filename=str(path))
     yield path, _assigned(tree), _used(tree)
     for base in _bases(tree):
+        file = path.parent / base
         if base.startswith(_OURS):
-            yield from _inheritance(find_config(base.removeprefix(_OURS)))
-        elif '::' not in base:
-            yield from _inheritance(path.parent / base)
+            file = project_folder() / 'configs' / base.removeprefix(_OURS)
+        if '::' not in base or file.is_file():  # MMEngine says what is wrong with a missing one
+            yield from _inheritance(file)
 
 
 def _assigned(tree: ast.Module) -> set[str]:

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from nextvid_mm.cli import make_parser
+from nextvid_mm.late_imports import INSTALL
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ('3.10', '3.11', '3.12', '3.13')
@@ -111,6 +112,11 @@ def test_the_demos_help_names_all_its_flags(run_without_python):
     assert len(flags) >= 3
     said = run_without_python('./demo.sh', '--help').stdout
     assert set(re.findall(r'^  (--[\w-]+)', said, re.MULTILINE)) == set(flags)
+
+
+def test_the_first_import_says_what_the_readme_says():
+    command = INSTALL.partition(': ')[2]
+    assert f'\n{command}\n' in (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
 FAMILIES = ('nextvid', 'probe', 'ablations', 'baselines')
