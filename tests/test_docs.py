@@ -102,7 +102,9 @@ def test_the_site_builds_without_a_broken_link(tmp_path):
 
 def test_every_page_is_in_the_index():
     index = (ROOT / 'docs' / 'README.md').read_text(encoding='utf-8')
-    missing = [page.name for page in PAGES if page.parent.name == 'docs' and page.name not in index]
+    missing = [
+        page.name for page in PAGES if page.parent == ROOT / 'docs' and page.name not in index
+    ]
     assert [name for name in missing if name != 'README.md'] == []
 
 

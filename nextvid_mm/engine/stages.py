@@ -190,7 +190,7 @@ class StageTable:
         return [asdict(stage) for stage in self.stages]
 
 
-def check_momentum(value: object, key: str) -> None:
+def check_momentum(value: Any, key: str) -> None:
     """Raise unless a momentum weighs the *old* reference weights: 0 (no average), or 0.5 to 1.
 
     MMEngine's hook of the same name has the opposite convention.

@@ -182,7 +182,7 @@ def measure_rollout(
     list(roll_out(model, clip, 1, *settings))  # the first pass of a shape is slower
     ways = rollout_ways(model, clip, tubelets, *settings)
     (cached, recomputed, *_), seconds = zip(*map(timed, ways.values()), strict=True)
-    return RolloutCost(
+    return RolloutCost(  # type: ignore[call-arg]
         model.backbone.grid_of(clip).frames,
         tubelets,
         num_steps,

@@ -59,7 +59,7 @@ def part_class(settings: Any, contract: type[Kind], key: str) -> type[Kind]:
     door = f'{contract.__name__} ({contract.__module__})'
     if not issubclass(kind, contract):
         raise TypeError(f'{key}: {kind.__name__} is not derived from {door}')
-    if lacking := sorted(kind.__abstractmethods__):
+    if lacking := sorted(getattr(kind, '__abstractmethods__', ())):
         raise TypeError(f'{key}: {kind.__name__} lacks {", ".join(lacking)} of {door}')
     return kind
 

@@ -136,8 +136,8 @@ class ActivationCounter:
         masks = [
             _mask(count, (encoder.img_size // encoder.patch_size) ** 2) for count in self.visible
         ]
-        masks = [BatchMask(*(part.expand(clips, -1) for part in mask)) for mask in masks]
-        batch = ClipBatch.of([dict(sample_seed=n) for n in range(clips)], masks)
+        expanded = [BatchMask(*(part.expand(clips, -1) for part in mask)) for mask in masks]
+        batch = ClipBatch.of([dict(sample_seed=n) for n in range(clips)], expanded)
         hooks = saved_tensors_hooks(tally.keep, lambda tensor: tensor)
         autocast = torch.autocast('cpu', AUTOCAST, enabled=AUTOCAST is not None)
         with self._mode, _as_on_cuda(), autocast, hooks:

@@ -101,7 +101,8 @@ def look_at_features(
     set_random_seed(0)
     probe = (build_probe(config, str(checkpoint)) if found is None else found[0]).to(device)
     untrained = build_probe(config, str(checkpoint), encoder_weights='untrained').to(device)
-    attention, labels = None, []
+    attention = None
+    labels: list[int] = []
     maps: list[tuple[str, nn.Module, list[np.ndarray]]]
     maps = [('pretrained', probe, []), ('untrained', untrained, [])]
     for batch in videos:

@@ -179,6 +179,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         if features is not None:
             _check_cached(runner, config)
             config = config | dict(dataset=cached_dataset(runner.cfg, 'train'))
+        self.dataloader: DataLoader
         super().__init__(runner, config, max_epochs, val_begin, val_interval)
 
     @property

@@ -124,7 +124,7 @@ class ClipPretraining(BaseModel):
         """
         clip = inputs.flatten(0, 1)
         if mode == 'loss':
-            return self.loss(clip, data_samples)
+            return self.loss(clip, data_samples)  # type: ignore[arg-type]
         if mode not in ('tensor', 'reference'):
             raise ValueError(
                 f"mode={mode!r} of {type(self).__name__}.forward is not 'loss', 'tensor' or "

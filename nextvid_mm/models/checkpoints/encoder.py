@@ -171,7 +171,7 @@ def stored_backbone(checkpoint: dict) -> dict | None:
     """
     record = checkpoint['state_dict'].get('_extra_state')
     if isinstance(record, Tensor):
-        backbone = EncoderOrigin.from_tensor(record).backbone
+        backbone: dict | None = EncoderOrigin.from_tensor(record).backbone
     else:
         model = stored_config(checkpoint, 'model')
         backbone = plain_config(model.get('backbone')) if isinstance(model, dict) else None

@@ -27,7 +27,7 @@ class EMAReference(BaseModule):
 
     def __init__(self, backbone: dict):
         super().__init__()
-        kind = part_class(backbone, VideoEncoder, 'model.backbone')
+        kind = part_class(backbone, VideoEncoder, 'model.backbone')  # type: ignore[type-abstract]
         self.encoder = MODELS.build(kind.still(dict(copy.deepcopy(backbone))))
         self.requires_grad_(False)
         self.eval()
