@@ -2,8 +2,7 @@
 
 from . import hooks, probe, sharding
 from .loops import StageTrainLoop
-from .optim import AutocastOptimWrapper, StageOptimWrapperConstructor
-from .schedulers import StageParamScheduler
+from .optim import AutocastOptimWrapper, StageOptimWrapperConstructor, StageParamScheduler
 from .stages import Stage, StageTable
 
 __all__ = [

@@ -6,20 +6,21 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce_dict
-from mmengine.runner import Runner
-from mmengine.runner.base_loop import BaseLoop
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import derive_seed
+from nextvid_mm.engine.hooks.stage import EMAHook, StageHook
 from nextvid_mm.engine.processes import init_worker, stop_workers, worker_deaths_explained
-from nextvid_mm.engine.required_hooks import require_hooks
 from nextvid_mm.engine.stages import Stage, StageBatch, StageTable
-from nextvid_mm.registry import DATA_SAMPLERS, LOOPS
+from nextvid_mm.registry import DATA_SAMPLERS, LOOPS, unwrap
 
 
 @LOOPS.register_module()
-class StageTrainLoop(BaseLoop):
+class StageTrainLoop(EpochBasedTrainLoop):
     """Trains through a stage table; one iteration of the Runner is one optimiser step.
+
+    There are no epochs: MMEngine's hooks see the run as one long epoch.
 
     In a config: ``train_cfg = dict(type='StageTrainLoop', stages=[dict(name=..., steps=..., ...),
     ...])``. The table drives everything else: the number of iterations, the batch sampler of
@@ -51,34 +52,11 @@ class StageTrainLoop(BaseLoop):
     ) -> None:
         self.table = StageTable(stages)
         self.batches = self.table.batches(runner.world_size)
-        super().__init__(runner, self._with_sampler(runner, dataloader))
-        self.val_interval, self.val_begin = val_interval, val_begin
-        self.stop_training = False
+        loader = self._with_sampler(runner, dataloader)
+        super().__init__(runner, loader, 1, val_begin, val_interval)
+        self._max_iters = self.table.total_steps
         self.data_seconds = 0.0
-        self._iter = 0
-        self._epoch = 0
         self._give_table_to_scheduler()
-        runner.visualizer.dataset_meta = getattr(self.dataloader.dataset, 'metainfo', None)
-
-    @property
-    def iter(self) -> int:
-        """Optimiser steps done."""
-        return self._iter
-
-    @property
-    def max_iters(self) -> int:
-        """Optimiser steps of the whole table."""
-        return self.table.total_steps
-
-    @property
-    def epoch(self) -> int:
-        """Always 0: a stage table has no epochs."""
-        return self._epoch
-
-    @property
-    def max_epochs(self) -> int:
-        """Always 1: MMEngine's hooks see the run as one long epoch."""
-        return 1
 
     @property
     def stage(self) -> Stage:
@@ -156,7 +134,7 @@ class StageTrainLoop(BaseLoop):
                 "StageTrainLoop needs optim_wrapper.type='AutocastOptimWrapper', found "
                 f'{type(self.runner.optim_wrapper).__name__}'
             )
-        require_hooks(self.runner)
+        self._require_hooks()
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
         batches = self._start_loader()
@@ -169,11 +147,30 @@ class StageTrainLoop(BaseLoop):
         self.runner.call_hook('after_train')
         return self.runner.model
 
+    def _require_hooks(self) -> None:
+        """Raise unless what the stage table asks for is carried out.
+
+        A list in a config replaces the one it inherits: whoever writes ``custom_hooks = [...]`` to
+        add a hook loses those of the base config, and nothing else would fail.
+        """
+        needed: dict[type, str] = {StageHook: "nobody would set the stages' tau_samples"}
+        if getattr(unwrap(self.runner.model), 'reference', None) is not None:
+            stuck = 'model.reference would stay at its first weights'
+            needed[EMAHook] = f'{stuck} (EMAHook with momentum=1 does that)'
+        for kind, consequence in needed.items():
+            if not any(isinstance(hook, kind) for hook in self.runner.hooks):
+                found = ', '.join(type(hook).__name__ for hook in self.runner.hooks)
+                raise ValueError(
+                    f'no {kind.__name__} among the hooks ({found}): {consequence}. A list in a '
+                    'config replaces the inherited one; add to it instead: custom_hooks = '
+                    '[*_base_.custom_hooks, dict(...)]'
+                )
+
     def _run_steps(self, batches: Iterator[Any]) -> None:
         self.runner.model.train()
         while self._iter < self.max_iters and not self.stop_training:
             self.run_iter(batches)
-            if self._should_validate():
+            if validates(self, self._iter, self.max_iters):
                 self.runner.val_loop.run()
                 self.runner.model.train()
 
@@ -221,10 +218,12 @@ class StageTrainLoop(BaseLoop):
         self.data_seconds += time.perf_counter() - start
         return data
 
-    def _should_validate(self) -> bool:
-        if self.runner.val_loop is None or self._iter < self.val_begin:
-            return False
-        return self._iter % self.val_interval == 0 or self._iter == self.max_iters
+
+def validates(loop: EpochBasedTrainLoop, done: int, last: int) -> bool:
+    """Whether a loop validates after ``done`` of ``last`` steps (or epochs)."""
+    if loop.runner.val_loop is None or done < loop.val_begin:
+        return False
+    return done % loop.val_interval == 0 or done == last
 
 
 def run_seed(runner: Runner) -> int:

@@ -1,4 +1,4 @@
-"""The optimiser: which parameters follow which rate, and one step that refuses bad gradients."""
+"""The optimiser: groups and their rates by stage, and a step that refuses bad gradients."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,13 +7,21 @@ from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.optim import OptimWrapper
+from mmengine.optim import BaseOptimWrapper, OptimWrapper
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nextvid_mm.engine.sharding.fsdp import whole
+from nextvid_mm.engine.sharding import whole
+from nextvid_mm.engine.stages import GROUPS, Stage, StageTable
 from nextvid_mm.layers.precision import check_dtype, resolve_dtype
-from nextvid_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS, unwrap
+from nextvid_mm.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    unwrap,
+)
 
 ADVICE = (
     'What to try: look at the loss curve before this step; lower the learning rate of this stage '
@@ -90,9 +98,13 @@ class AutocastOptimWrapper(OptimWrapper):
             FloatingPointError: After ``max_nonfinite`` skipped steps in a row; not at once, so that
                 hooks can record the last of them.
         """
+        if self._skipped_in_a_row >= self.max_nonfinite:
+            raise FloatingPointError(
+                f'the loss or gradient was not finite in {self._skipped_in_a_row} steps in a row '
+                f'(optim_wrapper.max_nonfinite). {ADVICE}'
+            )
         device = next(model.parameters()).device.type
         enabled = self.dtype is not None
-        self._stop_if_hopeless()
         with super().optim_context(model), torch.autocast(device, self.dtype, enabled):
             yield
 
@@ -135,26 +147,14 @@ class AutocastOptimWrapper(OptimWrapper):
 
     def _count_skipped(self) -> None:
         self.skipped_steps += 1
-        if self.scaler.is_enabled() and self.scaler.get_scale() > 1:
-            print_log(
-                f'gradient overflow at loss scale {self.scaler.get_scale():g}: step skipped',
-                'current',
-            )
+        scale = self.scaler.get_scale()
+        if self.scaler.is_enabled() and scale > 1:
+            print_log(f'gradient overflow at loss scale {scale:g}: step skipped', 'current')
             return
         self._skipped_in_a_row += 1
         count = f'{self._skipped_in_a_row} of at most {self.max_nonfinite} in a row'
-        print_log(
-            f'non-finite loss or gradient: optimiser step skipped ({count})',
-            'current',
-            logging.WARNING,
-        )
-
-    def _stop_if_hopeless(self) -> None:
-        if self._skipped_in_a_row >= self.max_nonfinite:
-            raise FloatingPointError(
-                f'the loss or gradient was not finite in {self._skipped_in_a_row} steps in a row '
-                f'(optim_wrapper.max_nonfinite). {ADVICE}'
-            )
+        message = f'non-finite loss or gradient: optimiser step skipped ({count})'
+        print_log(message, 'current', logging.WARNING)
 
     def get_lr(self) -> dict[str, list[float]]:
         """Learning rates by group, as the log names them: ``lr`` and ``flow_lr``."""
@@ -207,7 +207,7 @@ class StageOptimWrapperConstructor:
             raise ValueError("optim_wrapper needs an optimizer, such as dict(type='AdamW', ...)")
         self.optimizer_cfg = dict(self.optim_wrapper_cfg.pop('optimizer'))
         options = dict(paramwise_cfg or {})
-        self.flow_prefixes: Sequence[str] = tuple(options.pop('flow_prefixes', ('head.',)))
+        self.flow_prefixes: tuple[str, ...] = tuple(options.pop('flow_prefixes', ('head.',)))
         self.no_decay_names = frozenset(options.pop('no_decay_names', ('query',)))
         if options:
             raise ValueError(
@@ -217,26 +217,114 @@ class StageOptimWrapperConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for ``model``, which may be wrapped for distributed training."""
-        inner = unwrap(model)
-        self.optimizer_cfg['params'] = list(self.groups(inner))
-        optimizer = OPTIMIZERS.build(self.optimizer_cfg)
-        self.optim_wrapper_cfg.setdefault('type', 'AutocastOptimWrapper')
-        return OPTIM_WRAPPERS.build(self.optim_wrapper_cfg, default_args=dict(optimizer=optimizer))
+        optimizer = OPTIMIZERS.build(
+            self.optimizer_cfg | dict(params=list(self.groups(unwrap(model))))
+        )
+        wrapper = dict(type='AutocastOptimWrapper', optimizer=optimizer) | self.optim_wrapper_cfg
+        return OPTIM_WRAPPERS.build(wrapper)
 
     def groups(self, model: nn.Module) -> Iterator[dict[str, Any]]:
         """Yield the non-empty param groups of ``model`` in a fixed order."""
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        if not named:
+        places: dict[tuple[str, bool], list[nn.Parameter]] = {
+            (group, decay): [] for group in GROUPS for decay in (True, False)
+        }
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                group = 'flow' if name.startswith(self.flow_prefixes) else 'base'
+                decay = parameter.ndim > 1 and name.rpartition('.')[2] not in self.no_decay_names
+                places[group, decay].append(parameter)
+        if not any(places.values()):
             raise ValueError('the model has no parameter that requires a gradient')
-        for group in ('base', 'flow'):
-            for decay in (True, False):
-                params = [p for name, p in named if self._place(name, p) == (group, decay)]
-                if params:
-                    name = f'{group}_{"decay" if decay else "no_decay"}'
-                    entry = dict(params=params, name=name, group=group, decay=decay)
-                    yield entry if decay else entry | dict(weight_decay=0.0)
+        for (group, decay), params in places.items():
+            if params:
+                name = f'{group}_{"decay" if decay else "no_decay"}'
+                entry = dict(params=params, name=name, group=group, decay=decay)
+                yield entry if decay else entry | dict(weight_decay=0.0)
 
-    def _place(self, name: str, parameter: nn.Parameter) -> tuple[str, bool]:
-        group = 'flow' if name.startswith(tuple(self.flow_prefixes)) else 'base'
-        exempt = parameter.ndim <= 1 or name.rpartition('.')[2] in self.no_decay_names
-        return group, not exempt
+
+@PARAM_SCHEDULERS.register_module()
+class StageParamScheduler(_ParamScheduler):
+    """Sets each parameter group to the stage table's values of the coming step.
+
+    A pure function of (table, step): its only state is the step, so resuming restores exactly what
+    an uninterrupted run had, and a table that was extended since takes effect from the resumed step
+    on. In a config it is ``param_scheduler = dict(type='StageParamScheduler')``; ``StageTrainLoop``
+    supplies the table.
+
+    Args:
+        optimizer: Optimiser or wrapper. A param group's ``group`` entry ('base' or 'flow') chooses
+            its learning rate; groups without one are 'base'. Its ``decay`` entry says whether a
+            stage's ``weight_decay`` applies.
+        stages: The stage table.
+        lr_scale: Factor on every learning rate (``--auto-scale-lr``).
+        end: Handed over by MMEngine; must equal the table's number of steps.
+
+    Raises:
+        ValueError: If the table asks for groups the optimiser does not have, or ``end`` contradicts
+            it.
+    """
+
+    # The base class is not initialised: it would wrap `optimizer.step`, and store `initial_lr`
+    # entries that a checkpoint then brings back. It stays the base because the Runner checks for
+    # it.
+
+    def __init__(
+        self,
+        optimizer: Optimizer | BaseOptimWrapper,
+        stages: StageTable | Sequence[Stage | Mapping[str, Any]] | None = None,
+        lr_scale: float = 1.0,
+        end: int | None = None,
+    ) -> None:
+        if stages is None:
+            raise ValueError(
+                "StageParamScheduler has no stage table. Use train_cfg=dict(type='StageTrainLoop', "
+                'stages=[...]), which hands it over.'
+            )
+        self.optimizer = optimizer
+        self.table = stages if isinstance(stages, StageTable) else StageTable(stages)
+        if end not in (None, self.table.total_steps):
+            raise ValueError(
+                f'param_scheduler.end={end}, but the stage table has {self.table.total_steps} '
+                'steps. Remove `end`: horizons live in train_cfg.stages only.'
+            )
+        self.lr_scale = lr_scale
+        self.by_epoch = False
+        self._decays = any(stage.weight_decay is not None for stage in self.table)
+        tags = {group['group'] for group in self.optimizer.param_groups if 'group' in group}
+        advice = "Set optim_wrapper.constructor='StageOptimWrapperConstructor'."
+        if unknown := tags - set(GROUPS):
+            raise ValueError(f'parameter groups are tagged {sorted(unknown)}; known: {GROUPS}')
+        # Tagged groups without 'flow' are those of a model without a decoder: alignment only.
+        if not tags and any(stage.flow_lr is not None for stage in self.table):
+            raise ValueError(f'the stage table sets flow_lr, but no group is tagged. {advice}')
+        if self._decays and not any('decay' in group for group in self.optimizer.param_groups):
+            raise ValueError(
+                "the stage table sets weight_decay, but no parameter group has an entry 'decay' "
+                f'that says whether it applies. {advice}'
+            )
+        self.seek(0)
+
+    def seek(self, step: int) -> None:
+        """Set every group to its values for global ``step``; past the end, those of the last."""
+        self.last_step = step
+        step = min(step, self.table.total_steps - 1)
+        decay = self.table.at(step)[1].weight_decay
+        if decay is None:
+            decay = self.optimizer.defaults.get('weight_decay')
+        for group in self.optimizer.param_groups:
+            group['lr'] = self.lr_scale * self.table.lr(step, group.get('group', 'base'))
+            if self._decays and group.get('decay'):
+                group['weight_decay'] = decay
+        self._last_value = [group['lr'] for group in self.optimizer.param_groups]
+
+    def step(self) -> None:
+        """Move to the next step; called by ``ParamSchedulerHook`` after every iteration."""
+        self.seek(self.last_step + 1)
+
+    def state_dict(self) -> dict[str, int]:
+        """The step, and nothing else."""
+        return dict(last_step=self.last_step)
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Return to a saved step under the present table."""
+        self.seek(state_dict['last_step'])

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nextvid_mm.engine.hooks.trace import TRACE
+from nextvid_mm.engine.hooks.records import TRACE
 
 _POLL_SECONDS = 0.02
 

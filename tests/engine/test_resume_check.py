@@ -8,7 +8,7 @@ import textwrap
 import pytest
 import torch
 
-from nextvid_mm.engine.hooks.trace import TRACE
+from nextvid_mm.engine.hooks.records import TRACE
 from nextvid_mm.engine.resume_check import (
     compare_checkpoints,
     compare_traces,

@@ -2,11 +2,9 @@
 
 from .checkpoint import SafeCheckpointHook
 from .clip_pictures import ClipVisualizationHook
-from .ema import EMAHook
-from .faults import FaultHook
 from .health import HealthHook
-from .stage import StageHook
-from .trace import TraceHook
+from .records import FaultHook, TraceHook
+from .stage import EMAHook, StageHook
 
 __all__ = [
     'ClipVisualizationHook',

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from nextvid_mm.engine.sharding.fsdp import whole
+from nextvid_mm.engine.sharding import whole
 from nextvid_mm.evaluation.representation import effective_rank, feature_std
 from nextvid_mm.layers import run_eagerly
 from nextvid_mm.registry import HOOKS, unwrap

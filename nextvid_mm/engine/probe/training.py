@@ -14,7 +14,7 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from nextvid_mm.datasets.request import derive_seed
-from nextvid_mm.engine.loops import run_seed
+from nextvid_mm.engine.loops import run_seed, validates
 from nextvid_mm.engine.probe.features import MODE, FeatureCache, cached_dataset, cached_loader
 from nextvid_mm.registry import (
     DATA_SAMPLERS,
@@ -216,7 +216,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
             self.run_epoch()
             if self.stop_training:
                 break
-            if self._should_validate():
+            if validates(self, self._epoch, self._max_epochs):
                 self.runner.val_loop.run()
         self.runner.call_hook('after_train')
         return self.runner.model
@@ -248,11 +248,6 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         runner.call_hook('after_micro_batch', **step)
         runner.call_hook('after_train_iter', **step)
         self._iter += 1
-
-    def _should_validate(self) -> bool:
-        if self.runner.val_loop is None or self._epoch < self.val_begin:
-            return False
-        return self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
 
 
 def _check_cached(runner: Runner, loader: Mapping[str, Any]) -> None:

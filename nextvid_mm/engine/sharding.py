@@ -1,11 +1,12 @@
-"""Fully sharded training (torch's FSDP2): cut a model up, and put its state back together."""
+"""Fully sharded training (torch's FSDP2): a Runner that cuts a model up and puts it together."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.device import get_device
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, Runner
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
@@ -14,9 +15,11 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
 )
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
+
+from nextvid_mm.registry import RUNNERS
 
 GATHER_DTYPES = {None: None, 'bfloat16': torch.bfloat16}
 
@@ -59,7 +62,12 @@ def shard_model(
             cast_forward_inputs=False,  # autocast decides
         )
     for name in units:
-        module = _submodule(model, name)
+        try:
+            module = model.get_submodule(name)
+        except AttributeError as error:
+            raise ValueError(
+                f'model_wrapper_cfg names {name!r}, which is not a part of {type(model).__name__}'
+            ) from error
         for unit in module if isinstance(module, nn.ModuleList) else [module]:
             fully_shard(unit, **settings)
     return fully_shard(model, **settings)
@@ -74,15 +82,6 @@ def _mesh(model: nn.Module, shard_size: int | None) -> DeviceMesh:
         raise ValueError(f'shard_size={shard_size} does not divide the {world} processes')
     shape = (world // shard_size, shard_size)
     return init_device_mesh(device, shape, mesh_dim_names=('replicate', 'shard'))
-
-
-def _submodule(model: nn.Module, name: str) -> nn.Module:
-    try:
-        return model.get_submodule(name)
-    except AttributeError as error:
-        raise ValueError(
-            f'model_wrapper_cfg names {name!r}, which is not a part of {type(model).__name__}'
-        ) from error
 
 
 def gather_weights(model: nn.Module) -> dict[str, Any]:
@@ -178,3 +177,71 @@ def _scatter(value: Any, parameter: Tensor) -> Any:
         return distribute_tensor(value, parameter.device_mesh, parameter.placements)
     torch.distributed.broadcast(value, src=0)
     return value
+
+
+@RUNNERS.register_module()
+class ShardedRunner(Runner):
+    """MMEngine's Runner with parameters, gradients and optimiser sharded by ``fully_shard``.
+
+    In a config: ``runner_type = 'ShardedRunner'`` and ``model_wrapper_cfg``, the arguments of
+    :func:`shard_model`. With one process it is the plain Runner.
+
+    Checkpoints hold whole tensors under the names and in the order of the plain Runner's: a run
+    may continue under DDP, on another number of processes, or in one. The first process alone
+    reads and writes files: allow for the size of one in the memory of its machine.
+    """
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Initialise the whole weights, which are then gone, and shard the model."""
+        self._gathered: dict[str, Any] = {}  # the Runner's constructor calls this method
+        if not self.distributed:
+            return super().wrap_model(None, model)
+        model = model.to(get_device())
+        super()._init_model_weights()
+        return shard_model(model, **(model_wrapper_cfg or {}))
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the parameters lie in shards."""
+        return isinstance(self.model, FSDPModule)
+
+    def _init_model_weights(self) -> None:
+        if not self.is_sharded:
+            super()._init_model_weights()
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Gather on all processes, then write on the first; arguments as in MMEngine."""
+        if self.is_sharded:
+            self._gathered['state_dict'] = gather_weights(self.model)
+            if kwargs.get('save_optimizer', True):
+                self._gathered['optimizer'] = gather_optimizer_state(
+                    self.optim_wrapper.state_dict()
+                )
+        try:
+            super().save_checkpoint(*args, **kwargs)
+        finally:
+            self._gathered.clear()
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read the file in the first process, and hand every process its shards.
+
+        Hooks see the file in all processes, the content of tensors in the first alone.
+        """
+        if not self.is_sharded:
+            return super().load_checkpoint(filename, *args, **kwargs)
+        checkpoint = read_once(filename)
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
+        load_weights(self.model, checkpoint.get('state_dict', checkpoint))
+        if self._resume and 'optimizer' in checkpoint:
+            checkpoint['optimizer'] = scatter_optimizer_state(
+                checkpoint['optimizer'], self.optim_wrapper.optimizer
+            )
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Put whole tensors into a checkpoint on its way out."""
+        if self.is_sharded and fn_name == 'before_save_checkpoint':
+            kwargs['checkpoint'].update(self._gathered)
+        super().call_hook(fn_name, **kwargs)

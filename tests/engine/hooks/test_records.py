@@ -1,4 +1,4 @@
-"""FaultHook: lists of unreadable samples and of skipped steps."""
+"""FaultHook and TraceHook: what a run leaves in files."""
 
 import json
 
@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from toy_training import STAGES, train
 
 from nextvid_mm.engine.hooks import FaultHook
+from nextvid_mm.engine.hooks.records import TRACE
 from nextvid_mm.layers import ClipBatch
 
 
@@ -83,3 +84,17 @@ def test_other_batches_are_left_alone():
     hook = FaultHook()
     hook.after_micro_batch(None, 0, data_batch=dict(inputs=[1]))
     assert hook.count == 0
+
+
+def test_every_step_is_written_without_losing_a_bit(tmp_path):
+    trace = {'default_hooks.trace': dict(type='TraceHook')}
+    train(tmp_path, **trace)
+    lines = [json.loads(line) for line in (tmp_path / TRACE).read_text().splitlines()]
+    assert [line['step'] for line in lines] == list(range(1, 17))
+    records = (tmp_path / 'records.jsonl').read_text().splitlines()
+    for line, record in zip(lines, map(json.loads, records), strict=True):
+        assert line['losses'] == record['outputs']
+        assert line['grad_norm'] == record['grad_norm']
+    assert set(lines[-1]['lr']) == {'lr', 'flow_lr'}
+    train(tmp_path, **trace)
+    assert len((tmp_path / TRACE).read_text().splitlines()) == 32

@@ -1,4 +1,4 @@
-"""Keeps a record of samples that could not be read and steps that were skipped."""
+"""Records of a run in files: unreadable samples, skipped steps, and every number exactly."""
 
 import json
 from pathlib import Path
@@ -13,6 +13,7 @@ from nextvid_mm.registry import HOOKS
 
 REPLACED = 'replaced_samples'
 SKIPPED = 'nonfinite_steps'
+TRACE = 'trace.jsonl'
 _SHOWN = 20
 _CLIP_KEYS = ('position', 'source', 'path', 'sample_seed')
 
@@ -99,3 +100,33 @@ class FaultHook(Hook):
             f'{len(merged)} files could not be read and were replaced by others of their source; '
             f'they are listed in {target}:\n  ' + '\n  '.join(merged[:_SHOWN]) + more
         )
+
+
+@HOOKS.register_module()
+class TraceHook(Hook):
+    """Appends one line per step to ``trace.jsonl`` in the work directory.
+
+    A line has the step (from 1), all losses and the gradient norm as hexadecimal floats, which lose
+    no bit, and the learning rates. The file is only ever continued: after a kill, the steps since
+    the last checkpoint appear twice. Add it to any config with
+    ``--cfg-options default_hooks.trace.type=TraceHook``.
+    """
+
+    # After the hooks that change weights, before the checkpoint: a step that is saved is recorded.
+    priority = 'LOW'
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Write the step's line."""
+        if not is_main_process():
+            return
+        norm = getattr(runner.optim_wrapper, 'grad_norm', None)
+        line = dict(
+            step=runner.iter + 1,
+            losses={key: float(value).hex() for key, value in (outputs or {}).items()},
+            grad_norm=None if norm is None else float(norm).hex(),
+            lr=runner.optim_wrapper.get_lr(),
+        )
+        with open(Path(runner.work_dir) / TRACE, 'a', encoding='utf-8') as file:
+            file.write(json.dumps(line) + '\n')
