@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     cfg = checked_config(args.config, args.cfg_options)
 
-    from nextvid_mm.engine.latents.caching import cache_latents
+    from nextvid_mm.engine.latents import cache_latents
 
     report = cache_latents(
         cfg,

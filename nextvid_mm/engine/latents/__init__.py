@@ -1,1 +1,0 @@
-"""Targets computed once for many runs: their cache and their statistics."""
