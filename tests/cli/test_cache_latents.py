@@ -2,9 +2,9 @@ from nextvid_mm.cli.cache_latents import DTYPES
 
 
 def test_number_formats_are_those_of_the_cache():
-    from nextvid_mm.engine.latents import caching
+    from nextvid_mm.engine import latents
 
-    assert set(DTYPES) == set(caching.DTYPES)
+    assert set(DTYPES) == set(latents.DTYPES)
 
 
 def test_flags(parse):
