@@ -1,5 +1,7 @@
 """The solver against flows whose solution is known."""
 
+import math
+
 import pytest
 import torch
 
@@ -23,16 +25,42 @@ def test_the_marginal_velocity_of_a_point_leads_there_from_anywhere():
     torch.testing.assert_close(result, point.expand(10, 3), atol=2e-2, rtol=2e-2)
 
 
-def test_heun_beats_euler_where_the_velocity_changes_with_time():
-    def velocity(h, tau):
-        return 3 * tau[:, None].expand_as(h) ** 2
+def curved(h, tau):
+    """A flow with the solution h0 * exp(sin(2 pi tau) / 2 + tau)."""
+    rate = math.pi * torch.cos(2 * math.pi * tau) + 1
+    return h * rate.reshape(-1, *[1] * (h.dim() - 1))
 
-    noise = torch.zeros(2, 1)
-    errors = {
-        solver: (integrate(velocity, noise, 8, solver) - 1).abs().max().item()
-        for solver in ('euler', 'heun')
-    }
-    assert errors['heun'] < 0.2 * errors['euler']
+
+def textbook_heun(velocity, noise, num_steps):
+    """The explicit trapezoidal rule, one step after the other."""
+    h = noise
+    for n in range(num_steps):
+        tau = torch.full((len(h),), n / num_steps, dtype=h.dtype)
+        k1 = velocity(h, tau)
+        k2 = velocity(h + k1 / num_steps, tau + 1 / num_steps)
+        h = h + (k1 + k2) / (2 * num_steps)
+    return h
+
+
+@pytest.mark.parametrize('num_steps', [1, 2, 4, 20])
+def test_heun_is_as_many_equal_steps_of_heuns_method(num_steps):
+    noise = torch.randn(3, 4, dtype=torch.float64)
+    result = integrate(curved, noise, num_steps, 'heun')
+    torch.testing.assert_close(result, textbook_heun(curved, noise, num_steps))
+    torch.testing.assert_close(
+        integrate(curved, noise, 2000, 'heun'), noise * math.e, rtol=1e-5, atol=0
+    )
+
+
+def test_heun_is_of_second_order_and_euler_of_first():
+    noise = torch.ones(1, 1, dtype=torch.float64)
+
+    def error(solver, num_steps):
+        return (integrate(curved, noise, num_steps, solver) - math.e).abs().item()
+
+    assert error('heun', 40) / error('heun', 80) == pytest.approx(4, rel=0.1)
+    assert error('euler', 80) / error('euler', 160) == pytest.approx(2, rel=0.1)
+    assert error('heun', 20) < 0.2 * error('euler', 40), 'at equal cost'
 
 
 def test_time_runs_from_zero_to_one():
@@ -44,6 +72,9 @@ def test_time_runs_from_zero_to_one():
 
     integrate(velocity, torch.zeros(1, 1), num_steps=4)
     assert seen == pytest.approx([0, 0.25, 0.5, 0.75], abs=1e-6), 'no step goes to waste'
+    seen.clear()
+    integrate(velocity, torch.zeros(1, 1), num_steps=2, solver='heun')
+    assert seen == [0, 0.5, 0.5, 1], 'both ends of equal steps'
 
 
 @pytest.mark.parametrize(('kwargs', 'message'), [
