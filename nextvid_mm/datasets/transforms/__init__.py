@@ -3,9 +3,8 @@
 from .block_masks import BlockStrategy
 from .decode import CachedDecordInit
 from .image_to_clip import ImageToClip, RepeatFrames
-from .masking import FrameIsolatedMasking
+from .masking import FrameIsolatedMasking, TubeMasking
 from .sampling import SampleClipByTime
-from .tube_masks import TubeMasking
 
 __all__ = [
     'BlockStrategy',

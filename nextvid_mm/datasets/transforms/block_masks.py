@@ -118,7 +118,9 @@ class BlockStrategy:
         """Whether draws are repeated until one leaves exactly ``num_visible`` patches visible."""
         return self.chance_of(num_visible) >= _RAREST
 
-    def draw_exactly(self, num_visible: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    def draw_exactly(
+        self, num_visible: int, rng: np.random.Generator, rim: int = 0
+    ) -> NDArray[np.bool_]:
         """Draw a mask ``(R, C)`` that leaves exactly ``num_visible`` patches visible.
 
         Draws until one does, many at a time. Where that is too rare (see ``is_likely``), the
@@ -127,19 +129,20 @@ class BlockStrategy:
         Args:
             num_visible: Patches that are not hidden, at least 1.
             rng: Source of randomness; the same state gives the same mask.
+            rim: Draws that miss ``num_visible`` by so much are taken, too, and adjusted.
         """
-        chance = self.chance_of(num_visible)
-        likely = chance >= _RAREST
+        likely = self.is_likely(num_visible)
         # About as many draws at once as are needed on average.
-        size = int(np.clip(1 / chance, 16, 256)) if likely else 256
+        size = int(np.clip(1 / self.chance_of(num_visible), 16, 256)) if likely else 256
         closest, distance = None, math.inf
         for _ in range(0, _MAX_DRAWS if likely else size, size):
             masks = self.draw(rng, size)
             off = np.abs(self.num_patches - masks.sum(axis=(1, 2)) - num_visible)
-            first = int(off.argmin())
+            near = off <= rim
+            first = int(near.argmax() if near.any() else off.argmin())
             if off[first] < distance:
                 closest, distance = masks[first], off[first]
-            if not distance:
+            if distance <= rim:
                 break
         assert closest is not None
         return adjust_rim(closest, num_visible, rng) if distance else closest

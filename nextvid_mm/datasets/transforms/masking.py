@@ -1,20 +1,23 @@
 """Tube masks that split every frame into visible and hidden patches."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from nextvid_mm.datasets.transforms.block_masks import BlockStrategy
 from nextvid_mm.registry import TRANSFORMS
 
 # The paper's two strategies (arXiv 2512.21004, section 4): many small blocks, and two large ones.
 PAPER_STRATEGIES = (dict(num_blocks=8, scale=0.15), dict(num_blocks=2, scale=0.7))
-_MAX_REDRAWS = 20
 Grid = tuple[int, int]  # patches of a frame: rows, columns
 
 
@@ -24,12 +27,11 @@ class FrameIsolatedMasking(BaseTransform):
 
     **Fixed counts.** Unions of random blocks leave a different number of patches visible each
     time, but a batch needs one number. This transform is the one place where that is settled: each
-    strategy keeps exactly K visible patches, by default the ``quantile`` of the numbers its own
-    block sampler leaves. A draw that leaves fewer is drawn again (after 20 failures, random hidden
-    patches are shown); of a draw that leaves more, random visible patches are hidden in addition.
-    (V-JEPA cuts both sets to the smallest of the batch, which drops patches and ties a sample to
-    its batch; a low quantile shows about as many.) Visible and hidden patches therefore always
-    partition the frame, with the same sizes for every sample, process and run.
+    strategy shows exactly K patches, the same for every sample, process and run. Blocks are drawn
+    again until they leave K, so that what is hidden is blocks and nothing else. Where K is too rare
+    for that (a small grid, a large one), the closest of many draws is adjusted at the rim of its
+    blocks, and the log says so at the first clip. (V-JEPA cuts both sets of a sample to the
+    smallest of its batch, in raster order over the whole clip: the last time steps lose most.)
 
     The grid of patches is that of the frames it meets; each grid has its own K.
 
@@ -43,7 +45,11 @@ class FrameIsolatedMasking(BaseTransform):
             without masking: a single strategy that has *all* patches as visible and *all* as
             hidden, the only case where they overlap.
         aspect_ratio: Range of height / width of the blocks, drawn evenly.
-        quantile: Which quantile of the visible counts K is. Lower ones redraw less and hide more.
+        quantile: Where K is not given, it is this quantile of the numbers that the block sampler
+            leaves visible; 0.5 shows as many as the sampler does.
+        rim: Draws that leave up to so many patches more or fewer than K are taken, too, and
+            adjusted at the rim of their blocks. 0: exact draws only, of which there are few where
+            blocks are large.
 
     Raises:
         ValueError: If a strategy hides nothing, or a value is out of its range.
@@ -55,9 +61,12 @@ class FrameIsolatedMasking(BaseTransform):
         strategies: Sequence[Mapping[str, Any]] | str = PAPER_STRATEGIES,
         aspect_ratio: Sequence[float] = (0.75, 1.5),
         quantile: float = 0.1,
+        rim: int = 0,
     ) -> None:
         if not 0 <= quantile <= 1:
             raise ValueError(f'FrameIsolatedMasking: quantile={quantile} must lie in [0, 1]')
+        if rim < 0:
+            raise ValueError(f'FrameIsolatedMasking: rim={rim} is a number of patches: 0 or more')
         if isinstance(strategies, str) and strategies == 'none':
             configs: Sequence[Mapping[str, Any]] = ()
         elif strategies and not isinstance(strategies, str):
@@ -67,7 +76,7 @@ class FrameIsolatedMasking(BaseTransform):
                 f'FrameIsolatedMasking: strategies={strategies!r} must be a list of dicts, or '
                 "'none' to mask nothing"
             )
-        self.patch_size, self.quantile = patch_size, quantile
+        self.patch_size, self.quantile, self.rim = patch_size, quantile, rim
         self._configs = [dict(config, aspect_ratio=tuple(aspect_ratio)) for config in configs]
         self._per_grid: dict[Grid, list[tuple[BlockStrategy, int]]] = {}
         for config in self._configs:
@@ -83,7 +92,8 @@ class FrameIsolatedMasking(BaseTransform):
             One pair per strategy; empty without masking.
 
         Raises:
-            ValueError: If a strategy hides everything there, or cannot show ``num_visible``.
+            ValueError: If blocks do not fit the grid, hide everything there, or never leave about
+                ``num_visible`` patches.
         """
         if grid not in self._per_grid:
             self._per_grid[grid] = [
@@ -141,8 +151,10 @@ class FrameIsolatedMasking(BaseTransform):
         if not self._configs:
             every = torch.arange(grid[0] * grid[1])
             return [dict(visible=every, hidden=every.clone())]
-        drawn = (_draw_exactly(*strategy, rng) for strategy in self.strategies(grid))
-        return [split_mask(hidden) for hidden in drawn]
+        return [
+            split_mask(strategy.draw_exactly(num_visible, rng, self.rim))
+            for strategy, num_visible in self.strategies(grid)
+        ]
 
     def __repr__(self) -> str:
         pairs = [(config['num_blocks'], config['scale']) for config in self._configs]
@@ -156,6 +168,13 @@ def _check_strategy(config: Mapping[str, Any]) -> None:
             'FrameIsolatedMasking: a strategy has the keys num_blocks, scale and optionally '
             f'num_visible, found {sorted(set(config) - {"aspect_ratio"})}'
         )
+    num_visible = config.get('num_visible')
+    if num_visible is not None and (
+        isinstance(num_visible, bool) or num_visible != int(num_visible)
+    ):
+        raise ValueError(
+            f'FrameIsolatedMasking: num_visible={num_visible!r} must be a whole number of patches'
+        )
     BlockStrategy((1, 1), **{key: config[key] for key in set(config) - {'num_visible'}})
 
 
@@ -165,39 +184,81 @@ def _settle(config: dict[str, Any], grid: Grid, quantile: float) -> tuple[BlockS
     strategy = BlockStrategy(grid, **config)
     counts = strategy.survey()
     if num_visible is None:
-        return strategy, int(np.quantile(counts, quantile, method='lower'))
+        num_visible = int(np.quantile(counts, quantile, method='lower'))
     if not 1 <= num_visible < num_patches:
         raise ValueError(
             f'FrameIsolatedMasking: num_visible={num_visible} must leave at least one of '
             f'{num_patches} patches visible and one hidden'
         )
-    if num_visible > counts[-1]:
+    if not counts[0] <= num_visible <= counts[-1]:
         raise ValueError(
-            f'FrameIsolatedMasking: num_blocks={strategy.num_blocks}, scale={strategy.scale} on a '
-            f'{grid[0]}×{grid[1]} grid leaves at most {counts[-1]} patches visible, '
-            f'num_visible={num_visible} cannot be reached'
+            f'FrameIsolatedMasking: {strategy} on a {grid[0]}×{grid[1]} grid leaves {counts[0]} to '
+            f'{counts[-1]} patches visible, num_visible={num_visible} cannot be reached'
         )
+    if not strategy.is_likely(num_visible):
+        _say_rare(strategy, num_visible)
     return strategy, num_visible
 
 
-def _draw_exactly(
-    strategy: BlockStrategy, num_visible: int, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Draw a flat mask ``(N,)`` that leaves exactly ``num_visible`` patches visible."""
-    for _ in range(_MAX_REDRAWS):
-        hidden = strategy.draw(rng).reshape(-1)
-        if hidden.size - hidden.sum() >= num_visible:
-            break
-    surplus = int(hidden.size - hidden.sum()) - num_visible
-    # Hide the surplus or, if even the last draw left too few, show what is lacking.
-    candidates = np.flatnonzero(~hidden if surplus > 0 else hidden)
-    hidden[rng.choice(candidates, size=abs(surplus), replace=False)] = surplus > 0
-    return hidden
+def _say_rare(strategy: BlockStrategy, num_visible: int) -> None:
+    """Log that masks are adjusted, once per process of the first rank's first worker."""
+    worker = get_worker_info()
+    if is_main_process() and (worker is None or worker.id == 0):
+        rows, columns = strategy.grid
+        print_log(
+            f'FrameIsolatedMasking: {strategy} leaves exactly {num_visible} of {rows}×{columns} '
+            f'patches visible in {strategy.chance_of(num_visible):.2%} of its draws: the closest '
+            'of many draws is adjusted at the rim of its blocks',
+            'current',
+            logging.WARNING,
+        )
 
 
 def split_mask(hidden: NDArray[np.bool_]) -> dict[str, Tensor]:
-    """Turn a flat mask into sorted indices of visible and hidden patches."""
+    """Turn a mask of any shape into sorted indices of visible and hidden patches."""
     return dict(
         visible=torch.from_numpy(np.flatnonzero(~hidden)),
         hidden=torch.from_numpy(np.flatnonzero(hidden)),
     )
+
+
+@TRANSFORMS.register_module()
+class TubeMasking(FrameIsolatedMasking):
+    """Hide a fixed share of patches, drawn evenly, the same in every frame (arXiv 2203.12602).
+
+    Adds ``masks`` in the form of ``FrameIsolatedMasking``, with one strategy.
+
+    Args:
+        patch_size: Side of a patch in pixels.
+        ratio: Share of the patches that is hidden; 0.9 as published.
+
+    Raises:
+        ValueError: If everything or nothing is hidden.
+    """
+
+    def __init__(self, patch_size: int, ratio: float = 0.9) -> None:
+        super().__init__(patch_size, strategies='none')
+        if not 0 < ratio < 1:
+            raise ValueError(f'TubeMasking: ratio={ratio} must lie between 0 and 1')
+        self.ratio = ratio
+
+    def num_visible(self, grid: Grid) -> list[int]:
+        """Visible patches on a grid."""
+        patches = grid[0] * grid[1]
+        hidden = round(self.ratio * patches)
+        if not 0 < hidden < patches:
+            raise ValueError(
+                f'TubeMasking: ratio={self.ratio} hides {hidden} of {patches} patches; at least '
+                'one must be hidden and one visible'
+            )
+        return [patches - hidden]
+
+    def sample(self, grid: Grid, rng: np.random.Generator) -> list[dict[str, Tensor]]:
+        """Draw the mask of one clip."""
+        hidden = np.zeros(grid[0] * grid[1], dtype=bool)
+        count = hidden.size - self.num_visible(grid)[0]
+        hidden[rng.choice(hidden.size, count, replace=False)] = True
+        return [split_mask(hidden)]
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(patch_size={self.patch_size}, ratio={self.ratio})'

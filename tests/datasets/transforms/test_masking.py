@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from nextvid_mm.datasets.transforms.masking import FrameIsolatedMasking
+from nextvid_mm.datasets.transforms import masking
+from nextvid_mm.datasets.transforms.masking import FrameIsolatedMasking, TubeMasking
 from nextvid_mm.registry import TRANSFORMS
 
 GRIDS = [(4, 4), (6, 6), (8, 8), (16, 16)]
@@ -43,15 +44,37 @@ def test_num_visible_does_not_depend_on_the_state_of_the_process():
     assert FrameIsolatedMasking(16).num_visible((6, 6)) == first
 
 
-def test_masks_are_blocks_but_for_the_surplus():
-    transform = FrameIsolatedMasking(16, [dict(num_blocks=1, scale=0.4)])
-    for (mask,) in draw(transform, (16, 16), count=20):
-        hidden = torch.zeros(256, dtype=torch.bool)
-        hidden[mask['hidden']] = True
-        hidden = hidden.view(16, 16)
-        # The block fills most of some 8×8 window.
-        windows = torch.nn.functional.avg_pool2d(hidden[None].float(), 8, stride=1)
-        assert windows.max() == 1
+def test_no_patch_stands_alone_on_the_published_grid():
+    transform = FrameIsolatedMasking(16)
+    for masks in draw(transform, (16, 16), count=20):
+        for mask in masks:
+            shown = torch.zeros(256, dtype=torch.bool)
+            shown[mask['visible']] = True
+            padded = torch.nn.functional.pad(shown.view(16, 16), (1, 1, 1, 1))
+            near = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+            alone = shown.view(16, 16) & ~near
+            assert alone.sum() <= 2, 'blocks may cut off a patch, a random choice cuts off many'
+
+
+def test_rare_counts_are_told_once_at_the_first_clip(monkeypatch):
+    told = []
+    monkeypatch.setattr(masking, 'print_log', lambda text, *_: told.append(text))
+    transform = FrameIsolatedMasking(16, [dict(num_blocks=1, scale=0.4, num_visible=9)])
+    assert {mask['visible'].numel() for (mask,) in draw(transform, (4, 4))} == {9}
+    assert len(told) == 1
+    assert 'exactly 9 of 4×4 patches visible in 0.00% of its draws' in told[0]
+    draw(FrameIsolatedMasking(16), (16, 16), count=1)
+    assert len(told) == 1, 'the published masks are drawn until they fit'
+
+
+def test_a_rim_lets_more_draws_pass():
+    strategies = [dict(num_blocks=2, scale=0.7, num_visible=22)]
+    kinds = []
+    for rim in (0, 6):
+        drawn = draw(FrameIsolatedMasking(16, strategies, rim=rim), (16, 16), count=60)
+        assert {mask['visible'].numel() for (mask,) in drawn} == {22}
+        kinds.append(len({tuple(mask['visible'].tolist()) for (mask,) in drawn}))
+    assert kinds[1] > 2 * kinds[0]
 
 
 def test_seeded_by_numpys_global_generator():
@@ -74,7 +97,7 @@ def test_seeded_by_an_explicit_generator():
     assert not torch.equal(first[0][0]['hidden'], first[1][0]['hidden'])
 
 
-@pytest.mark.parametrize('num_visible', [1, 5, 10])
+@pytest.mark.parametrize('num_visible', [4, 7, 12])
 def test_given_number_of_visible_patches(num_visible):
     strategies = [dict(num_blocks=2, scale=0.3, num_visible=num_visible)]
     transform = FrameIsolatedMasking(16, strategies)
@@ -82,7 +105,7 @@ def test_given_number_of_visible_patches(num_visible):
 
 
 def test_rectangular_frames_are_numbered_row_by_row():
-    transform = FrameIsolatedMasking(16, [dict(num_blocks=1, scale=0.3)])
+    transform = FrameIsolatedMasking(16, [dict(num_blocks=1, scale=0.15)])
     assert transform.grid_of((32, 128)) == (2, 8)
     np.random.seed(0)
     masks = transform(dict(imgs=np.zeros((1, 3, 4, 32, 128))))['masks']
@@ -118,7 +141,9 @@ def test_without_masking_everything_is_visible_and_hidden():
         (dict(strategies=[dict(num_blocks=1)]), r"found \['num_blocks'\]"),
         (dict(strategies=[dict(num_blocks=1, scale=1.5)]), 'scale=1.5 is a share'),
         (dict(aspect_ratio=(2, 1)), r'aspect_ratio=\(2, 1\)'),
+        (dict(strategies=[dict(num_blocks=1, scale=0.4, num_visible=7.5)]), 'num_visible=7.5'),
         (dict(quantile=2), 'quantile=2'),
+        (dict(rim=-1), 'rim=-1 is a number of patches'),
     ],
 )
 def test_refuses_bad_configs_at_once(arguments, message):
@@ -132,7 +157,8 @@ def test_refuses_bad_configs_at_once(arguments, message):
         (dict(num_blocks=1, scale=1.0), 'hides all'),
         (dict(num_blocks=1, scale=0.5, num_visible=16), 'one hidden'),
         (dict(num_blocks=1, scale=0.5, num_visible=0), 'visible and one'),
-        (dict(num_blocks=1, scale=0.7, num_visible=12), 'cannot be reached'),
+        (dict(num_blocks=1, scale=0.7, num_visible=12), 'num_visible=12 cannot be reached'),
+        (dict(num_blocks=1, scale=0.2, num_visible=1), 'leaves 12 to 12 patches visible'),
     ],
 )
 def test_refuses_what_a_grid_does_not_allow(strategy, message):
@@ -150,3 +176,30 @@ def test_refuses_frames_that_are_no_whole_patches(size):
             transform(results)
     with pytest.raises(ValueError, match='FormatShape'):
         transform(dict())
+
+
+def test_of_random_tubes_a_fixed_number_is_hidden_and_nothing_is_lost():
+    transform = TubeMasking(patch_size=8, ratio=0.9)
+    rng = np.random.default_rng(0)
+    hidden_counts = np.zeros(32)
+    for _ in range(200):
+        (mask,) = transform.sample((4, 8), rng)
+        assert len(mask['hidden']) == 29
+        assert torch.equal(
+            torch.cat([mask['visible'], mask['hidden']]).sort().values, torch.arange(32)
+        )
+        hidden_counts[mask['hidden']] += 1
+    assert hidden_counts.min() > 160, 'every patch is hidden about 9 times of 10'
+
+
+def test_random_tubes_work_in_a_pipeline():
+    results = TubeMasking(8, 0.5).transform(dict(imgs=np.zeros((1, 3, 4, 32, 32), np.uint8)))
+    assert [len(part) for part in results['masks'][0].values()] == [8, 8]
+    with pytest.raises(ValueError, match='TubeMasking: frames of 12×16 pixels'):
+        TubeMasking(8).transform(dict(img_shape=(12, 16)))
+
+
+@pytest.mark.parametrize('ratio', [0.0, 1.0, 0.01])
+def test_hiding_all_or_nothing_is_refused(ratio):
+    with pytest.raises(ValueError, match='TubeMasking: ratio='):
+        TubeMasking(8, ratio).sample((4, 4), np.random.default_rng(0))
