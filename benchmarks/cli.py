@@ -14,6 +14,7 @@ from benchmarks.attention import compare_attention, patterns
 from benchmarks.compiling import count_compilations
 from benchmarks.counted import count_components, expected_rates, published_run
 from benchmarks.loading import compare_backends, compare_loader, with_videos
+from benchmarks.masks import mask_cost, mask_statistics
 from benchmarks.memory import compare_memory
 from benchmarks.probe_runs import compare_cached, compare_grid, compare_views
 from benchmarks.probing import compare_probing
@@ -52,6 +53,7 @@ examples:
   python -m benchmarks protocol --encoder CHECKPOINT            # the whole probe protocol
   python -m benchmarks compile --size tiny --backend aot_eager
   python -m benchmarks flops                                  # counted, nothing is run
+  python -m benchmarks masks                                  # ours and V-JEPA's
 
 Times are medians with half the distance between quartiles. On a machine that others use, compare
 processor time of one thread: --clock cpu --threads 1 --repeats 5. --json FILE keeps every single
@@ -171,6 +173,11 @@ def flops(args: Namespace) -> list[Report]:
     return [count_components(target=args.target), expected_rates(), published_run()]
 
 
+def masks(args: Namespace) -> list[Report]:
+    """What mask samplers leave visible, ours and V-JEPA's, and what masks cost."""
+    return [mask_statistics(args.draws), mask_cost(args.clips)]
+
+
 COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     step=step,
     attention=attention,
@@ -182,6 +189,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     protocol=protocol,
     compile=compile,
     flops=flops,
+    masks=masks,
 )
 
 
@@ -216,6 +224,10 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
         add('--frames', type=int, default=16, help='of the clips whose views are counted')
         add('--batch', type=int, default=4, help='videos whose views are counted')
         add('--pixels', type=int, default=128, help='side of their frames')
+        return
+    if command == 'masks':
+        add('--draws', type=int, default=5000, help='masks of each sampler (default: 5000)')
+        add('--clips', type=int, default=3072, help='of the batch that is timed (default: 3072)')
         return
     vae = command == 'flops'
     add('--size', choices=SIZES, default='tiny', help='encoder (default: tiny)')

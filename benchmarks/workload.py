@@ -102,7 +102,11 @@ class Workload:
         """The mask transform: the paper's strategies, or the demo's on its small grid."""
         data = base_config(f'datasets/{"demo" if self.size == "tiny" else "paper_mixture"}')
         steps = data.train_dataloader.dataset.pipeline
-        return TRANSFORMS.build(next(s for s in steps if s.type == 'FrameIsolatedMasking'))
+        step = next(s for s in steps if s.type == 'FrameIsolatedMasking')
+        if self.pixels != data.img_size:  # numbers of visible patches are those of a grid
+            for strategy in step.strategies:
+                strategy.pop('num_visible', None)
+        return TRANSFORMS.build(step)
 
 
 def build_model(workload: Workload, device: str = 'cpu') -> NextVid:

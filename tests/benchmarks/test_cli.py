@@ -17,6 +17,7 @@ from benchmarks.workload import Workload
         'stream --length 12 --window 4 --repeats 1',
         'probe --frames 4 --batch 2 --repeats 1 --classes 3',
         'flops',
+        'masks --draws 32 --clips 2',
     ],
 )
 def test_commands_print_a_table_and_write_json(flags, tmp_path, capsys, monkeypatch):
