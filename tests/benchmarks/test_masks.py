@@ -54,5 +54,5 @@ def test_ours_are_blocks_and_leave_what_the_published_configs_say():
         assert ours['kept'] + ours['predicted'] == 256
         assert rows['filled at random', blocks]['extra, %'] > filled
         theirs = rows["V-JEPA's batches", blocks]
-        assert theirs['kept'] == pytest.approx(counts[0], abs=14)
+        assert theirs['kept'] == pytest.approx(counts[0], abs=25)
         assert theirs['kept'] + theirs['predicted'] < 200, 'both sets are cut'
