@@ -12,8 +12,9 @@ examples:
   python tools/print_stages.py CONFIG --cfg-options train_cfg.stages.0.steps=1000
 
 "per process" is clips per forward pass x accumulated passes; the batch is global and does not
-depend on the number of processes. Tokens are those of the unmasked clips. Rates are those of the
-first and last step of a stage and linear in between; "flow" is the decoder.
+depend on the number of processes. Tokens are tubelets x patches of the unmasked clips. Rates are
+those of the first and last step of a stage and linear in between; "flow" is the decoder. Below:
+what each source of the mixture gives, and totals.
 """
 
 
@@ -34,10 +35,14 @@ def run(args: argparse.Namespace) -> None:
 
     from rich.console import Console
 
+    from nextvid_mm.plan.run_sums import describe, run_sums
     from nextvid_mm.plan.stage_report import render, stage_rows, stage_table_of
 
     table = stage_table_of(cfg, args.config)
     rows = stage_rows(table, args.world_size, cfg.model.get('backbone'))
+    sums = describe(run_sums(cfg, table))
     title = f'{args.config}, {args.world_size} process(es)'
     # Wide enough for every column also where the output is not a terminal.
-    Console(width=max(Console().width, 150)).print(render(rows, title))
+    console = Console(width=max(Console().width, 150), highlight=False)
+    for part in (render(rows, title), *sums):
+        console.print(part)

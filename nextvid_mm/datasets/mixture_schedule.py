@@ -107,14 +107,23 @@ class MixtureSchedule:
         source = (slots[:, None] >= (after - before)[:, 1:]).sum(axis=1)
         rows = np.arange(len(slots))
         ordinal = before[rows, source + 1] + slots - after[rows, source]
-        return self._items(source, ordinal)
+        return self.items(source, ordinal)
+
+    def drawn_before(self, position: int) -> list[int]:
+        """Number of samples of each source before a position of the run, exactly."""
+        blocks, rest = divmod(position, self.block)
+        counts = np.diff(self._drawn(blocks))
+        if rest:
+            last = self.draw(np.arange(position - rest, position)).source
+            counts = counts + np.bincount(last, minlength=len(self))
+        return counts.tolist()
 
     def _drawn(self, blocks: int) -> list[int]:
         """``floor(blocks · K · W[s])`` for every s, in exact arithmetic."""
         return [math.floor(blocks * self.block * share) for share in self.cumulative]
 
-    def _items(self, source: Integers, ordinal: Integers) -> Draws:
-        """Find the item that is the ``ordinal``-th sample of its source."""
+    def items(self, source: Integers, ordinal: Integers) -> Draws:
+        """Find the items that are the ``ordinal``-th samples of their sources, both ``(n,)``."""
         item, epoch = np.empty_like(ordinal), np.empty_like(ordinal)
         for number in np.unique(source):
             chosen = source == number

@@ -41,19 +41,24 @@ def stage_table_of(cfg: Config, where: str) -> StageTable:
     return StageTable(stages)
 
 
-def tokens_per_clip(backbone: Mapping[str, Any], num_frames: int) -> int:
-    """Tokens of an unmasked clip: tubelets times patches per frame.
+def grid_of_config(backbone: Mapping[str, Any]) -> tuple[int, int]:
+    """Patches per frame and video frames per tubelet of an encoder.
 
     Args:
         backbone: Config of the encoder; what it leaves out is taken from the class's defaults.
-        num_frames: Video frames.
     """
     defaults = inspect.signature(MODELS.get(backbone['type'])).parameters
     image, patch, tubelet = (
         backbone.get(key, defaults[key].default)
         for key in ('img_size', 'patch_size', 'tubelet_size')
     )
-    return num_frames // tubelet * (image // patch) ** 2
+    return (image // patch) ** 2, tubelet
+
+
+def tokens_per_clip(backbone: Mapping[str, Any], num_frames: int) -> int:
+    """Tokens of an unmasked clip of ``num_frames`` video frames: tubelets times patches."""
+    patches, tubelet = grid_of_config(backbone)
+    return num_frames // tubelet * patches
 
 
 def stage_rows(
@@ -76,7 +81,7 @@ def stage_rows(
         clips, tokens = clips + seen, tokens + read
         rows.append(_row(stage, start, batch, seen, read))
     blank = ('',) * (len(COLUMNS) - 4)
-    total = ('total', f'{table.total_steps:,}', *blank, f'{clips:,}', _large(tokens))
+    total = ('total', f'{table.total_steps:,}', *blank, f'{clips:,}', large_number(tokens))
     return [*rows, total]
 
 
@@ -93,7 +98,7 @@ def _row(stage: Stage, start: int, batch: StageBatch, clips: int, tokens: int) -
         f'{stage.batch_size:,}',
         f'{batch.micro_batch_size} x {batch.accumulation}',
         f'{clips:,}',
-        _large(tokens),
+        large_number(tokens),
     )
 
 
@@ -102,7 +107,7 @@ def _range(stage: Stage, group: str) -> str:
     return f'{first:g}' if first == last else f'{first:g} -> {last:g}'
 
 
-def _large(number: int) -> str:
+def large_number(number: int) -> str:
     """Short form of a count: 830.4B."""
     for unit, size in (('T', 10**12), ('B', 10**9), ('M', 10**6)):
         if number >= size:
