@@ -1,6 +1,7 @@
 """StageHook and EMAHook: what switches with the stage, and one update per real optimiser step."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from mmengine.optim import OptimWrapper
 from toy_training import STAGES, ToyModel, make_runner, train
 
 from nextvid_mm.engine.hooks import EMAHook
+from nextvid_mm.models.target_generators import EMAReference
+from nextvid_mm.registry import MODELS
 
 
 def test_tau_and_message_at_each_switch(tmp_path, caplog):
@@ -96,6 +99,31 @@ def test_the_reference_holds_the_closed_form(tmp_path):
         expected = expected + (1 - momentum) * momentum**age * weight
     result = runner.model.reference.encoder[0].weight.double()
     torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_published_momentum_written_out():
+    """reference_n = 0.99925^n reference_0 + sum of 0.00075 * 0.99925^(n-i) encoder_i."""
+    torch.manual_seed(0)
+    backbone = dict(type='CausalViT', img_size=16, patch_size=4, arch=dict(
+        embed_dims=24, depth=1, num_heads=2, mlp_ratio=2.0))  # fmt: skip
+    model = SimpleNamespace(backbone=MODELS.build(backbone), reference=EMAReference(backbone))
+    model.reference.copy_from(model.backbone)
+    wrapper = SimpleNamespace(should_update=lambda: True)
+    loop = SimpleNamespace(stage=SimpleNamespace(ema_momentum=0.99925))
+    runner = SimpleNamespace(model=model, optim_wrapper=wrapper, train_loop=loop)
+    weights = [model.backbone.blocks[0].mlp.fc1.weight.detach().double().clone()]
+    for step in range(20):
+        with torch.no_grad():
+            for parameter in model.backbone.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        weights.append(model.backbone.blocks[0].mlp.fc1.weight.detach().double().clone())
+        EMAHook().after_train_iter(runner, step)
+    expected = 0.99925**20 * weights[0]
+    for i in range(1, 21):
+        expected = expected + 0.00075 * 0.99925 ** (20 - i) * weights[i]
+    found = model.reference.encoder.blocks[0].mlp.fc1.weight.double()
+    moved = (expected - weights[0]).abs().max()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * moved.item())
 
 
 def test_mmengines_own_accumulation_counts_real_steps_only():
