@@ -6,6 +6,9 @@ per token: with one query ``q`` per head, ``q · (W_k x) = (W_kᵀ q) · x``, an
 sum to one, ``Σ a (W_v x + b) = W_v (Σ a x) + b``. All members then share the two products that
 touch every token, which are ``heads`` channels wide per member instead of ``2 * C``.
 
+V-JEPA 2 (arXiv 2506.09985) puts self-attention blocks over the tokens before that. Then nothing is
+shared: members go one by one, and their tokens are computed again in the backward pass.
+
 Shape legend: B clips, N tokens, C channels, G members, H heads, D channels per head, K classes.
 """
 
@@ -17,10 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from .attention import check_heads
+from .attention import check_heads, sdpa
 
-EPS = 1e-6
+INITS = ('xavier', 'vjepa')
 
 
 class AttentiveProbes(nn.Module):
@@ -35,6 +39,16 @@ class AttentiveProbes(nn.Module):
         num_heads: attention heads; must divide ``in_channels``.
         mlp_ratio: hidden width of the MLP over ``in_channels``; 0 for no MLP.
         num_members: probes trained side by side.
+        depth: layers of a probe: the cross-attention, and ``depth - 1`` self-attention blocks over
+            the tokens before it (V-JEPA 2: 4).
+        output_proj: project what the heads of the cross-attention have read (V-JEPA: not).
+        eps: of all norms (V-JEPA: 1e-5).
+        init: ``xavier`` (uniform), or ``vjepa``: truncated normal of 0.02, the last linear of each
+            residual branch scaled down with its depth, PyTorch's default for the classifier.
+
+    Raises:
+        ValueError: for a number below 1, an unknown ``init``, or heads that do not divide the
+            channels.
     """
 
     def __init__(
@@ -44,25 +58,35 @@ class AttentiveProbes(nn.Module):
         num_heads: int = 16,
         mlp_ratio: float = 4.0,
         num_members: int = 1,
+        depth: int = 1,
+        output_proj: bool = True,
+        eps: float = 1e-6,
+        init: str = 'xavier',
     ):
         super().__init__()
         check_heads(in_channels, num_heads)
-        if num_members < 1:
-            raise ValueError(f'num_members={num_members} of AttentiveProbes must be at least 1')
+        for name, value in (('num_members', num_members), ('depth', depth)):
+            if value < 1:
+                raise ValueError(f'{name}={value} of AttentiveProbes must be at least 1')
+        if init not in INITS:
+            raise ValueError(f'init={init!r} of AttentiveProbes is not one of {", ".join(INITS)}')
         self.in_channels, self.num_heads, self.num_members = in_channels, num_heads, num_members
+        self.depth, self.eps, self.init = depth, eps, init
         G, C = num_members, in_channels
         self.query = nn.Parameter(torch.empty(G, C))
-        self.norm_tokens = StackedNorm(G, C)
+        self.norm_tokens = StackedNorm(G, C, eps)
         self.to_query = StackedLinear(G, C, C)
         # A bias on the keys would shift all scores of a head alike and cancel in the softmax.
         self.to_key = StackedLinear(G, C, C, bias=False)
         self.to_value = StackedLinear(G, C, C)
-        self.proj = StackedLinear(G, C, C)
+        self.proj: Any = StackedLinear(G, C, C) if output_proj else None
         hidden = round(C * mlp_ratio)
-        self.norm_pooled: Any = StackedNorm(G, C) if hidden else None
+        self.norm_pooled: Any = StackedNorm(G, C, eps) if hidden else None
         self.fc1: Any = StackedLinear(G, C, hidden) if hidden else None
         self.fc2: Any = StackedLinear(G, hidden, C) if hidden else None
         self.classifier = StackedLinear(G, C, num_classes)
+        blocks = (StackedBlock(G, C, num_heads, hidden or 4 * C, eps) for _ in range(depth - 1))
+        self.blocks = nn.ModuleList(blocks)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -70,13 +94,28 @@ class AttentiveProbes(nn.Module):
         """Draw one probe's weights and give them to every member."""
         for module in self.modules():
             if isinstance(module, StackedLinear):
-                module.reset_parameters()
-        for parameter, std in ((self.query, 0.02), (self.classifier.weight, 0.01)):
-            parameter.copy_(nn.init.trunc_normal_(torch.empty_like(parameter[0]), std=std))
+                module.reset_parameters(self.init)
+        if self.init == 'vjepa':
+            last = [(block.proj, block.fc2) for block in self.blocks]
+            last.append(() if self.fc2 is None else (self.fc2,))
+            for place, linears in enumerate(last):
+                # The cross-attention counts as deep as the block before it, as published.
+                depth = min(place, max(self.depth - 2, 0)) + 1
+                for linear in linears:
+                    linear.weight.div_((2.0 * depth) ** 0.5)
+        self.query.copy_(nn.init.trunc_normal_(torch.empty_like(self.query[0]), std=0.02))
+        weight, bias = self.classifier.weight, self.classifier.bias
+        if self.init == 'xavier':
+            weight.copy_(nn.init.trunc_normal_(torch.empty_like(weight[0]), std=0.01))
+            return
+        bound = self.in_channels**-0.5  # PyTorch's default of a linear layer
+        for parameter in (weight, bias):
+            parameter.copy_(nn.init.uniform_(torch.empty_like(parameter[0]), -bound, bound))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """``(B, N, C) -> (B, G, K)`` logits."""
-        pooled = self.query[:, None] + self.proj(self._attend(tokens))
+        read = self._attend(tokens) if self.depth == 1 else self._attend_deeply(tokens)
+        pooled = self.query[:, None] + (read if self.proj is None else self.proj(read))
         if self.fc1 is not None:
             hidden = F.gelu(self.fc1(self.norm_pooled(pooled)))
             pooled = pooled + self.fc2(hidden)
@@ -84,33 +123,61 @@ class AttentiveProbes(nn.Module):
 
     def attention(self, tokens: Tensor) -> Tensor:
         """How much each head of each member reads from every token, ``(B, G, H, N)``."""
-        normed = F.layer_norm(tokens, tokens.shape[-1:], eps=EPS)
-        return self._weights(normed).unflatten(1, (self.num_members, self.num_heads))
+        if self.depth == 1:
+            return self._weights(self._normed(tokens)).unflatten(1, (self.num_members, -1))
+        members = range(self.num_members)
+        parts = [self._weights(self._normed(self._deepen(tokens, g)), g) for g in members]
+        return torch.stack(parts, dim=1)
 
-    def _weights(self, normed: Tensor) -> Tensor:
-        """Attention ``(B, G * H, N)`` on normalised tokens."""
-        G, H, C = self.num_members, self.num_heads, self.in_channels
-        query = self.to_query(self.query[:, None]).view(G, H, 1, -1)
-        key_weight = self.to_key.weight.view(G, H, -1, C)
+    def _normed(self, tokens: Tensor) -> Tensor:
+        return F.layer_norm(tokens, tokens.shape[-1:], eps=self.eps)
+
+    def _deepen(self, tokens: Tensor, g: int) -> Tensor:
+        """Tokens ``(B, N, C)`` after member ``g``'s self-attention blocks."""
+        for block in self.blocks:
+            tokens = block(tokens, g)
+        return tokens
+
+    def _attend_deeply(self, tokens: Tensor) -> Tensor:
+        """As ``_attend``, with self-attention before."""
+
+        def one(tokens: Tensor, g: int) -> Tensor:
+            return self._attend(self._deepen(tokens, g), g)
+
+        members = range(self.num_members)
+        if not torch.is_grad_enabled():
+            return torch.cat([one(tokens, g) for g in members])
+        return torch.cat([checkpoint(one, tokens, g, use_reentrant=False) for g in members])
+
+    def _weights(self, normed: Tensor, g: int | None = None) -> Tensor:
+        """Attention ``(B, G * H, N)`` on normalised tokens; of member ``g`` alone if given."""
+        chosen = slice(g, None if g is None else g + 1)
+        H, C = self.num_heads, self.in_channels
+        query = self.to_query(self.query[:, None])[chosen]
+        query = query.view(len(query), H, 1, -1)
+        key_weight = self.to_key.weight[chosen].view(len(query), H, -1, C)
         # The norm's weight is folded into the query; its bias cancels in the softmax.
         folded = (
-            query * query.shape[-1] ** -0.5 @ key_weight * self.norm_tokens.weight[:, None, None]
-        )
-        scores = folded.view(G * H, C).to(normed.dtype) @ normed.transpose(1, 2)
+            query * query.shape[-1] ** -0.5 @ key_weight
+            * self.norm_tokens.weight[chosen][:, None, None]
+        )  # fmt: skip
+        scores = folded.view(-1, C).to(normed.dtype) @ normed.transpose(1, 2)
         precise = torch.promote_types(scores.dtype, torch.float32)
         return scores.softmax(dim=-1, dtype=precise).to(normed.dtype)
 
-    def _attend(self, tokens: Tensor) -> Tensor:
-        """What each member's query reads from the tokens, ``(G, B, C)``."""
+    def _attend(self, tokens: Tensor, g: int | None = None) -> Tensor:
+        """What each member's query reads from the tokens, ``(G, B, C)``; ``g`` alone if given."""
         B, _, C = tokens.shape
-        G, H = self.num_members, self.num_heads
-        normed = F.layer_norm(tokens, (C,), eps=EPS)
-        read = (self._weights(normed) @ normed).view(B, G * H, C).transpose(0, 1)
+        chosen = slice(g, None if g is None else g + 1)
+        H, G = self.num_heads, self.num_members if g is None else 1
+        normed = self._normed(tokens)
+        read = (self._weights(normed, g) @ normed).view(B, G * H, C).transpose(0, 1)
         # The norm's affine map is folded into the values' weights: applied to `read`, it would
         # pass over H times as many numbers as there are values.
-        weight, bias = self.norm_tokens.weight, self.norm_tokens.bias
-        value_weight = (self.to_value.weight * weight[:, None]).view(G * H, -1, C)
-        shift = self.to_value.bias + (self.to_value.weight @ bias[..., None])[..., 0]
+        weight, bias = self.norm_tokens.weight[chosen], self.norm_tokens.bias[chosen]
+        value, offset = self.to_value.weight[chosen], self.to_value.bias[chosen]
+        value_weight = (value * weight[:, None]).view(G * H, -1, C)
+        shift = offset + (value @ bias[..., None])[..., 0]
         read = read.to(value_weight.dtype)  # tokens may be of a shorter type than the weights
         values = (read @ value_weight.transpose(-1, -2)).view(G, H, B, -1)
         return values.transpose(1, 2).reshape(G, B, C) + shift[:, None]
@@ -132,9 +199,13 @@ class StackedLinear(nn.Module):
         self.bias: Any = nn.Parameter(torch.empty(num_members, out_features)) if bias else None
 
     @torch.no_grad()
-    def reset_parameters(self) -> None:
-        """Draw one layer's weights (Xavier uniform, bias 0) and give them to every member."""
-        self.weight.copy_(nn.init.xavier_uniform_(torch.empty_like(self.weight[0])))
+    def reset_parameters(self, init: str = 'xavier') -> None:
+        """Draw one layer's weights (see ``AttentiveProbes``), bias 0, for every member."""
+        weight = torch.empty_like(self.weight[0])
+        if init == 'vjepa':
+            self.weight.copy_(nn.init.trunc_normal_(weight, std=0.02))
+        else:
+            self.weight.copy_(nn.init.xavier_uniform_(weight))
         if self.bias is not None:
             self.bias.zero_()
 
@@ -143,6 +214,10 @@ class StackedLinear(nn.Module):
         weight = self.weight.transpose(1, 2)
         return x @ weight if self.bias is None else torch.baddbmm(self.bias[:, None], x, weight)
 
+    def of(self, x: Tensor, g: int) -> Tensor:
+        """Member ``g``'s layer of ``(..., C_in)``."""
+        return F.linear(x, self.weight[g], None if self.bias is None else self.bias[g])
+
 
 class StackedNorm(nn.Module):
     """LayerNorm over channels with one affine map per member.
@@ -150,17 +225,50 @@ class StackedNorm(nn.Module):
     Args:
         num_members: layers.
         channels: normalised channels.
+        eps: added to the variance.
     """
 
-    def __init__(self, num_members: int, channels: int):
+    def __init__(self, num_members: int, channels: int, eps: float):
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(num_members, channels))
         self.bias = nn.Parameter(torch.zeros(num_members, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(G, B, C) -> (G, B, C)``."""
-        normed = F.layer_norm(x, x.shape[-1:], eps=EPS)
+        normed = F.layer_norm(x, x.shape[-1:], eps=self.eps)
         return torch.addcmul(self.bias[:, None], normed, self.weight[:, None])
+
+    def of(self, x: Tensor, g: int) -> Tensor:
+        """Member ``g``'s norm of ``(..., C)``."""
+        return F.layer_norm(x, x.shape[-1:], self.weight[g], self.bias[g], self.eps)
+
+
+class StackedBlock(nn.Module):
+    """Self-attention and MLP, pre-norm, once per member.
+
+    Args:
+        num_members: blocks.
+        channels: of the tokens.
+        num_heads: attention heads.
+        hidden: width of the MLP.
+        eps: of the norms.
+    """
+
+    def __init__(self, num_members: int, channels: int, num_heads: int, hidden: int, eps: float):
+        super().__init__()
+        G, C = num_members, channels
+        self.num_heads = num_heads
+        self.norm1, self.norm2 = StackedNorm(G, C, eps), StackedNorm(G, C, eps)
+        self.qkv, self.proj = StackedLinear(G, C, 3 * C), StackedLinear(G, C, C)
+        self.fc1, self.fc2 = StackedLinear(G, C, hidden), StackedLinear(G, hidden, C)
+
+    def forward(self, x: Tensor, g: int) -> Tensor:
+        """Tokens ``(B, N, C)`` through member ``g``'s block."""
+        qkv = self.qkv.of(self.norm1.of(x, g), g).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        x = x + self.proj.of(sdpa(q, k, v).transpose(1, 2).flatten(2), g)
+        return x + self.fc2.of(F.gelu(self.fc1.of(self.norm2.of(x, g), g)), g)
 
 
 class RunningStandardizer(nn.Module):

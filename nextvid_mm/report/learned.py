@@ -181,7 +181,7 @@ def attention_strips(
     rows = []
     for number, clip in enumerate(clips.cpu()):
         layers = weights[number].detach().view(-1, grid.frames, grid.height, grid.width)
-        attention = layers[: probe.last_layers].mean(0).cpu()  # of the first segment
+        attention = layers[: len(probe.layers)].mean(0).cpu()  # of the first segment
         plain = clip[:, backbone.tubelet_size - 1 :: backbone.tubelet_size]
         rows += [
             (f'{number}: video', plain),

@@ -3,39 +3,56 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from nextvid_mm.layers.attentive_pool import EPS, AttentiveProbes, RunningStandardizer
+from nextvid_mm.layers.attentive_pool import AttentiveProbes, RunningStandardizer
 
 B, N, C, H, K = 3, 7, 16, 4, 5
 
 
+def linear(x, layer, g):
+    return F.linear(x, layer.weight[g], None if layer.bias is None else layer.bias[g])
+
+
+def norm(x, layer, g, eps):
+    return F.layer_norm(x, (C,), layer.weight[g], layer.bias[g], eps=eps)
+
+
+def split(x):
+    return x.unflatten(-1, (H, C // H)).transpose(1, 2)
+
+
+def after_blocks(probes, g, tokens):
+    """Tokens after member ``g``'s self-attention blocks."""
+    for block in probes.blocks:
+        qkv = linear(norm(tokens, block.norm1, g, probes.eps), block.qkv, g)
+        read = F.scaled_dot_product_attention(*map(split, qkv.chunk(3, dim=-1)))
+        tokens = tokens + linear(read.transpose(1, 2).flatten(2), block.proj, g)
+        hidden = F.gelu(linear(norm(tokens, block.norm2, g, probes.eps), block.fc1, g))
+        tokens = tokens + linear(hidden, block.fc2, g)
+    return tokens
+
+
 def plain_probe(probes: AttentiveProbes, g: int, tokens: torch.Tensor) -> torch.Tensor:
     """Member ``g`` written the usual way: keys and values of every token, then attention."""
-
-    def linear(x, layer):
-        return F.linear(x, layer.weight[g], None if layer.bias is None else layer.bias[g])
-
-    def norm(x, layer):
-        return F.layer_norm(x, (C,), layer.weight[g], layer.bias[g], eps=EPS)
-
-    def split(x):
-        return x.unflatten(-1, (H, C // H)).transpose(1, 2)
-
-    x = norm(tokens, probes.norm_tokens)
+    x = norm(after_blocks(probes, g, tokens), probes.norm_tokens, g, probes.eps)
     query = probes.query[g].expand(len(tokens), 1, C)
     q, k, v = (
-        split(linear(y, layer))
+        split(linear(y, layer, g))
         for y, layer in ((query, probes.to_query), (x, probes.to_key), (x, probes.to_value))
     )
     read = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-    y = query + linear(read, probes.proj)
+    y = query + (read if probes.proj is None else linear(read, probes.proj, g))
     if probes.fc1 is not None:
-        y = y + linear(F.gelu(linear(norm(y, probes.norm_pooled), probes.fc1)), probes.fc2)
-    return linear(y, probes.classifier)[:, 0]
+        hidden = F.gelu(linear(norm(y, probes.norm_pooled, g, probes.eps), probes.fc1, g))
+        y = y + linear(hidden, probes.fc2, g)
+    return linear(y, probes.classifier, g)[:, 0]
 
 
-@pytest.fixture(params=[4.0, 0.0], ids=['mlp', 'no mlp'])
+@pytest.fixture(
+    params=[{}, dict(mlp_ratio=0.0), dict(depth=3, output_proj=False, eps=1e-5, init='vjepa')],
+    ids=['mlp', 'no mlp', 'as V-JEPA 2'],
+)
 def probes(request):
-    probes = AttentiveProbes(C, K, H, mlp_ratio=request.param, num_members=3).double()
+    probes = AttentiveProbes(C, K, H, num_members=3, **request.param).double()
     for parameter in probes.parameters():
         nn.init.normal_(parameter, std=0.5)
     return probes
@@ -103,7 +120,7 @@ def test_attention_is_that_of_the_plain_probe(probes):
     attention = probes.attention(tokens)
     assert attention.shape == (B, 3, H, N)
     g = 1
-    x = F.layer_norm(tokens, (C,), probes.norm_tokens.weight[g], probes.norm_tokens.bias[g], EPS)
+    x = norm(after_blocks(probes, g, tokens), probes.norm_tokens, g, probes.eps)
     query = F.linear(probes.query[g], probes.to_query.weight[g], probes.to_query.bias[g])
     key = F.linear(x, probes.to_key.weight[g])
     scores = torch.einsum('hd,bnhd->bhn', query.view(H, -1), key.unflatten(-1, (H, -1)))
@@ -151,3 +168,43 @@ def test_state_survives_a_checkpoint():
 
 def test_keeps_the_type():
     assert RunningStandardizer(3)(torch.randn(8, 3).bfloat16()).dtype == torch.bfloat16
+
+
+def test_first_weights_as_in_vjepa():
+    torch.manual_seed(0)
+    C, depth = 64, 4
+    probes = AttentiveProbes(C, K, 4, num_members=2, depth=depth, output_proj=False, init='vjepa')
+    # The trunk: truncated normal of 0.02, the ends of residual branches by 1 / sqrt(2 n), the
+    # cross-attention's MLP like that of the third block.
+    spreads = {'to_query': 0.02, 'to_key': 0.02, 'to_value': 0.02, 'fc1': 0.02}
+    spreads |= {f'blocks.{n}.{name}': 0.02 for n in range(3) for name in ('qkv', 'fc1')}
+    spreads |= {
+        f'blocks.{n}.{name}': 0.02 / (2 * (n + 1)) ** 0.5
+        for n in range(3)
+        for name in ('proj', 'fc2')
+    }
+    spreads['fc2'] = 0.02 / 6**0.5
+    for name, spread in spreads.items():
+        linear = probes.get_submodule(name)
+        assert linear.weight[0].std().item() == pytest.approx(spread, rel=0.1), name
+        assert torch.equal(linear.weight[0], linear.weight[1])
+        assert linear.bias is None or not linear.bias.any()
+    # The classifier: PyTorch's default.
+    assert probes.classifier.weight.abs().max().item() == pytest.approx(C**-0.5, rel=0.05)
+    assert probes.classifier.weight[0].std().item() == pytest.approx((3 * C) ** -0.5, rel=0.15)
+    assert probes.classifier.bias.any()
+    assert AttentiveProbes(C, K, 4, init='vjepa').fc2.weight.std() == pytest.approx(
+        0.02 / 2**0.5, rel=0.1
+    )
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        (dict(depth=0), 'depth=0 of AttentiveProbes'),
+        (dict(init='normal'), "init='normal' .* vjepa"),
+    ],
+)
+def test_wrong_keys_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        AttentiveProbes(C, K, H, **changes)

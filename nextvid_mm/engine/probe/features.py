@@ -81,7 +81,7 @@ class FeatureCache:
         self.dtype = resolve_dtype(model.dtype, device) or torch.float32
         identity = dict(
             encoder=model.origin.as_dict() | dict(path=None, step=None),
-            last_layers=model.last_layers,
+            layers=model.layers,
             num_segments=model.num_segments,
             single_frame=model.single_frame,
             static_frames=model.static_frames,

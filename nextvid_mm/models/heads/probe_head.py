@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from nextvid_mm.layers.attentive_pool import AttentiveProbes, RunningStandardizer
 from nextvid_mm.registry import MODELS
 
+POOL_KEYS = ('depth', 'output_proj', 'eps', 'init')
+
 
 class ProbeMember(NamedTuple):
     """Optimisation settings of one probe of the grid."""
@@ -50,6 +52,7 @@ class ProbeHead(BaseHead):
         fixed_member: ``(lr, weight_decay)`` of the member that is reported besides the best;
             None takes the middle of both lists.
         standardize: standardise each channel over all training features before the probes.
+        pool: further keys of ``AttentiveProbes``: ``depth``, ``output_proj``, ``eps``, ``init``.
         label_smooth_eps: label smoothing.
         topk: accuracies logged in training, of the fixed member.
         init_cfg: mmengine initialisation config.
@@ -65,6 +68,7 @@ class ProbeHead(BaseHead):
         weight_decays: Sequence[float] = (0.01, 0.1, 0.4, 0.8),
         fixed_member: Sequence[float] | None = None,
         standardize: bool = True,
+        pool: dict | None = None,
         label_smooth_eps: float = 0.0,
         topk: int | tuple[int, ...] = (1, 5),
         init_cfg: dict | None = None,
@@ -81,8 +85,13 @@ class ProbeHead(BaseHead):
         self.members = build_grid(lrs, weight_decays)
         self.fixed_member = find_member(self.members, fixed_member, lrs, weight_decays)
         self.standardizer = RunningStandardizer(in_channels) if standardize else None
+        if unknown := set(pool or {}) - set(POOL_KEYS):
+            raise ValueError(
+                f'pool of ProbeHead has the unknown keys {sorted(unknown)}; it may have '
+                f'{", ".join(POOL_KEYS)}'
+            )
         self.probes = AttentiveProbes(
-            in_channels, num_classes, num_heads, mlp_ratio, len(self.members)
+            in_channels, num_classes, num_heads, mlp_ratio, len(self.members), **pool or {}
         )
         self.register_buffer('selected', torch.tensor(self.fixed_member))
 

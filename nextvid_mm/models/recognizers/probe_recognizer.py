@@ -6,7 +6,7 @@ frames, N tokens, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -43,6 +43,7 @@ class ProbeRecognizer(BaseRecognizer):
         encoder_weights: ``reference`` for the EMA encoder, ``encoder`` for the trained one,
             ``untrained`` for new weights: the baseline with the checkpoint's configuration.
         last_layers: encoder layers whose tokens are fed to the probe, counted from the last.
+        layers: numbers of these layers instead, from 0, such as 17, 19, 21, 23 of 24.
         num_segments: segments of a video that are pooled together.
         single_frame: repeat the middle frame of every segment instead of showing it in motion.
         static_frames: video frames an image is repeated to; None if inputs are clips.
@@ -59,6 +60,7 @@ class ProbeRecognizer(BaseRecognizer):
         encoder: str | None = None,
         encoder_weights: str = 'reference',
         last_layers: int = 1,
+        layers: Sequence[int] | None = None,
         num_segments: int = 1,
         single_frame: bool = False,
         static_frames: int | None = None,
@@ -84,7 +86,18 @@ class ProbeRecognizer(BaseRecognizer):
             )
         self.cls_head = MODELS.build(dict(in_channels=self.backbone.embed_dims) | cls_head)
         self.encoder, self.encoder_weights = encoder, encoder_weights
-        self.last_layers, self.num_segments = last_layers, num_segments
+        depth = self.backbone.depth
+        self.layers = list(layers or range(depth - last_layers, depth))
+        self.num_segments = num_segments
+        if layers is not None and (
+            last_layers != 1
+            or self.layers != sorted(set(self.layers))
+            or not 0 <= self.layers[0] <= self.layers[-1] < depth
+        ):
+            raise ValueError(
+                f'model.layers={list(layers)} must be rising numbers from 0 to {depth - 1}, the '
+                'layers of this encoder, and stands instead of model.last_layers'
+            )
         self.single_frame, self.static_frames = single_frame, static_frames
         self.clips_per_pass, self.dtype = clips_per_pass, dtype
         self.backbone_config = config
@@ -136,22 +149,19 @@ class ProbeRecognizer(BaseRecognizer):
             clips: ``(R, 3, T, height, width)``.
 
         Returns:
-            ``(R, N, C)``, N over frames, patches and ``last_layers``.
+            ``(R, N, C)``, N over layers, frames and patches.
         """
         if self.single_frame:
             clips = clips[:, :, [clips.shape[2] // 2]].expand_as(clips)
         dtype = resolve_dtype(self.dtype, clips.device)
+        # The encoder gives its last layers without gaps.
+        last = self.backbone.depth - self.layers[0]
+        chosen = [layer - self.layers[0] for layer in self.layers]
         with torch.autocast(clips.device.type, dtype, enabled=dtype is not None):
-            parts = [
-                torch.cat(
-                    [
-                        y.flatten(1, 2)
-                        for y in self.backbone.encode_layers(x, last=self.last_layers)
-                    ],
-                    dim=1,
-                )
-                for x in clips.split(self.clips_per_pass)
-            ]
+            parts = []
+            for x in clips.split(self.clips_per_pass):
+                tokens = self.backbone.encode_layers(x, last=last)
+                parts.append(torch.cat([tokens[place].flatten(1, 2) for place in chosen], dim=1))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def views(self, inputs: Tensor) -> Iterator[Tensor]:
