@@ -129,3 +129,54 @@ def test_what_all_share(name):
                 TRANSFORMS.build(transform)
         with torch.device('meta'):
             MODELS.build(dict(cfg.model, backbone=encoder))
+
+
+# batch of all processes, epochs, layers
+VJEPA2 = {
+    'k400': (256, 20, None), 'ssv2': (256, 20, None), 'in1k': (1024, 20, None),
+    'diving48': (128, 100, [17, 19, 21, 23]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', VJEPA2)
+def test_vjepa2s_own_protocol(name):
+    """Values of the evaluation configs released with V-JEPA 2 (ViT-L, 256 px)."""
+    batch, epochs, layers = VJEPA2[name]
+    ours, theirs = read(name), read(f'others/vjepa2_{name}')
+    check_config(theirs, name)
+    assert theirs.train_dataloader.batch_size == batch
+    assert theirs.train_cfg.max_epochs == epochs
+    assert (theirs.model.get('layers'), theirs.model.last_layers) == (layers, 1)
+    head = theirs.model.cls_head
+    assert head.pool == dict(depth=4, output_proj=False, eps=1e-5, init='vjepa')
+    assert (head.num_heads, head.mlp_ratio, head.standardize) == (16, 4.0, False)
+    assert (head.lrs, head.weight_decays) == (ours.model.cls_head.lrs, [0.01, 0.1, 0.4, 0.8])
+    assert theirs.model.encoder_weights == 'encoder'
+    assert theirs.model.data_preprocessor.mean == [123.675, 116.28, 103.53]
+    assert theirs.model.data_preprocessor.std == [58.395, 57.12, 57.375]
+    pipeline = theirs.train_dataloader.dataset.dataset.pipeline
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        for transform in pipeline:
+            TRANSFORMS.build(transform)
+        encoder = dict(type='JointViT', arch=dict(
+            embed_dims=32, depth=24, num_heads=16, mlp_ratio=4.0))  # fmt: skip
+        with torch.device('meta'):
+            model = MODELS.build(dict(theirs.model, backbone=encoder))
+    assert model.layers == (layers or [23])
+    if name == 'in1k':
+        assert step(pipeline, 'AutoAugment').policy == 'original'
+        assert step(pipeline, 'RandomFlip').prob == 0.5
+        erase = step(pipeline, 'RandomErase')
+        assert (erase.prob, erase.mean) == (0.25, [103.53, 116.28, 123.675])
+        views = theirs.val_dataloader.dataset.dataset.pipeline
+        assert (step(views, 'ResizeEdge').scale, step(views, 'CenterCrop').crop_size) == (292, 256)
+        assert step(views, 'ResizeEdge').interpolation == 'bilinear'
+        return
+    assert theirs.val_dataloader == ours.val_dataloader
+    inner = step(pipeline, 'EachSegment').transforms
+    kinds = [transform.type.rpartition('.')[2] for transform in inner]
+    assert kinds == ['AutoAugment', 'RandomResizedCrop', 'Resize', 'RandomErase'], 'no flip'
+    assert inner[0].policy == 'rand-m7-n4-mstd0.5-inc1'
+    assert inner[1].area_range == (0.08, 1.0)
+    assert inner[1].aspect_ratio_range == (3 / 4, 4 / 3)
+    assert inner[3].prob == 0.25
