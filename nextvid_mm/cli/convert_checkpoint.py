@@ -11,6 +11,8 @@ examples:
   # somebody else's encoder, to be probed and to give features exactly as ours
   python tools/convert_checkpoint.py --from videomae checkpoint.pth videomae-l.pth
   python tools/convert_checkpoint.py --from vjepa2 vitl.pt vjepa2-l.pth
+  python tools/convert_checkpoint.py --from vjepa2 vitl.pt vjepa2-l_ssv2.pth \\
+      --probe ssv2-vitl-16x2x3.pt          # with its released probes, for tools/test.py
   python tools/convert_checkpoint.py --from timm --model vit_base_patch16_clip_224.openai \\
       model.safetensors clip-b.pth
   # our encoder as safetensors, with a model card; timm.create_model loads it
@@ -29,7 +31,7 @@ an error that names the first of each with both shapes.
 
 FORMATS = ('videomae', 'videomaev2', 'vjepa', 'vjepa2', 'timm', 'nextvid')
 TARGETS = ('nextvid', 'safetensors')
-OPTIONS = ('model', 'heads', 'encoder', 'size', 'weights')
+OPTIONS = ('model', 'heads', 'encoder', 'size', 'probe', 'weights')
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help='vjepa: which encoder of the file (default: the first of these that is there)',
     )
     add_shared(parser, '--size', 'that a vjepa2 encoder was released for (default: 256)')
+    add('--probe', metavar='FILE', help='vjepa2: attentive probes trained on it, to be tested')
     add_shared(parser, '--weights')
 
 

@@ -29,12 +29,14 @@ class Converted:
         state: its weights, under the names of that encoder.
         dropped: names of what the file holds besides: heads, decoders, predictors.
         source: format and file, for the record.
+        probes: config and weights of a ``ProbeHead`` trained on this encoder; None without.
     """
 
     backbone: dict[str, Any]
     state: dict[str, Tensor]
     dropped: tuple[str, ...]
     source: str
+    probes: tuple[dict[str, Any], dict[str, Tensor]] | None = None
 
     def check(self) -> None:
         """Compare every name and shape with the encoder's, without making it.
@@ -55,16 +57,31 @@ class Converted:
     def save(self, path: str | Path) -> None:
         """Write a checkpoint that probes and feature extraction read as they read our own."""
         self.check()
+        settings, state = f'backbone={self.backbone!r}', None
+        if self.probes is not None:
+            settings += f', cls_head={self.probes[0]!r}'
+            state = self._probe_state()
         checkpoint = dict(
-            state_dict={f'backbone.{name}': value for name, value in self.state.items()},
+            state_dict=state or {f'backbone.{name}': value for name, value in self.state.items()},
             meta=dict(
-                cfg=f'model = dict(backbone={self.backbone!r})\n',
+                cfg=f'model = dict({settings})\n',
                 converted_from=self.source,
                 nextvid_mm_version=__version__,
             ),
         )
         with replace_when_complete(path) as temporary:
             torch.save(checkpoint, temporary)
+
+    def _probe_state(self) -> dict[str, Any]:
+        """Weights of the ``ProbeRecognizer`` that encoder and probes make up."""
+        assert self.probes is not None
+        config, weights = self.probes
+        head = dict(config, in_channels=self.backbone['arch']['embed_dims'])
+        model = MODELS.build(dict(type='ProbeRecognizer', backbone=self.backbone, cls_head=head))
+        load_exactly(model.backbone, self.state, self.source)
+        load_exactly(model.cls_head.probes, weights, self.source)
+        model.record_origin(self.source)
+        return model.state_dict()
 
 
 def read_file(path: str | Path) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from .converted import (
     unwrap,
 )
 from .export import export_encoder
+from .vjepa_probes import read_probes
 
 VIDEOMAE_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 # Pixels per side and video frames of every published model.
@@ -126,7 +127,11 @@ def _is_sinusoid(table: Tensor) -> bool:
 
 
 def from_vjepa2(
-    path: str | Path, heads: int | None = None, encoder: str | None = None, size: int = 256
+    path: str | Path,
+    heads: int | None = None,
+    encoder: str | None = None,
+    size: int = 256,
+    probe: str | Path | None = None,
 ) -> Converted:
     """Convert a checkpoint of V-JEPA 2 or 2.1.
 
@@ -138,9 +143,10 @@ def from_vjepa2(
         heads: attention heads, for widths that were never published.
         encoder: one of ``ENCODERS``; None takes the first that is there.
         size: pixels per side the model was released for.
+        probe: file with attentive probes trained on this encoder.
 
     Raises:
-        ValueError: if the file is of another format or has no such encoder.
+        ValueError: if a file is of another format, has no such encoder, or probes of another width.
     """
     state, source = _read_vjepa(path, encoder)
     # Rotary models still carry the table of absolute positions; no layer reads it.
@@ -152,7 +158,8 @@ def from_vjepa2(
     if span:
         backbone['rope_span'] = SPAN_PIXELS // patch_size
     state = _regroup_pairs(state, arch['embed_dims'], arch['num_heads'])
-    return Converted(backbone, state, dropped + more, source)
+    probes = None if probe is None else read_probes(probe, arch['embed_dims'])
+    return Converted(backbone, state, dropped + more, source, probes)
 
 
 def from_vjepa(path: str | Path, heads: int | None = None, encoder: str | None = None) -> Converted:
@@ -291,6 +298,7 @@ FORMATS: dict[str, Callable[..., Converted]] = {
     'vjepa2': from_vjepa2,
     'timm': from_timm,
 }
+_DATASETS = {400: 'k400', 174: 'ssv2', 48: 'diving48', 1000: 'in1k'}  # by their classes
 TARGETS = ('nextvid', 'safetensors')
 
 
@@ -339,5 +347,10 @@ def _describe(converted: Converted, output: Path) -> list[str]:
     lines = [f'encoder: {converted.backbone}']
     if parts:
         lines.append(f'left out, no part of the encoder: {", ".join(parts)}')
+    if converted.probes is not None:
+        classes = converted.probes[0]['num_classes']
+        config = f'configs/probe/others/vjepa2_{_DATASETS.get(classes, "DATASET")}.py'
+        lines.append(f'{len(converted.probes[1]["query"])} probes of {classes} classes')
+        return [*lines, f'test them: python tools/test.py {config} {output}']
     options = '--cfg-options model.encoder_weights=encoder'
     return [*lines, f'probe it: python tools/test.py configs/probe/ssv2.py {output} {options}']

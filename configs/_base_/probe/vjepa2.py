@@ -1,9 +1,7 @@
 # What differs from ours in V-JEPA 2's evaluation (arXiv 2506.09985), for its encoders as
 # tools/convert_checkpoint.py --from vjepa2 writes them: docs/evaluate.md, row by row.
-imagenet = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 vjepa2 = dict(
     encoder_weights='encoder',
-    data_preprocessor=imagenet,
     cls_head=dict(
         standardize=False,
         pool=dict(depth=4, output_proj=False, eps=1e-5, init='vjepa'),
@@ -11,6 +9,8 @@ vjepa2 = dict(
 )
 
 size_vjepa2 = 256
+# What these encoders normalise by, inside: noise is normal on their scale.
+imagenet = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 # Each segment is augmented on its own; no flip.
 augment = dict(
     type='EachSegment',

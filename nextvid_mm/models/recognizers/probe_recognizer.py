@@ -113,9 +113,13 @@ class ProbeRecognizer(BaseRecognizer):
                 self.backbone, self.backbone_config, self.encoder, self.encoder_weights
             )
         else:
-            self.origin = EncoderOrigin(
-                None, None, hash_weights(self.backbone), None, self.backbone_config
-            )
+            self.record_origin(None)
+
+    def record_origin(self, path: str | None) -> None:
+        """Write down that the encoder is as it stands; ``path`` says where it is from."""
+        weights = None if path is None else 'encoder'
+        digest = hash_weights(self.backbone)
+        self.origin = EncoderOrigin(path, weights, digest, None, self.backbone_config)
 
     def _dump_init_info(self) -> None:
         """No report of several lines per parameter in the log."""

@@ -1,0 +1,82 @@
+"""Attentive probes that V-JEPA 2's evaluation (arXiv 2506.09985) has saved.
+
+A list of state dicts under ``classifiers``, each name with the prefix ``module.``: ``pooler`` with
+``query_tokens``, ``blocks`` and ``cross_attention_block``, and ``linear``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .converted import read_file, require
+
+# The published grid; they list it by weight decay first.
+LRS, DECAYS = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 0.4, 0.8)
+
+
+def read_probes(path: str | Path, width: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Read the attentive probes that V-JEPA 2's evaluation has saved.
+
+    Of a grid of 20, they are put into the order of ``ProbeHead``: by learning rate first.
+
+    Args:
+        path: the file, with a list of state dicts under ``classifiers``.
+        width: channels of the encoder they are for.
+
+    Returns:
+        Config of a ``ProbeHead``, and the weights of its probes.
+
+    Raises:
+        ValueError: if there are none, or they have another width.
+    """
+    found = read_file(path).get('classifiers')
+    if not isinstance(found, list) or not found or not isinstance(found[0], Mapping):
+        raise ValueError(f'{path} holds no list of probes under classifiers')
+    probes = [_rename_probe(_bare(state), f'probe {n} in {path}') for n, state in enumerate(found)]
+    own, hidden = probes[0]['query'].shape[0], probes[0]['fc1.weight'].shape[0]
+    if own != width:
+        raise ValueError(f'the probes in {path} are {own} channels wide, their encoder is {width}')
+    if len(probes) == len(LRS) * len(DECAYS):
+        probes = [probes[d * len(LRS) + n] for n in range(len(LRS)) for d in range(len(DECAYS))]
+    depth = 1 + len({name.split('.')[1] for name in probes[0] if name.startswith('blocks.')})
+    pool = dict(depth=depth, output_proj=False, eps=1e-5, init='vjepa')
+    head = dict(
+        type='ProbeHead', num_classes=probes[0]['classifier.weight'].shape[0], num_heads=16,
+        mlp_ratio=hidden / own, standardize=False, pool=pool,
+    )  # fmt: skip
+    if len(probes) != len(LRS) * len(DECAYS):  # which rates they were trained with is not said
+        head.update(lrs=[float(n) for n in range(1, len(probes) + 1)], weight_decays=[0.0])
+    return head, {name: torch.stack([p[name] for p in probes]) for name in probes[0]}
+
+
+def _bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix('module.'): value for name, value in state.items()}
+
+
+def _rename_probe(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    """One probe's weights under the names of ``AttentiveProbes``."""
+    cross = 'pooler.cross_attention_block.'
+    key, value = require(state, cross + 'xattn.kv.weight', source).chunk(2)
+    renamed = {
+        'query': require(state, 'pooler.query_tokens', source).flatten(),
+        'to_key.weight': key,
+        'to_value.weight': value,
+        # A bias of the keys has no effect: it shifts all scores of a head alike.
+        'to_value.bias': require(state, cross + 'xattn.kv.bias', source).chunk(2)[1],
+    }
+    places = {
+        cross + 'norm1.': 'norm_tokens.', cross + 'xattn.q.': 'to_query.',
+        cross + 'norm2.': 'norm_pooled.', cross + 'mlp.': '', 'linear.': 'classifier.',
+        'pooler.blocks.': 'blocks.',
+    }  # fmt: skip
+    for name, weights in state.items():
+        for theirs, ours in places.items():
+            if name.startswith(theirs):
+                short = ours + name.removeprefix(theirs)
+                renamed[short.replace('.attn.', '.').replace('.mlp.', '.')] = weights
+    return renamed
