@@ -41,7 +41,7 @@ from .converted import (
     unwrap,
 )
 from .export import export_encoder
-from .vjepa_probes import read_probes
+from .vjepa_probes import how_to_test, read_probes
 
 VIDEOMAE_HEADS = {384: 6, 768: 12, 1024: 16, 1280: 16, 1408: 16}
 # Pixels per side and video frames of every published model.
@@ -298,7 +298,6 @@ FORMATS: dict[str, Callable[..., Converted]] = {
     'vjepa2': from_vjepa2,
     'timm': from_timm,
 }
-_DATASETS = {400: 'k400', 174: 'ssv2', 48: 'diving48', 1000: 'in1k'}  # by their classes
 TARGETS = ('nextvid', 'safetensors')
 
 
@@ -348,9 +347,6 @@ def _describe(converted: Converted, output: Path) -> list[str]:
     if parts:
         lines.append(f'left out, no part of the encoder: {", ".join(parts)}')
     if converted.probes is not None:
-        classes = converted.probes[0]['num_classes']
-        config = f'configs/probe/others/vjepa2_{_DATASETS.get(classes, "DATASET")}.py'
-        lines.append(f'{len(converted.probes[1]["query"])} probes of {classes} classes')
-        return [*lines, f'test them: python tools/test.py {config} {output}']
+        return [*lines, *how_to_test(*converted.probes, output)]
     options = '--cfg-options model.encoder_weights=encoder'
     return [*lines, f'probe it: python tools/test.py configs/probe/ssv2.py {output} {options}']

@@ -18,6 +18,8 @@ from .converted import read_file, require
 # The published grid; they list it by weight decay first.
 LRS, DECAYS = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 0.4, 0.8)
 
+_CONFIGS = {400: 'k400', 174: 'ssv2', 48: 'diving48', 1000: 'in1k'}  # by number of classes
+
 
 def read_probes(path: str | Path, width: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read the attentive probes that V-JEPA 2's evaluation has saved.
@@ -80,3 +82,13 @@ def _rename_probe(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
                 short = ours + name.removeprefix(theirs)
                 renamed[short.replace('.attn.', '.').replace('.mlp.', '.')] = weights
     return renamed
+
+
+def how_to_test(config: Mapping[str, Any], state: Mapping[str, Tensor], output: Path) -> list[str]:
+    """What converted probes are, and the command that tests them."""
+    classes = config['num_classes']
+    name = f'configs/probe/others/vjepa2_{_CONFIGS.get(classes, "DATASET")}.py'
+    return [
+        f'{len(state["query"])} probes of {classes} classes',
+        f'test them: python tools/test.py {name} {output}',
+    ]
