@@ -168,10 +168,8 @@ def from_vjepa(path: str | Path, heads: int | None = None, encoder: str | None =
     tokens = require(state, 'pos_embed', source).shape[1]
     arch = infer_arch(state, VJEPA_HEADS, source, heads)
     state, patch_size, tubelet_size = flatten_patch_embed(state)
-    side = round((tokens * tubelet_size / V1_FRAMES) ** 0.5)
-    backbone = _vjepa_config(
-        arch, 'learned', side * patch_size, V1_FRAMES, patch_size, tubelet_size
-    )
+    size = round((tokens * tubelet_size / V1_FRAMES) ** 0.5) * patch_size
+    backbone = _vjepa_config(arch, 'learned', size, V1_FRAMES, patch_size, tubelet_size)
     return Converted(backbone, state, (), source)
 
 
