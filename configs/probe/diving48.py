@@ -1,4 +1,5 @@
 # Diving48: 4 segments x 3 views of 32 frames, step 2; the last 4 layers; batch 48, 100 epochs.
+# Decides these rows of docs/choices.md: layers.
 _base_ = '../_base_/probe/video.py'
 
 model = dict(num_segments=4, last_layers=4, cls_head=dict(num_classes=48))

@@ -1,4 +1,6 @@
 # ViT-L/16 encoder, VA-VAE latents as targets: arXiv 2512.21004, Table 7.
+# Decides these rows of docs/choices.md: queries, alignment, loss mean,
+# sizes, latents.
 model = dict(
     type='NextVid',
     data_preprocessor=dict(

@@ -1,5 +1,6 @@
 # Attentive probes on a frozen encoder: arXiv 2512.21004, Tables 9 and 10. The data set's config
 # adds classes, segments, data and epochs.
+# Decides these rows of docs/choices.md: encoder, probe optimiser.
 default_scope = 'nextvid_mm'
 custom_imports = dict(imports=['nextvid_mm'])
 

@@ -2,6 +2,7 @@
 # dataset samples clips and puts the pipelines together from these pieces, at 256 px or at another
 # size. Its frame_interval, in frames of the file, is what the figure called FPS in Table 9 means
 # here; true frames per second with fps=... of the datasets.
+# Decides these rows of docs/choices.md: step, segments.
 _base_ = './attentive.py'
 
 open_video = dict(type='mmaction.DecordInit', num_threads=1)

@@ -1,5 +1,7 @@
 # The four stages of arXiv 2512.21004, Table 8. This table is the only place with horizons: the
 # number of steps, every learning rate, the loader and gradient accumulation follow from it.
+# Decides these rows of docs/choices.md: clips, tokens, rates,
+# decoder's rate, decay, autocast.
 _shared = dict(ema_momentum=0.99925)
 
 train_cfg = dict(
