@@ -6,7 +6,7 @@ M tokens per frame, C channels.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -145,6 +145,23 @@ def build_decoder(settings: dict) -> FrameDiT:
     return MODELS.build(dict(type='FrameDiT') | settings)
 
 
+class FlowPass(NamedTuple):
+    """One pass of the decoder; all but the times ``(B, T, k, M, C_target)``."""
+
+    tau: Tensor
+    """Times ``(B, T, k)``."""
+    data: Tensor
+    """Clean targets h1."""
+    noise: Tensor
+    """Noise h0."""
+    position: Tensor
+    """What the decoder gets, h_tau."""
+    velocity: Tensor
+    """What it should answer, h1 - h0."""
+    predicted: Tensor
+    """What it answers."""
+
+
 @MODELS.register_module()
 class FlowMatchingHead(Head):
     """Regresses the velocity from noise to target, given the predictor's output at each token.
@@ -201,15 +218,23 @@ class FlowMatchingHead(Head):
         seeds: Any = None,
     ) -> dict[str, Tensor]:
         """``loss_flow``, see ``Head``: averaged over frames, tokens and channels."""
+        found = self.regress(z, target, grid, positions, seeds)
+        flow = mse_loss(found.predicted.float(), found.velocity.float())
+        return dict(loss_flow=self.loss_weight * flow)
+
+    def regress(
+        self, z: Tensor, target: Tensor, grid: TokenGrid, positions: Tensor | None, seeds: Any
+    ) -> FlowPass:
+        """Draw noise and times, and predict the velocities; arguments as of ``loss``."""
         k = self.tau_samples
         _, T, M, C = target.shape
         draw = draw_flow(seeds, (T, k), (T, k, M, C), like=target)
-        data = target[:, :, None].expand_as(draw.noise).flatten(0, 2)
-        path = linear_path(data, draw.noise.flatten(0, 2), draw.tau.flatten())
+        data = target[:, :, None].expand_as(draw.noise)
+        path = linear_path(data.flatten(0, 2), draw.noise.flatten(0, 2), draw.tau.flatten())
         rope = self.decoder.spatial_rope(grid, positions, copies=T * k)
-        velocity = self.velocity(path.position.view_as(draw.noise), draw.tau, z, rope)
-        flow = mse_loss(velocity.float(), path.velocity.view_as(velocity).float())
-        return dict(loss_flow=self.loss_weight * flow)
+        position, velocity = (p.view_as(draw.noise) for p in (path.position, path.velocity))
+        predicted = self.velocity(position, draw.tau, z, rope)
+        return FlowPass(draw.tau, data, draw.noise, position, velocity, predicted)
 
     def velocity(self, h: Tensor, tau: Tensor, z: Tensor, rope: RopeTable) -> Tensor:
         """Velocity at noisy targets, shapes as in ``FrameDiT.forward``."""

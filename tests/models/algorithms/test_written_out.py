@@ -11,8 +11,6 @@ from tiny import PATCH, SIZE, build, clips, samples, wake
 from torch import nn
 
 from nextvid_mm.flow import draw_flow
-from nextvid_mm.models.algorithms import collate_masks
-from nextvid_mm.models.algorithms.nextvid import STRATEGY_SEED
 from nextvid_mm.models.target_generators.framewise import FramewiseTarget
 
 SIDE = SIZE // PATCH
@@ -65,11 +63,10 @@ def by_hand(model, clip, data):
     patches = model.backbone.patchify(clip)
     reference = model.reference.encoder.encode(clip)
     total, k, T = 0.0, head.tau_samples, grid.frames
-    for number, mask in enumerate(collate_masks([s.masks for s in data], clip.device)):
+    for number, mask in enumerate(data.masks):
         z, positions = model.predict_tokens(patches, grid, mask)
         M = positions.shape[1]
-        seeds = [s.metainfo['sample_seed'] ^ (STRATEGY_SEED * number) for s in data]
-        draw = draw_flow(seeds, (T - 1, k), (T - 1, k, M, 6), like=clip)
+        draw = draw_flow(data.seeds_of(number), (T - 1, k), (T - 1, k, M, 6), like=clip)
         for b in range(len(clip)):
             own = positions[b : b + 1]
             rope = head.decoder.spatial_rope(grid, own, copies=1)

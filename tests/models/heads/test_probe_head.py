@@ -47,6 +47,14 @@ def test_a_fixed_member_must_be_in_the_grid():
         ProbeHead(3, 24, num_heads=2, lrs=[1e-3], weight_decays=[0.1], fixed_member=(1.0, 0.1))
 
 
+def test_keys_of_the_pool_are_passed_on_and_checked():
+    head = ProbeHead(3, 24, num_heads=2, pool=dict(depth=2, output_proj=False, eps=1e-5))
+    assert (head.probes.depth, head.probes.proj, head.probes.eps) == (2, None, 1e-5)
+    assert head(torch.randn(2, 5, 24)).shape == (2, 20, 3)
+    with pytest.raises(ValueError, match=r"unknown keys \['depht'\]; it may have depth"):
+        ProbeHead(3, 24, num_heads=2, pool=dict(depht=2))
+
+
 def test_first_weights_follow_from_the_seed_alone():
     heads = []
     for draws in (0, 3):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from probing import build_probe, toy_batches
-from tiny import clips
+from tiny import CONFIG, clips
 
 from nextvid_mm.engine.probe import ProbeOptimWrapperConstructor
 
@@ -20,6 +20,18 @@ def test_segments_of_a_view_are_pooled_together_and_views_apart():
     views = list(model.views(inputs))
     assert [tuple(v.shape) for v in views] == [(3, 2 * 64, 24)] * 2
     torch.testing.assert_close(views[1][:, 64:], model.encode(inputs[:, 3]))
+
+
+def test_spaced_layers_are_chosen_by_number():
+    video, names = clips(), dict(arch=dict(embed_dims=24, depth=4, num_heads=2, mlp_ratio=2.0))
+    spaced = build_probe(backbone=CONFIG['backbone'] | names, layers=[0, 2])
+    every = spaced.backbone.encode_layers(video, last=4)
+    expected = torch.cat([every[0].flatten(1, 2), every[2].flatten(1, 2)], dim=1)
+    torch.testing.assert_close(spaced.encode(video), expected)
+    assert build_probe(backbone=CONFIG['backbone'] | names, last_layers=2).layers == [2, 3]
+    for wrong in ([2, 1], [1, 1], [-1], [3, 4]):
+        with pytest.raises(ValueError, match=r'model.layers=.* from 0 to 3'):
+            build_probe(backbone=CONFIG['backbone'] | names, layers=wrong)
 
 
 def test_chunks_change_nothing():
