@@ -161,4 +161,7 @@ def _set_randomness(cfg: Config, args: argparse.Namespace) -> None:
         randomness['diff_rank_seed'] = True
     if args.deterministic:
         randomness['deterministic'] = True
+    if randomness.get('deterministic'):
+        # cuBLAS has an order of its own unless its workspace is fixed before the first call.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
     cfg.randomness = randomness

@@ -28,8 +28,9 @@ class StageTrainLoop(EpochBasedTrainLoop):
     ``StageParamScheduler``.
 
     Everything random in a micro-batch follows from (seed, step, micro-batch, rank), and the sampler
-    starts at the runner's iteration. A resumed run therefore continues bit for bit, without
-    stored random states and without decoding a past clip again.
+    starts at the runner's iteration. A resumed run therefore continues, on CPUs bit for bit, without
+    stored random states and without decoding a past clip again. On GPUs the order in which kernels
+    add up is fixed with ``randomness.deterministic`` only.
 
     Args:
         runner: The MMEngine Runner.

@@ -1,6 +1,7 @@
 """MMAction2's flags, and what they do to a config."""
 
 import argparse
+import os
 
 import pytest
 from mmengine.config import Config
@@ -99,10 +100,14 @@ def test_auto_scale_lr():
         applied({}, '--auto-scale-lr')
 
 
-def test_seed_flags_win_over_the_config():
+def test_seed_flags_win_over_the_config(monkeypatch):
     cfg = applied(dict(randomness=dict(seed=1, deterministic=False)), '--seed', '7')
     assert cfg.randomness == dict(seed=7, deterministic=False)
+    monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
+    applied({})
+    assert 'CUBLAS_WORKSPACE_CONFIG' not in os.environ
     cfg = applied({}, '--deterministic', '--diff-rank-seed')
+    assert os.environ['CUBLAS_WORKSPACE_CONFIG'] == ':4096:8'
     assert cfg.randomness == dict(seed=None, deterministic=True, diff_rank_seed=True)
 
 
