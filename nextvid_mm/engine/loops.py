@@ -29,8 +29,8 @@ class StageTrainLoop(EpochBasedTrainLoop):
 
     Everything random in a micro-batch follows from (seed, step, micro-batch, rank), and the sampler
     starts at the runner's iteration. A resumed run therefore continues (on CPUs bit for bit, on
-    GPUs as far as ``randomness.deterministic`` fixes the order of sums) without stored random states
-    and without decoding a past clip again.
+    GPUs as far as ``randomness.deterministic`` fixes the order of sums) without stored random
+    states and without decoding a past clip again.
 
     Args:
         runner: The MMEngine Runner.
