@@ -1,6 +1,7 @@
 """Command lines in this process: parsed, or run."""
 
 import pytest
+from caching import masked_config
 
 from nextvid_mm.cli import main, make_parser
 
@@ -25,3 +26,9 @@ def call(monkeypatch, tmp_path):
         return 0
 
     return call
+
+
+@pytest.fixture
+def step_config(tmp_path):
+    """A training config over videos and images that are there, with two masks."""
+    return masked_config(tmp_path)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from caching import fixed_config, write_media
+from caching import masked_config
 from mmengine.config import Config
 from probing import build_probe, probe_config, toy_batches
 from tiny import CONFIG, PATCH, build
@@ -115,8 +115,4 @@ def write_record():
 @pytest.fixture
 def step_config(tmp_path):
     """A training config over videos and images that are there, with two masks."""
-    write_media(tmp_path)
-    config = fixed_config(tmp_path / 'clips', tmp_path / 'images')
-    config.train_dataloader.dataset.pipeline[1].strategies = MASKING['strategies']
-    config.train_cfg.stages[0].update(tau_samples=3)
-    return config
+    return masked_config(tmp_path)

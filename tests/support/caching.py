@@ -63,6 +63,18 @@ def fixed_config(clips, images, flip=True, workers=0):
     )
 
 
+def masked_config(folder):
+    """Media in ``folder``, and the config over them with two masks and three tau samples."""
+    write_media(folder)
+    config = fixed_config(folder / 'clips', folder / 'images')
+    config.train_dataloader.dataset.pipeline[1].strategies = [
+        dict(num_blocks=3, scale=0.15),
+        dict(num_blocks=1, scale=0.4),
+    ]
+    config.train_cfg.stages[0].update(tau_samples=3)
+    return config
+
+
 def write_media(folder, videos=5, images=3):
     """Textured clips of 16 frames at 8 fps in ``clips``, pictures in ``images``."""
     drawn = np.random.default_rng(0)
