@@ -11,7 +11,7 @@ EPILOG = """\
 examples:
   python tools/explain_step.py configs/nextvid/vit-tiny_demo.py
   python tools/explain_step.py configs/nextvid/vit-tiny_demo.py --step 1400 \\
-      --checkpoint work_dirs/vit-tiny_demo/iter_1400.pth --out step_1400.html
+      --checkpoint work_dirs/vit-tiny_demo/iter_1500.pth --out step.html
 
 The page shows clips, masks of each strategy, tokens of each network, what reads what (measured by
 gradients), targets before and after normalisation, noise and velocity, the loss of each tubelet and
