@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 HELP_PAGE = 'docs/data.md'
@@ -59,6 +60,19 @@ def list_file_of(config: Mapping[str, Any]) -> str:
         config: The data set's config, without wrappers.
     """
     return _below(config.get('data_root') or '', config.get('ann_file') or '')
+
+
+def label_names(list_file: str | Path, count: int) -> list[str]:
+    """Names of ``count`` labels, from ``label_map.txt`` beside a list; numbers where it has none.
+
+    Args:
+        list_file: The list; '' for none.
+        count: How many labels there are at least.
+    """
+    path = Path(list_file).with_name('label_map.txt') if str(list_file) else None
+    lines = path.read_text(encoding='utf-8').split('\n') if path and path.is_file() else []
+    names = [line.strip() for line in lines if line.strip()]
+    return names if len(names) >= count else [str(label) for label in range(count)]
 
 
 def require_loaders_data(config: Mapping[str, Any]) -> None:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from nextvid_mm.inferencers.rollout import roll_out, rollout_ways
-from nextvid_mm.layers import TokenGrid
 from nextvid_mm.progress import track
 
 EDGE = 50  # frames at each end of the stream that `StreamingCost.ratio` compares
@@ -25,16 +24,12 @@ def timed(
     work: Callable[[], Result], clock: Callable[[], float] = time.perf_counter
 ) -> tuple[Result, float]:
     """What a call returns, and the seconds it takes until a GPU in use has finished."""
-    _wait()
+    wait = torch.cuda.synchronize if torch.cuda.is_initialized() else lambda: None
+    wait()
     start = clock()
     result = work()
-    _wait()
+    wait()
     return result, clock() - start
-
-
-def _wait() -> None:
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.synchronize()
 
 
 @dataclass(frozen=True)
@@ -43,15 +38,13 @@ class StreamingCost:
 
     Attributes:
         window: frames in the cache.
-        frames: number of the frame, counted from 1.
-        streaming_ms: cost of that frame with the cache.
+        streaming_ms: cost of every frame with the cache.
         recompute_frames: lengths of video that were encoded from the start.
         recompute_ms: cost of each.
         cache_bytes: of keys and values for one stream, all layers.
     """
 
     window: int
-    frames: list[int]
     streaming_ms: list[float]
     recompute_frames: list[int]
     recompute_ms: list[float]
@@ -98,11 +91,9 @@ def measure_streaming(
     if frames < window + 2:
         raise ValueError(f'frames={frames} must be at least window + 2 = {window + 2}')
     lengths = list(recompute_at or (round(frames * (n + 1) / 10) for n in range(10)))
-    parameter = next(backbone.parameters())
-    side = (size or backbone.img_size) // backbone.patch_size
-    grid = TokenGrid(1, side, side)
-    noise = parameter.new_empty(1, 3, backbone.tubelet_size, *[side * backbone.patch_size] * 2)
-    patches = backbone.patchify(noise.normal_())
+    side = size or backbone.img_size
+    clip = next(backbone.parameters()).new_empty(1, 3, backbone.tubelet_size, side, side).normal_()
+    grid, patches = backbone.grid_of(clip), backbone.patchify(clip)
     mode = backbone.training
     backbone.eval()
     for _ in range(WARM_UP):
@@ -117,9 +108,7 @@ def measure_streaming(
         encode = partial(backbone, video, whole)
         recompute.append(1000 * median(timed(encode)[1] for _ in range(repeats)))
     backbone.train(mode)
-    return StreamingCost(
-        window, list(range(1, frames + 1)), streaming, lengths, recompute, cache.nbytes
-    )
+    return StreamingCost(window, streaming, lengths, recompute, cache.nbytes)
 
 
 @dataclass(frozen=True)
@@ -170,13 +159,7 @@ def measure_rollout(
 ) -> RolloutCost:
     """Time the same roll-out both ways, without a window: nothing is evicted in either.
 
-    Args:
-        model: a ``NextVid`` that generates.
-        clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
-        tubelets: how many to generate.
-        seeds: one per clip, of its noise; None for 0, 1, ...
-        num_steps: solver steps per tubelet.
-        solver: ``euler`` or ``heun``.
+    Arguments as in ``roll_out``; without ``seeds``, the clips' are 0, 1, ...
     """
     settings = (range(len(clip)) if seeds is None else seeds, num_steps, solver)
     list(roll_out(model, clip, 1, *settings))  # the first pass of a shape is slower

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -21,23 +20,14 @@ from torch import Tensor
 
 from nextvid_mm.datasets.shards import ShardReader, ShardWriter
 from nextvid_mm.layers import check_dtype, resolve_dtype
-from nextvid_mm.models.checkpoints.encoder import (
-    PREFIXES,
-    load_encoder,
-    read_checkpoint,
-    stored_backbone,
-)
+from nextvid_mm.models.checkpoints.encoder import open_encoder
 from nextvid_mm.progress import progress_bar, track
-from nextvid_mm.registry import INFERENCERS, MODELS
+from nextvid_mm.registry import INFERENCERS
 
 from .media import MediaReader, UnreadableMediaError, Window
 
 KINDS = ('token', 'frame', 'pooled')
-STORED_TYPES = {
-    'float32': torch.float32,
-    'float16': torch.float16,
-    'bfloat16': torch.bfloat16,
-}
+STORED_TYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
 FEATURES, TIMES = 'features|', 'timestamps|'
 
 
@@ -98,9 +88,7 @@ class FeatureInferencer:
         dtype: str | None = None,
     ):
         check_dtype(dtype, 'dtype')
-        backbone, weights = _inspect(checkpoint, weights)
-        self.encoder: Any = MODELS.build(dict(backbone))
-        self.origin = load_encoder(self.encoder, backbone, checkpoint, weights)
+        self.encoder, self.origin = open_encoder(checkpoint, weights)
         self.device = device or get_device()
         self.encoder.eval().requires_grad_(False).to(self.device)
         self.batch_size, self.dtype = batch_size, dtype
@@ -114,7 +102,7 @@ class FeatureInferencer:
         self.reader = MediaReader(fps, num_frames, stride, size, tubelet)
         self.grid = (size // patch, size // patch)
         self.settings = dict(
-            encoder=dict(weights=weights, sha256=self.origin.sha256),
+            encoder=dict(weights=self.origin.weights, sha256=self.origin.sha256),
             fps=fps,
             num_frames=num_frames,
             stride=stride,
@@ -125,12 +113,12 @@ class FeatureInferencer:
     def __call__(
         self, inputs: str | Path | Sequence[str | Path], kind: str = 'frame', progress: bool = True
     ) -> list[MediaFeatures]:
-        """Features of files, in their order.
+        """Features of one file or several, in their order.
 
         Args:
-            inputs: one path or several.
-            kind: ``token``, ``frame`` or ``pooled``.
-            progress: show a progress bar.
+            inputs: paths.
+            kind: see ``MediaFeatures``.
+            progress: show a progress bar, if there are several.
 
         Raises:
             UnreadableMediaError: at the first file that cannot be decoded; ``write_features``
@@ -138,9 +126,8 @@ class FeatureInferencer:
         """
         paths = [inputs] if isinstance(inputs, str | Path) else inputs
         hidden = not progress or len(paths) < 2
-        return [
-            self.extract(path, kind) for path in track(paths, 'features', 'files', quiet=hidden)
-        ]
+        files = track(paths, 'features', 'files', quiet=hidden)
+        return [self.extract(path, kind) for path in files]
 
     @torch.no_grad()
     def extract(self, path: str | Path, kind: str = 'frame') -> MediaFeatures:
@@ -184,24 +171,6 @@ def check_windows(num_frames: int, stride: int, size: int, tubelet: int, patch: 
         raise ValueError(f'stride={stride} would leave out frames: at most num_frames={num_frames}')
     if size % patch:
         raise ValueError(f'size={size} must be a multiple of the patch of {patch} pixels')
-
-
-def _inspect(path: str | Path, weights: str | None) -> tuple[dict[str, Any], str]:
-    """Config of the encoder in a checkpoint, and which of its encoders to take."""
-    checkpoint = read_checkpoint(path)
-    backbone = stored_backbone(checkpoint)
-    if backbone is None:
-        raise ValueError(
-            f'{path} does not say what its encoder is: convert published checkpoints with '
-            'tools/convert_checkpoint.py first'
-        )
-    if weights is None:
-        names = list(checkpoint['state_dict'])
-        there = [k for k, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
-        weights = there[0] if there else 'reference'
-    elif weights not in PREFIXES:
-        raise ValueError(f'weights={weights!r} is not one of {list(PREFIXES)}')
-    return backbone, weights
 
 
 class FeatureWriter(ShardWriter):
@@ -264,8 +233,8 @@ def write_features(
         inferencer: makes the features.
         paths: the files.
         folder: may hold a part of the same work.
-        kind: ``token``, ``frame`` or ``pooled``.
-        stored_type: ``float32``, ``float16`` or ``bfloat16``.
+        kind: see ``MediaFeatures``.
+        stored_type: one of ``STORED_TYPES``.
         shard_megabytes: size of a shard; what an interruption may cost.
 
     Raises:

@@ -5,8 +5,10 @@ Shape legend: S samples, T video frames, n generated tubelets.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,9 +88,7 @@ def generate_masked(generator: Generator, seed: Seed, sampling: Sampling) -> Mas
         )
     if generator.masking is None:
         raise ValueError(f'{generator.path} does not record the masks of its training')
-    # Earlier versions recorded img_size; masks now take it from the frames.
-    settings = {k: v for k, v in generator.masking.items() if k not in ('type', 'img_size')}
-    masking = FrameIsolatedMasking(**settings)
+    masking = recorded_masking(generator.masking)
     rng = np.random.default_rng(sampling.seed)
     drawn = masking.sample(masking.grid_of(clip.shape[-2:]), rng)[0]
     visible, hidden = (drawn[name][None].to(clip.device) for name in ('visible', 'hidden'))
@@ -122,17 +122,18 @@ def continue_clip(
         ``(S, 3, n * tubelet_size, height, width)`` in [-1, 1], the generated frames only.
     """
     clip = normalised(generator, seed).expand(sampling.samples, -1, -1, -1, -1)
-    frames = roll_out(
-        generator.model,
-        clip,
-        tubelets,
-        sampling.seeds,
-        sampling.num_steps,
-        sampling.solver,
-        sampling.window,
+    settings = (sampling.seeds, sampling.num_steps, sampling.solver, sampling.window)
+    frames = roll_out(generator.model, clip, tubelets, *settings)
+    return torch.cat(
+        list(track(frames, 'generating', 'tubelets', tubelets, quiet=not progress)), dim=2
     )
-    steps = track(frames, 'generating', 'tubelets', tubelets, quiet=not progress)
-    return torch.cat(list(steps), dim=2)
+
+
+def recorded_masking(config: Mapping[str, Any]) -> FrameIsolatedMasking:
+    """The masks that a checkpoint or a run records, by the config of the transform."""
+    # Earlier versions recorded img_size; masks now take it from the frames.
+    settings = {k: v for k, v in config.items() if k not in ('type', 'img_size')}
+    return FrameIsolatedMasking(**settings)
 
 
 def normalised(generator: Generator, seed: Seed) -> Tensor:
@@ -190,13 +191,8 @@ def write_rollout(
     missing = gap.expand(-1, length - truth.shape[1], -1, -1)
     futures = [('true continuation', torch.cat([truth, missing], dim=1))] if truth.numel() else []
     futures += [(f'sample {n}', clip) for n, clip in enumerate(generated)]
-    rows = [
-        (
-            f'seed, then {name}',
-            torch.cat([context[:, ::tubelet], gap, future[:, ::tubelet]], dim=1),
-        )
-        for name, future in futures
-    ]
+    seed = [context[:, ::tubelet], gap]
+    rows = [(f'seed, then {n}', torch.cat([*seed, f[:, ::tubelet]], dim=1)) for n, f in futures]
     sheet = stem.with_name(f'{stem.name}.png')
     tile_rows(rows).save(sheet)
     film = [(name, torch.cat([context, future], dim=1)) for name, future in futures]
@@ -233,11 +229,11 @@ def generate_files(
         ValueError: if a number is out of range or the seed too short.
     """
     tubelet = generator.model.backbone.tubelet_size
-    rate = generator.fps if fps is None else fps
     checked = dict(rollout=rollout, frames=num_frames, samples=sampling.samples, fps=fps)
     for name, value in checked.items():
         if value is not None and value <= 0:
             raise ValueError(f'{name}={value} must be larger than 0')
+    rate = fps or generator.fps
     wanted = num_frames or min(DEFAULT_FRAMES, generator.num_frames or DEFAULT_FRAMES)
     tubelets = -(-(rollout or 0) // tubelet)
     size = generator.model.backbone.img_size
@@ -252,32 +248,17 @@ def generate_files(
         return write_masked(result, folder / f'{source.stem}_masked', tubelet, rate)
     if seed.static and num_frames is None:
         wanted = tubelet
+    context = replace(seed, frames=seed.frames[:, :wanted])
     if compare:
-        clip = normalised(generator, replace(seed, frames=seed.frames[:, :wanted]))
-        clip = clip.expand(sampling.samples, -1, -1, -1, -1)
+        clip = normalised(generator, context).expand(sampling.samples, -1, -1, -1, -1)
         settings = (sampling.seeds, sampling.num_steps, sampling.solver)
         cost = measure_rollout(generator.model, clip, tubelets, *settings)
         print(f'{cost} Largest difference of a pixel: {cost.difference:.1e}')
-    stem = folder / f'{source.stem}_rollout'
-    return _rollout_files(generator, seed, wanted, tubelets, sampling, stem, rate)
-
-
-def _rollout_files(
-    generator: Generator,
-    seed: Seed,
-    wanted: int,
-    tubelets: int,
-    sampling: Sampling,
-    stem: Path,
-    fps: float,
-) -> list[Path]:
-    """Continue the first ``wanted`` video frames; what the seed has beyond them is the truth."""
-    tubelet = generator.model.backbone.tubelet_size
     if sampling.window is None and generator.num_frames:
         sampling = replace(sampling, window=generator.num_frames // tubelet)
-    context = replace(seed, frames=seed.frames[:, :wanted])
     generated = continue_clip(generator, context, tubelets, sampling)
     whole = normalised(generator, seed)[0]
-    known = normalised(generator, context).shape[2]
+    known = wanted // tubelet * tubelet
     truth = whole[:, known:known] if seed.static else whole[:, known : known + generated.shape[2]]
-    return write_rollout(whole[:, :known], generated, truth, stem, tubelet, fps)
+    files = (folder / f'{source.stem}_rollout', tubelet, rate)
+    return write_rollout(whole[:, :known], generated, truth, *files)

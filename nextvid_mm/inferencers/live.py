@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from torch import Tensor
 
+from nextvid_mm.data_checks import label_names
 from nextvid_mm.datasets.video_lists import read_lines
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import fit, read_seed
@@ -98,7 +99,7 @@ def build_bank(
     if not labels:
         raise ValueError(f'{list_file} names no labelled video of {num_frames} frames at {fps} fps')
     device = features[0].device
-    names = _names(list_file.with_name('label_map.txt'), max(labels) + 1)
+    names = label_names(list_file, max(labels) + 1)
     return LabelBank(torch.cat(features), torch.tensor(labels, device=device), names, tubelets)
 
 
@@ -107,19 +108,25 @@ class LiveStatus:
     """The state of a stream.
 
     Attributes:
+        tubelet: video frames per tubelet.
         frames: video frames so far.
-        latencies: milliseconds from a tubelet's last frame to its features and label, recent ones.
-        marks: times at which tubelets were done, in seconds, recent ones.
+        latencies: milliseconds from each tubelet's last frame to its features and label.
+        marks: times at which recent tubelets were done, in seconds.
         label: newest label and its share of the votes, None without a bank.
-        all_latencies: of the whole stream.
     """
 
     tubelet: int
     frames: int = 0
-    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    latencies: list[float] = field(default_factory=list)
     marks: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     label: tuple[str, float] | None = None
-    all_latencies: list[float] = field(default_factory=list)
+
+    def tubelet_done(self, start: float, device: torch.device) -> None:
+        """Note a tubelet whose last frame came at ``start`` of ``time.perf_counter``."""
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
+        self.marks.append(time.perf_counter())
+        self.latencies.append((self.marks[-1] - start) * 1000)
 
     @property
     def fps(self) -> float:
@@ -131,7 +138,7 @@ class LiveStatus:
     def render(self, window: int) -> Table:
         """As a table of one row."""
         table = Table('video frames', 'fps', 'latency (ms)', 'frames in memory', 'label')
-        latency = f'{median(self.latencies):.1f}' if self.latencies else '-'
+        latency = f'{median(self.latencies[-RECENT:]):.1f}' if self.latencies else '-'
         name = f'{self.label[0]} ({self.label[1]:.0%})' if self.label else '-'
         kept = f'{min(self.frames // self.tubelet, window)} of {window} tubelets'
         table.add_row(str(self.frames), f'{self.fps:.1f}', latency, kept, name)
@@ -153,9 +160,6 @@ def run_stream(
         bank: gives labels.
         console: where to show; None for the terminal.
         limit: video frames after which to stop.
-
-    Returns:
-        The last state.
     """
     encoder, window = stream.encoder, stream.cache.window
     status = LiveStatus(encoder.tubelet_size)
@@ -171,7 +175,7 @@ def run_stream(
                 recent.append(tokens.mean(dim=(1, 2))[0])
                 if bank is not None:
                     status.label = bank.vote(torch.stack(list(recent)).mean(0))
-                _note_time(status, start, tokens)
+                status.tubelet_done(start, tokens.device)
                 live.update(status.render(window))
             if limit is not None and status.frames >= limit:
                 break
@@ -186,18 +190,3 @@ def at_most(pictures: Iterable[NDArray[np.uint8]], fps: float) -> Iterator[NDArr
         if now >= due:
             yield picture
             due = max(due + 1 / fps, now)
-
-
-def _note_time(status: LiveStatus, start: float, tokens: Tensor) -> None:
-    if tokens.is_cuda:
-        torch.cuda.synchronize(tokens.device)
-    now = time.perf_counter()
-    status.marks.append(now)
-    status.latencies.append((now - start) * 1000)
-    status.all_latencies.append((now - start) * 1000)
-
-
-def _names(path: Path, count: int) -> list[str]:
-    """Lines of a label map; numbers where there is none."""
-    found = path.read_text().splitlines() if path.is_file() else []
-    return [*found, *(str(number) for number in range(len(found), count))]

@@ -62,15 +62,12 @@ def roll_out(
     grid = model.backbone.grid_of(clip)
     channels = model.target_generator.channels
     noise = draw_flow(seeds, (tubelets, 1), (tubelets, 1, grid.patches, channels), like=clip).noise
-    window = window or grid.frames + tubelets
-    predict = cached(model, window) if use_cache else recomputed(model, window)
-    frame = grid.with_frames(1)
-    new = clip
+    predict = (cached if use_cache else recomputed)(model, window or grid.frames + tubelets)
+    frame, new = grid.with_frames(1), clip
     for number in range(tubelets):
         z = predict(new)
-        target = model.head.sample(
-            z, noise[:, number].to(z.dtype), frame, num_steps=num_steps, solver=solver
-        )
+        start = noise[:, number].to(z.dtype)
+        target = model.head.sample(z, start, frame, num_steps=num_steps, solver=solver)
         new = model.target_generator.to_pixels(target, frame).to(clip.dtype)
         yield new
 
@@ -86,15 +83,8 @@ def rollout_ways(
     """Functions whose times tell what the cache is worth, by name.
 
     A whole roll-out with and without the cache, then the part that the cache shortens: encoder and
-    predictor alone, where the clip's last tubelet stands in for every generated one.
-
-    Args:
-        model: as in ``roll_out``, like the rest.
-        clip: the beginning.
-        tubelets: how many to generate.
-        seeds: one per clip.
-        num_steps: solver steps per tubelet.
-        solver: ``euler`` or ``heun``.
+    predictor alone, where the clip's last tubelet stands in for every generated one. Arguments as
+    in ``roll_out``.
     """
     window = model.backbone.grid_of(clip).frames + tubelets
 

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nextvid_mm.models.checkpoints.encoder import load_encoder, read_checkpoint, stored_backbone
-from nextvid_mm.registry import MODELS
+from nextvid_mm.models.checkpoints.encoder import open_encoder
 
 
 class StreamingEncoder:
@@ -50,33 +49,13 @@ class StreamingEncoder:
     def from_checkpoint(
         cls,
         path: str | Path,
-        weights: str = 'reference',
+        weights: str | None = None,
         window: int = 32,
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> StreamingEncoder:
-        """Build the encoder that a pretraining checkpoint records, with its weights.
-
-        Args:
-            path: the checkpoint.
-            weights: ``reference`` for the EMA encoder, ``encoder`` for the trained one.
-            window: see the class.
-            device: see the class.
-            dtype: see the class.
-
-        Raises:
-            FileNotFoundError: if the file is missing.
-            ValueError: if it holds no such encoder, or not its configuration.
-        """
-        config = stored_backbone(read_checkpoint(path))
-        if config is None:
-            raise ValueError(
-                f'{path} does not record the configuration of its encoder: build the encoder '
-                'yourself, fill it with load_encoder and give it to StreamingEncoder'
-            )
-        encoder = MODELS.build(config)
-        load_encoder(encoder, config, path, weights)
-        return cls(encoder, window, device, dtype)
+        """Build the encoder that a checkpoint records; see ``open_encoder`` and the class."""
+        return cls(open_encoder(path, weights)[0], window, device, dtype)
 
     @property
     def seen(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,15 @@ from safetensors.torch import save_file
 
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import resolve_arch
+from nextvid_mm.models.backbones.causal_vit import CausalViT
 from nextvid_mm.models.checkpoints.encoder import (
     EXPORT_KEY,
     EncoderOrigin,
     essential_config,
-    load_encoder,
+    open_encoder,
     read_checkpoint,
-    stored_backbone,
     stored_config,
 )
-from nextvid_mm.registry import MODELS
 from nextvid_mm.version import __version__
 
 from .timm_models import MODELS_OF_NAME
@@ -100,7 +100,7 @@ def export_encoder(path: str | Path, output: str | Path, weights: str = 'referen
         weights: ``reference`` for the EMA encoder, ``encoder`` for the trained one.
 
     Returns:
-        The model card's path.
+        Path of the model card.
 
     Raises:
         ValueError: if the file has no such encoder or does not say how it is built.
@@ -108,36 +108,24 @@ def export_encoder(path: str | Path, output: str | Path, weights: str = 'referen
     output = Path(output)
     if output.suffix != '.safetensors':
         raise ValueError(f'the output of --to safetensors must end in .safetensors, found {output}')
-    checkpoint = read_checkpoint(path)
-    backbone = stored_backbone(checkpoint)
-    if backbone is None or backbone.get('type', '').split('.')[-1] != 'CausalViT':
-        found = 'no encoder' if backbone is None else f'a {backbone.get("type")}'
+    encoder, origin = open_encoder(path, weights)
+    if not isinstance(encoder, CausalViT):
         raise ValueError(
-            f'{path} records {found}; --from nextvid exports the CausalViT of a pretraining '
-            'checkpoint'
+            f'{path} records a {type(encoder).__name__}; --from nextvid exports the CausalViT of a '
+            'pretraining checkpoint'
         )
-    backbone = {key: value for key, value in backbone.items() if key not in TRAINING_KEYS}
-    encoder = MODELS.build(dict(backbone))
-    origin = load_encoder(encoder, backbone, path, weights)
+    backbone = {key: value for key, value in origin.backbone.items() if key not in TRAINING_KEYS}
+    origin = replace(origin, backbone=backbone)
     name = timm_name(backbone)
+    description = {key: getattr(origin, key) for key in ('backbone', 'step', 'weights', 'sha256')}
+    metadata = {'format': 'pt', EXPORT_KEY: json.dumps(dict(description, version=__version__))}
+    if name is not None:
+        metadata['architecture'] = name
     state = {key: value.contiguous() for key, value in encoder.state_dict().items()}
     with replace_when_complete(output) as temporary:
-        save_file(state, temporary, metadata=_metadata(origin, name))
+        save_file(state, temporary, metadata=metadata)
     count = sum(value.numel() for value in state.values())
-    return write_card(output, origin, checkpoint.get('meta', {}), name, count)
-
-
-def _metadata(origin: EncoderOrigin, name: str | None) -> dict[str, str]:
-    """What a safetensors file may hold beside weights: text only."""
-    description = dict(
-        backbone=origin.backbone,
-        step=origin.step,
-        weights=origin.weights,
-        sha256=origin.sha256,
-        version=__version__,
-    )
-    named = {} if name is None else dict(architecture=name)
-    return {'format': 'pt', EXPORT_KEY: json.dumps(description), **named}
+    return write_card(output, origin, read_checkpoint(path).get('meta', {}), name, count)
 
 
 def timm_name(backbone: dict[str, Any]) -> str | None:
@@ -163,19 +151,13 @@ def write_card(
         weights: the exported file.
         origin: which encoder it is.
         meta: ``meta`` of the checkpoint.
-        name: name of the timm model, if it is one.
+        name: of the timm model, if it is one.
         parameters: number of weights.
-
-    Returns:
-        The card's path.
     """
-    data = ModelCardData(
-        model_name=weights.stem,
-        library_name='nextvid_mm' if name is None else 'timm',
-        tags=['video', 'self-supervised-learning', 'next-frame-prediction'],
-    )
+    tags = ['video', 'self-supervised-learning', 'next-frame-prediction']
+    library = 'nextvid_mm' if name is None else 'timm'
     card = ModelCard.from_template(
-        data,
+        ModelCardData(model_name=weights.stem, library_name=library, tags=tags),
         template_str=CARD,
         title=weights.stem,
         summary=_summary(origin, meta, parameters),

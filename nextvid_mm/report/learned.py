@@ -16,7 +16,7 @@ from mmengine.runner import load_checkpoint, set_random_seed
 from PIL import Image
 from torch import Tensor, nn
 
-from nextvid_mm.data_checks import list_file_of
+from nextvid_mm.data_checks import label_names, list_file_of
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.probe.evaluate import build_probe, quiet
 from nextvid_mm.engine.probe.features import innermost_dataset
@@ -219,9 +219,5 @@ def pooled(tokens: Tensor) -> np.ndarray:
 
 
 def class_names(config: Config, count: int) -> list[str]:
-    """Names from ``label_map.txt`` beside the list file, else numbers."""
-    path = Path(list_file_of(innermost_dataset(config.val_dataloader.dataset)))
-    path = path.with_name('label_map.txt') if path.name else path
-    names = path.read_text(encoding='utf-8').split('\n') if path.is_file() else []
-    names = [name.strip() for name in names if name.strip()]
-    return names if len(names) >= count else [str(label) for label in range(count)]
+    """Names of the validation videos' labels; see ``label_names``."""
+    return label_names(list_file_of(innermost_dataset(config.val_dataloader.dataset)), count)

@@ -13,7 +13,6 @@ from nextvid_mm.inferencers.cost import (
 def test_curves_have_a_point_for_every_frame_and_length():
     backbone = build().backbone.train()
     cost = measure_streaming(backbone, frames=12, window=4, recompute_at=[2, 12], repeats=1)
-    assert cost.frames == list(range(1, 13))
     assert len(cost.streaming_ms) == 12
     assert cost.recompute_frames == [2, 12]
     assert min(cost.streaming_ms + cost.recompute_ms) > 0
@@ -32,10 +31,10 @@ def test_work_per_frame_is_constant_with_the_cache_and_grows_without(monkeypatch
 
 def test_the_ratio_compares_the_ends_of_the_filled_window():
     rising = [100.0] * 10 + [1.0] * 50 + [7.0] * 20 + [2.0] * 50
-    cost = StreamingCost(10, list(range(1, 131)), rising, [1, 130], [1.0, 40.0], 0)
+    cost = StreamingCost(10, rising, [1, 130], [1.0, 40.0], 0)
     assert cost.ratio == 2.0
     assert cost.advantage == 20.0
-    short = StreamingCost(2, [1, 2, 3, 4, 5, 6], [9.0, 9, 1, 1, 3, 3], [1], [1.0], 0)
+    short = StreamingCost(2, [9.0, 9, 1, 1, 3, 3], [1], [1.0], 0)
     assert short.ratio == 3.0
 
 

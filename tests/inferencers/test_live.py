@@ -59,7 +59,7 @@ def test_the_view_shows_speed_latency_memory_and_the_right_label(stream, folder)
     bright = [np.full((20, 30, 3), 210, np.uint8)] * 13
     status = run_stream(stream, bright, bank_of(stream, folder), console)
     assert status.frames == 13
-    assert len(status.all_latencies) == stream.seen == 6
+    assert len(status.latencies) == stream.seen == 6
     assert status.fps > 0
     assert status.label[0] == 'bright'
     assert 0.5 < status.label[1] <= 1

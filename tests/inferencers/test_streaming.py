@@ -96,7 +96,7 @@ def test_a_checkpoint_is_enough(tmp_path):
     stream = StreamingEncoder.from_checkpoint(tmp_path / 'a.pth', 'encoder', window=4)
     torch.testing.assert_close(stream.push(clip), model.backbone.encode(clip))
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'b.pth')
-    with pytest.raises(ValueError, match=r'b\.pth does not record the configuration'):
+    with pytest.raises(ValueError, match=r'b\.pth does not say what its encoder is'):
         StreamingEncoder.from_checkpoint(tmp_path / 'b.pth')
 
 

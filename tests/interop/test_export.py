@@ -10,9 +10,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny import clips
 
+from nextvid_mm.interop.converted import Converted
 from nextvid_mm.interop.export import export_encoder, timm_name, write_card
 from nextvid_mm.interop.timm_models import MODELS_OF_NAME
 from nextvid_mm.models.checkpoints.encoder import EncoderOrigin
+from nextvid_mm.registry import MODELS
 
 
 @pytest.mark.parametrize('weights', ['reference', 'encoder'])
@@ -48,12 +50,14 @@ def test_what_cannot_be_exported(tmp_path):
         export_encoder(tmp_path / 'iter_5.pth', tmp_path / 'encoder.pth')
     other = dict(state_dict={'backbone.w': torch.zeros(1)})
     torch.save(other, tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match='other.pth records no encoder'):
+    with pytest.raises(ValueError, match='other.pth does not say what its encoder is'):
         export_encoder(tmp_path / 'other.pth', tmp_path / 'encoder.safetensors')
-    config = dict(type='JointViT', arch={})
-    torch.save(other | dict(meta=dict(cfg=f'model = dict(backbone={config})')), tmp_path / 'j.pth')
+    arch = dict(embed_dims=24, depth=1, num_heads=2, mlp_ratio=2.0)
+    backbone = dict(type='JointViT', arch=arch, positions='sinusoid')
+    state = MODELS.build(dict(backbone)).state_dict()
+    Converted(backbone, state, (), 'test').save(tmp_path / 'j.pth')
     with pytest.raises(ValueError, match='j.pth records a JointViT'):
-        export_encoder(tmp_path / 'j.pth', tmp_path / 'encoder.safetensors')
+        export_encoder(tmp_path / 'j.pth', tmp_path / 'encoder.safetensors', 'encoder')
 
 
 def test_timm_models_are_found_by_their_configuration():

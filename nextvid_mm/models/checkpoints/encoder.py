@@ -67,6 +67,31 @@ class EncoderOrigin:
         return cls(**json.loads(bytes(record.tolist())))
 
 
+def open_encoder(path: str | Path, weights: str | None = None) -> tuple[Any, EncoderOrigin]:
+    """Build the encoder that a checkpoint records, with its weights.
+
+    Args:
+        path: see ``load_encoder``.
+        weights: ``reference`` or ``encoder``; None takes the reference where there is one.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it does not record an encoder, or has no such weights.
+    """
+    checkpoint = read_checkpoint(path)
+    config = stored_backbone(checkpoint)
+    if config is None:
+        raise ValueError(
+            f'{path} does not say what its encoder is: convert published checkpoints with '
+            'tools/convert_checkpoint.py first'
+        )
+    if weights not in (None, *PREFIXES):
+        raise ValueError(f'weights={weights!r} is not one of {list(PREFIXES)}')
+    encoder = MODELS.build(dict(config))
+    weights = weights or next(iter(_there(checkpoint)), 'reference')
+    return encoder, load_encoder(encoder, config, path, weights)
+
+
 def load_encoder(
     backbone: nn.Module, config: dict, path: str | Path, weights: str = 'reference'
 ) -> EncoderOrigin:
@@ -144,13 +169,12 @@ def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str,
     Raises:
         ValueError: if the checkpoint has no such encoder.
     """
-    names = list(checkpoint['state_dict'])
-    found = [key for key, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
+    found = _there(checkpoint)
     if weights not in found:
         advice = (
             f'set model.encoder_weights={found[0]!r}' if found else 'give a pretraining checkpoint'
         )
-        parts = sorted({name.split('.')[0] for name in names})
+        parts = sorted({name.split('.')[0] for name in checkpoint['state_dict']})
         raise ValueError(
             f'{path} holds no weights under {PREFIXES[weights]!r} (model.encoder_weights='
             f'{weights!r}); its parts are {parts}; {advice}'
@@ -161,6 +185,12 @@ def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str,
         for name, value in checkpoint['state_dict'].items()
         if name.startswith(prefix)
     }
+
+
+def _there(checkpoint: dict) -> list[str]:
+    """Which of our encoders a checkpoint holds, the reference first."""
+    names = list(checkpoint['state_dict'])
+    return [key for key, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
 
 
 def stored_backbone(checkpoint: dict) -> dict | None:
