@@ -6,13 +6,10 @@ import copy
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from rich.progress import Progress
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -23,13 +20,7 @@ from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_
 from nextvid_mm.progress import progress_bar
 from nextvid_mm.registry import DATASETS, SCOPE
 
-from .learned import (
-    class_names,
-    clips_of,
-    load_model,
-    look_at_features,
-    look_at_generation,
-)
+from .learned import class_names, clips_of, load_model, look_at_features, look_at_generation
 from .page import Section, render
 from .probes import probes_section
 from .run import (
@@ -97,23 +88,28 @@ def write_report(
     runs = [load_run(folder) for folder in find_runs(work_dir)]
     probe_config = probe_config or probe_config_of(work_dir)
     with progress_bar('phases', quiet=not progress) as bar:
-        step = _steps(bar)
+        task = bar.add_task('report', total=_PHASES)
+
+        def step(name: str) -> None:
+            bar.update(task, description=f'report: {name}', advance=1)
+
         step('logs')
         records = [*find_probe_results(work_dir), *map(Path, probe_results)]
         sections = [*_results(work_dir, probe_config, records), curves_section(runs[0])]
         if masking := find_masking(runs[0].config):
             size = runs[0].config.model.backbone.get('img_size', 256)
             sections.append(masks_section(masking, masking.grid_of((size, size))))
-        model = _load(runs[0], device, step)
-        if model is not None and probe_config is not None:
-            step('videos')
-            videos = videos or load_videos(probe_config, max_videos)
-            sections += _learned(runs[0], model, probe_config, videos, records, step)
-        if model is not None:
+        if runs[0].checkpoint is not None:
+            step('model')
+            model = load_model(runs[0].config, runs[0].checkpoint, device)
+            if probe_config is not None:
+                step('videos')
+                videos = videos or load_videos(probe_config, max_videos)
+                sections += _learned(runs[0], model, probe_config, videos, records, step)
             step('streaming')
             sections.append(streaming_section(_streaming(model.backbone, stream_frames)))
         sections += [curves_section(run) for run in runs[1:]]
-        sections.append(setting_section(runs[0], _meta(runs[0])))
+        sections.append(setting_section(runs[0]))
         step('page')
     target = Path(output) if output else work_dir / 'report.html'
     write_text(target, render(f'NExT-Vid: {work_dir.name}', sections))
@@ -135,14 +131,6 @@ def _results(work_dir: Path, probe_config: Config | None, records: Sequence[Path
     return [results_section(results, int(probe_config.model.cls_head.num_classes)), *own]
 
 
-def _load(run: Run, device: str, step: Step) -> nn.Module | None:
-    """The model of a run; None if it left no checkpoint."""
-    if run.checkpoint is None:
-        return None
-    step('model')
-    return load_model(run.config, run.checkpoint, device)
-
-
 def _learned(
     run: Run,
     model: nn.Module,
@@ -153,21 +141,16 @@ def _learned(
 ) -> list[Section]:
     """What the model of a run knows of labelled videos."""
     step('features')
-    insight = look_at_features(model, str(run.checkpoint), probe_config, videos, records)
+    seen = look_at_features(model, str(run.checkpoint), probe_config, videos, records)
     step('generation')
-    return [features_section(insight), _generation(run, model, probe_config, videos)]
-
-
-def _generation(run: Run, model: nn.Module, probe_config: Config, val: Iterable[dict]) -> Section:
-    clips, labels = clips_of(model, val, _GENERATED_CLIPS)
-    names = class_names(probe_config, max(labels) + 1)
-    insight = look_at_generation(model, clips, labels, names, find_masking(run.config))
-    if isinstance(insight, str):
-        return generation_section(insight)
+    clips, labels = clips_of(model, videos, _GENERATED_CLIPS)
+    made = look_at_generation(model, clips, labels, find_masking(run.config))
     rollout = None
-    if model.neck.rolls_out and _is_quick(model):
+    if not isinstance(made, str) and model.neck.rolls_out and _is_quick(model):
         rollout = measure_rollout(model, clips[:1])
-    return generation_section(insight, rollout, run.folder / 'generated.png')
+    names = class_names(probe_config, max(labels) + 1)
+    generated = generation_section(made, names, rollout, run.folder / 'generated.png')
+    return [features_section(seen), generated]
 
 
 def _streaming(backbone: nn.Module, frames: int) -> StreamingCost | str:
@@ -183,9 +166,8 @@ def _streaming(backbone: nn.Module, frames: int) -> StreamingCost | str:
 
 def _is_quick(model: nn.Module) -> bool:
     parameters = list(model.parameters())
-    return (
-        parameters[0].device.type != 'cpu' or sum(p.numel() for p in parameters) < _MAX_PARAMETERS
-    )
+    on_cpu = parameters[0].device.type == 'cpu'
+    return not on_cpu or sum(p.numel() for p in parameters) < _MAX_PARAMETERS
 
 
 def load_videos(config: Config, max_videos: int) -> DataLoader:
@@ -216,17 +198,3 @@ def load_videos(config: Config, max_videos: int) -> DataLoader:
             order = np.random.default_rng(0).permutation(count)[:max_videos]
             innermost_dataset(dataset).indices = order.tolist()
         return cached_loader(chosen, 'val')
-
-
-def _meta(run: Run) -> dict[str, Any]:
-    """What a checkpoint says about itself."""
-    if run.checkpoint is None:
-        return {}
-    saved = torch.load(run.checkpoint, map_location='cpu', weights_only=True, mmap=True)
-    return saved.get('meta', {})
-
-
-def _steps(bar: Progress) -> Step:
-    """A function that names the next phase on a bar."""
-    task = bar.add_task('report', total=_PHASES)
-    return lambda name: bar.update(task, description=f'report: {name}', advance=1)

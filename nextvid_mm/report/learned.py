@@ -54,21 +54,6 @@ class FeatureInsight:
     probe: Path | None = None
 
 
-@dataclass(frozen=True)
-class GenerationInsight:
-    """What a checkpoint generates.
-
-    Attributes:
-        metrics: on the moving region.
-        sheet: original, masked and generated frames.
-        names: names of the labels.
-    """
-
-    metrics: GenerationMetrics
-    sheet: Image.Image
-    names: list[str]
-
-
 def load_model(config: Config, checkpoint: Path, device: str = 'cpu') -> nn.Module:
     """Build a pretraining model on a device and load all of its weights."""
     require_registered(config.model, 'the config of the run')
@@ -129,20 +114,19 @@ def look_at_generation(
     model: nn.Module,
     clips: Tensor,
     labels: Sequence[int],
-    names: list[str],
     masking: FrameIsolatedMasking | None,
-) -> GenerationInsight | str:
+) -> tuple[GenerationMetrics, Image.Image] | str:
     """Generate next frames and compare them with the truth.
 
     Args:
         model: a pretraining model in evaluation mode.
         clips: ``(n, 3, T_video, height, width)`` in [-1, 1].
         labels: one per clip.
-        names: of the labels.
         masking: of the training, for the sheet; None shows all patches and generates all.
 
     Returns:
-        What was generated, or one sentence that says why nothing can be shown.
+        Figures on the moving region and a sheet of original, masked and generated frames; or one
+        sentence that says why nothing can be shown.
     """
     head = getattr(model, 'head', None)
     if not (hasattr(model, 'generate') and getattr(head, 'generates', False)):
@@ -155,11 +139,9 @@ def look_at_generation(
     parts = (torch.stack([mask[key] for mask in drawn]) for key in ('visible', 'hidden'))
     batch = ClipBatch.of([{} for _ in shown], [BatchMask(*(p.to(clips.device) for p in parts))])
     try:
-        metrics = generation_metrics(model, clips, labels)
-        sheet = draw_sheet(model, shown, batch)
+        return generation_metrics(model, clips, labels), draw_sheet(model, shown, batch)
     except ValueError as error:  # targets that are no pictures say so themselves
         return f'Nothing can be shown: {error}'
-    return GenerationInsight(metrics, sheet, names)
 
 
 def attention_strips(
@@ -182,11 +164,9 @@ def attention_strips(
     for number, clip in enumerate(clips.cpu()):
         layers = weights[number].detach().view(-1, grid.frames, grid.height, grid.width)
         attention = layers[: len(probe.layers)].mean(0).cpu()  # of the first segment
-        plain = clip[:, backbone.tubelet_size - 1 :: backbone.tubelet_size]
-        rows += [
-            (f'{number}: video', plain),
-            (f'{number}: attention', overlay_attention(clip, attention, backbone.tubelet_size)),
-        ]
+        tubelet = backbone.tubelet_size
+        rows.append((f'{number}: video', clip[:, tubelet - 1 :: tubelet]))
+        rows.append((f'{number}: attention', overlay_attention(clip, attention, tubelet)))
     return tile_rows(rows, gap=2)
 
 

@@ -13,7 +13,7 @@ from nextvid_mm.data_checks import list_file_of
 from nextvid_mm.engine.probe.evaluate import checkpoint_of
 from nextvid_mm.engine.probe.features import innermost_dataset
 from nextvid_mm.engine.probe.results import config_of, read_record
-from nextvid_mm.layers import check_state
+from nextvid_mm.layers import load_exactly
 from nextvid_mm.models.checkpoints import hash_weights, read_checkpoint, stored_backbone
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 
@@ -34,9 +34,8 @@ def probes_section(paths: Sequence[Path]) -> Section:
         FileNotFoundError: if one does not exist.
         ValueError: if one is something else.
     """
-    records = {
-        path: read_record(path) for path in {path.resolve(): path for path in paths}.values()
-    }
+    once = {path.resolve(): path for path in paths}.values()
+    records = {path: read_record(path) for path in once}
     rows = [_row(record, path) for path, record in records.items()]
     text = (
         'Attentive probes on frozen encoders, best of the grid, accuracies in % over the videos '
@@ -67,7 +66,8 @@ def find_probe(
     Raises:
         ValueError: if the best record or its checkpoint holds what would have to be run.
     """
-    encoders = [model.backbone, *([model.reference.encoder] if _has_reference(model) else [])]
+    reference = getattr(model, 'reference', None)
+    encoders = [model.backbone] if reference is None else [model.backbone, reference.encoder]
     hashes = {hash_weights(encoder) for encoder in encoders}
     best: tuple[float, Path, Config, Path] | None = None
     for path in paths:
@@ -86,13 +86,8 @@ def find_probe(
     settings = dict(own.model, encoder=None, backbone=stored_backbone(checkpoint), _scope_=SCOPE)
     require_registered(settings, str(path))
     probe = MODELS.build(settings)
-    check_state(checkpoint['state_dict'], probe.state_dict(), f'{file} is not the probe of {path}')
-    probe.load_state_dict(checkpoint['state_dict'])
+    load_exactly(probe, checkpoint['state_dict'], f'{file} is not the probe of {path}')
     return probe.eval(), top1, file
-
-
-def _has_reference(model: nn.Module) -> bool:
-    return getattr(model, 'reference', None) is not None
 
 
 def _setting(config: Config, key: str) -> Any:
@@ -103,22 +98,19 @@ def _setting(config: Config, key: str) -> Any:
 
 def _row(record: Mapping[str, Any], path: Path) -> list[str]:
     dataset = innermost_dataset(config_of(record, path)[f'{record["split"]}_dataloader'].dataset)
-    videos = list_file_of(dataset) or dataset.get('data_root') or dataset.type
+    origin = record.get('encoder')
+    if origin is None:
+        encoder = 'not recorded'
+    elif origin['path'] is None:
+        encoder = f'untrained ({origin["sha256"][:8]})'
+    else:
+        encoder = f'{origin["path"]} ({origin["weights"]})'
     accuracies = (record['top1'], record.get('top5'), record['mean_class'])
     return [
-        _encoder(record.get('encoder')),
-        str(videos),
+        encoder,
+        str(list_file_of(dataset) or dataset.get('data_root') or dataset.type),
         record.get('mode', 'online').removesuffix(' features'),
         f'{record["num_samples"]:,}',
         f'{len(record["failed"]):,}',
         *('–' if value is None else f'{value:.1f}' for value in accuracies),
     ]
-
-
-def _encoder(origin: Mapping[str, Any] | None) -> str:
-    """Which encoder a record is of, in a few words."""
-    if origin is None:
-        return 'not recorded'
-    if origin['path'] is None:
-        return f'untrained ({origin["sha256"][:8]})'
-    return f'{origin["path"]} ({origin["weights"]})'

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
@@ -15,7 +15,8 @@ from nextvid_mm.engine.checkpoints import newest_good
 from nextvid_mm.engine.probe.results import REPEATED
 from nextvid_mm.engine.probe.results import RESULTS as PROBE_RESULTS
 from nextvid_mm.engine.stages import StageTable
-from nextvid_mm.models.checkpoints import read_config
+from nextvid_mm.inferencers.generation import recorded_masking
+from nextvid_mm.models.checkpoints import find_component, read_config
 from nextvid_mm.models.recognizers import ProbeRecognizer
 from nextvid_mm.registry import require_registered
 from nextvid_mm.visualization.figures import Series
@@ -42,16 +43,27 @@ class Run:
     checkpoint: Path | None
 
     @property
+    def table(self) -> StageTable | None:
+        """Its stage table, if it has one."""
+        stages = (self.config.get('train_cfg') or {}).get('stages')
+        return StageTable(stages) if stages else None
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What its checkpoint says about itself; empty without one."""
+        if self.checkpoint is None:
+            return {}
+        saved = torch.load(self.checkpoint, map_location='cpu', weights_only=True, mmap=True)
+        return saved.get('meta', {})
+
+    @property
     def stages(self) -> list[tuple[str, int, int]]:
         """Name, first and last step of each stage; empty without a stage table."""
-        stages = (self.config.get('train_cfg') or {}).get('stages')
-        if not stages:
+        table = self.table
+        if table is None:
             return []
-        table = StageTable(stages)
-        return [
-            (stage.name, first, last)
-            for stage, first, last in zip(table, table.starts, table.starts[1:], strict=False)
-        ]
+        names = [stage.name for stage in table]
+        return list(zip(names, table.starts, table.starts[1:], strict=False))
 
 
 def find_runs(work_dir: Path) -> list[Path]:
@@ -109,23 +121,8 @@ def probe_config_of(work_dir: Path) -> Config | None:
 
 def find_masking(config: Config) -> FrameIsolatedMasking | None:
     """The masking transform of a training config; None if it trains without one."""
-    for entry in _pipelines(config.get('train_dataloader') or {}):
-        if str(entry.get('type')).rpartition('.')[2] == FrameIsolatedMasking.__name__:
-            # Earlier versions recorded img_size; masks now take it from the frames.
-            settings = {k: v for k, v in entry.items() if k not in ('type', 'img_size')}
-            return FrameIsolatedMasking(**settings)
-    return None
-
-
-def _pipelines(config: Any) -> Iterator[dict]:
-    """Every dict inside a nested config."""
-    if isinstance(config, dict):
-        yield config
-        config = config.values()
-    elif not isinstance(config, list | tuple):
-        return
-    for entry in config:
-        yield from _pipelines(entry)
+    found = find_component(config.get('train_dataloader'), FrameIsolatedMasking.__name__)
+    return None if found is None else recorded_masking(found)
 
 
 def load_run(folder: Path) -> Run:

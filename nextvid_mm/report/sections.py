@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
-from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.evaluation.generation import GenerationMetrics
 from nextvid_mm.inferencers.cost import RolloutCost, StreamingCost
 from nextvid_mm.plan.stage_report import COLUMNS, stage_rows
@@ -27,7 +26,7 @@ from nextvid_mm.visualization.figures import (
     draw_panels,
 )
 
-from .learned import FeatureInsight, GenerationInsight
+from .learned import FeatureInsight
 from .page import Section, Table, drawing, photograph
 from .run import Run
 
@@ -114,17 +113,22 @@ def masks_section(masking: FrameIsolatedMasking, grid: tuple[int, int], draws: i
     return Section('Masks', [text], (), [replace(picture, wide=True)])
 
 
-def setting_section(run: Run, checkpoint_meta: Mapping[str, Any]) -> Section:
+def setting_section(run: Run) -> Section:
     """Data, stages, environment and configuration."""
-    steps = checkpoint_meta.get('iter')
+    meta = run.meta
+    steps = meta.get('iter')
     tables = []
-    if data := checkpoint_meta.get('data'):
-        tables.append(_sources(data, _clips_seen(run, steps or 0)))
+    if data := meta.get('data'):
+        clips = run.table.samples_before(min(steps or 0, run.table.total_steps)) if run.table else 0
+        tables.append(_sources(data, clips))
     if spec := demo_spec(run):
         tables.append(Table(['', ''], [[k, str(v)] for k, v in spec.items()], 'Generated videos'))
-    if run.stages:
-        tables.append(_stages(run))
-    seed = checkpoint_meta.get('seed', (run.config.get('randomness') or {}).get('seed'))
+    if run.table:
+        rows = stage_rows(run.table, world_size=1)
+        places = [COLUMNS.index(name) for name in _STAGE_COLUMNS]
+        chosen = [[row[place] for place in places] for row in rows]
+        tables.append(Table(_STAGE_COLUMNS, chosen, 'Stages'))
+    seed = meta.get('seed', (run.config.get('randomness') or {}).get('seed'))
     facts = [['steps done', '–' if steps is None else f'{steps:,}'], ['seed', str(seed)]]
     versions = [[name, metadata.version(name)] for name in ('nextvid_mm', *_PACKAGES)]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
@@ -145,10 +149,8 @@ def features_section(insight: FeatureInsight) -> Section:
         'Each point is a validation video: t-SNE of the mean and deviation of its frozen tokens.'
     ]
     pictures = [
-        drawing(
-            f'Features by class, {title}', draw_feature_map(points, insight.labels, insight.names)
-        )
-        for title, points in insight.maps
+        drawing(f'Features by class, {name}', draw_feature_map(at, insight.labels, insight.names))
+        for name, at in insight.maps
     ]
     if insight.attention is None:
         text.append(
@@ -166,72 +168,62 @@ def features_section(insight: FeatureInsight) -> Section:
 
 
 def generation_section(
-    insight: GenerationInsight | str, rollout: RolloutCost | None = None, sheet: Path | None = None
+    insight: tuple[GenerationMetrics, Image.Image] | str,
+    names: Sequence[str] = (),
+    rollout: RolloutCost | None = None,
+    sheet: Path | None = None,
 ) -> Section:
     """Generated frames, and what they are worth beside copying the last frame.
 
     Args:
-        insight: what was generated, or why nothing can be.
+        insight: from ``look_at_generation``.
+        names: of the labels.
         rollout: cost of a roll-out with and without cache.
         sheet: a further sheet the run left behind.
     """
     title = 'Generated next frames'
     if isinstance(insight, str):
         return Section(title, [insight])
+    metrics, drawn = insight
     caption = 'Original, masked and generated; visible patches as far as the targets resolve them'
-    pictures = [photograph(f'{caption} (validation videos)', insight.sheet)]
+    pictures = [photograph(f'{caption} (validation videos)', drawn)]
     if sheet is not None and sheet.is_file():
         with Image.open(sheet) as image:
             pictures.append(photograph(f'{caption} (training videos)', image))
-    metrics = insight.metrics
-    tables = [metrics_table(metrics)]
-    if metrics.by_label:
-        tables.append(label_table(metrics, insight.names))
-    text = [verdict(metrics), *([str(rollout)] if rollout else [])]
-    return Section(title, text, tables, pictures)
-
-
-def verdict(metrics: GenerationMetrics) -> str:
-    """Whether generated frames beat repeating the last one, and by how much."""
-    beaten = 'beat' if metrics.gain > 0 else 'do NOT beat'
-    averaged = metrics.psnr_mean_of_samples - metrics.psnr_copy
-    return (
-        f'On the pixels that move ({metrics.clips} validation videos, {metrics.samples} samples '
-        f'each), single generations {beaten} copying the last frame: {metrics.gain:+.2f} dB; the '
-        f'mean of a video’s samples is {averaged:+.2f} dB against the copy. Diversity over samples '
-        f'(standard deviation, pixels in [-1, 1]): {metrics.diversity:.3f}.'
-    )
-
-
-def metrics_table(metrics: GenerationMetrics) -> Table:
-    """PSNR of generated frames and of what they are compared with."""
     rows = [
         ['generated, single sample', f'{metrics.psnr_generated:.2f}'],
         ['generated, mean of samples', f'{metrics.psnr_mean_of_samples:.2f}'],
         ['last frame copied', f'{metrics.psnr_copy:.2f}'],
         ['limit of the targets (encode, decode)', f'{metrics.psnr_target:.2f}'],
     ]
-    return Table(['moving region', 'PSNR (dB)'], rows)
-
-
-def label_table(metrics: GenerationMetrics, names: Sequence[str]) -> Table:
-    """The same by class of motion."""
-    rows = [
-        [names[label], f'{part.psnr_generated:.2f}', f'{part.psnr_copy:.2f}', f'{part.gain:+.2f}']
-        for label, part in sorted(metrics.by_label.items())
-    ]
-    return Table(['motion', 'generated (dB)', 'copied (dB)', 'difference'], rows)
+    tables = [Table(['moving region', 'PSNR (dB)'], rows)]
+    if metrics.by_label:
+        rows = [
+            [names[n], f'{m.psnr_generated:.2f}', f'{m.psnr_copy:.2f}', f'{m.gain:+.2f}']
+            for n, m in sorted(metrics.by_label.items())
+        ]
+        tables.append(Table(['motion', 'generated (dB)', 'copied (dB)', 'difference'], rows))
+    beaten = 'beat' if metrics.gain > 0 else 'do NOT beat'
+    averaged = metrics.psnr_mean_of_samples - metrics.psnr_copy
+    verdict = (
+        f'On the pixels that move ({metrics.clips} validation videos, {metrics.samples} samples '
+        f'each), single generations {beaten} copying the last frame: {metrics.gain:+.2f} dB; the '
+        f'mean of a video’s samples is {averaged:+.2f} dB against the copy. Diversity over samples '
+        f'(standard deviation, pixels in [-1, 1]): {metrics.diversity:.3f}.'
+    )
+    return Section(title, [verdict, *([str(rollout)] if rollout else [])], tables, pictures)
 
 
 def streaming_section(cost: StreamingCost | str) -> Section:
     """Cost per new frame with and without the cache, or why it was not measured."""
     if isinstance(cost, str):
         return Section('Streaming', [cost])
+    frames = range(1, len(cost.streaming_ms) + 1)
     figure = draw_lines(
         'frames seen (tubelets)',
         'milliseconds per new frame',
         {
-            f'streaming, window of {cost.window}': (cost.frames, cost.streaming_ms),
+            f'streaming, window of {cost.window}': (frames, cost.streaming_ms),
             'encoding the whole video again': (cost.recompute_frames, cost.recompute_ms),
         },
         log_scale=True,
@@ -279,14 +271,6 @@ def _verdict(results: Sequence[Mapping[str, Any]], gains: Sequence[float], chanc
     return text
 
 
-def _clips_seen(run: Run, steps: int) -> int:
-    stages = (run.config.get('train_cfg') or {}).get('stages')
-    if not stages:
-        return 0
-    table = StageTable(stages)
-    return table.samples_before(min(steps, table.total_steps))
-
-
 def _sources(data: Mapping[str, Any], clips: int) -> Table:
     """Sources of the mixture, and how many clips the run has drawn from each."""
     total = sum(data['weights'])
@@ -297,10 +281,3 @@ def _sources(data: Mapping[str, Any], clips: int) -> Table:
                      f'{drawn / items:.1f}'])  # fmt: skip
     header = ['source', 'share', 'items', 'clips seen', 'times each']
     return Table(header, rows, 'Mixture')
-
-
-def _stages(run: Run) -> Table:
-    """The stage table of the run."""
-    rows = stage_rows(StageTable(run.config.train_cfg.stages), world_size=1)
-    places = [COLUMNS.index(name) for name in _STAGE_COLUMNS]
-    return Table(_STAGE_COLUMNS, [[row[place] for place in places] for row in rows], 'Stages')

@@ -92,17 +92,17 @@ def test_no_more_videos_are_read_than_the_map_needs(trained_dir, probe, monkeypa
 def test_generation_gives_figures_by_label_and_a_sheet(masked):
     strategies = [dict(num_blocks=1, scale=0.3)]
     masking = FrameIsolatedMasking(PATCH, strategies) if masked else None
-    seen = learned.look_at_generation(build().eval(), clips(2), [0, 1], ['a', 'b'], masking)
-    assert sorted(seen.metrics.by_label) == [0, 1]
-    assert seen.sheet.height == 2 * 3 * (14 + 32)
+    metrics, sheet = learned.look_at_generation(build().eval(), clips(2), [0, 1], masking)
+    assert sorted(metrics.by_label) == [0, 1]
+    assert sheet.height == 2 * 3 * (14 + 32)
 
 
 def test_what_cannot_be_generated_is_one_sentence():
     nothing = SimpleNamespace(head=None)
-    assert 'no decoder' in learned.look_at_generation(nothing, clips(2), [0, 1], [], None)
+    assert 'no decoder' in learned.look_at_generation(nothing, clips(2), [0, 1], None)
     target = dict(type='PixelTarget', patch_size=PATCH, norm_pix=True)
     model = build(target_generator=target).eval()
-    assert 'norm_pix' in learned.look_at_generation(model, clips(2), [0, 1], [], None)
+    assert 'norm_pix' in learned.look_at_generation(model, clips(2), [0, 1], None)
 
 
 def test_class_names_come_from_the_file_beside_the_list(tmp_path):
