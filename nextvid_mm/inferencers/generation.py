@@ -50,6 +50,11 @@ class Sampling:
         """One for each sample; another ``seed`` shares none of them."""
         return [(self.seed << 16) + number for number in range(self.samples)]
 
+    @property
+    def solving(self) -> tuple[list[int], int, str]:
+        """Seeds, steps and solver, in the order of ``roll_out``."""
+        return self.seeds, self.num_steps, self.solver
+
 
 @dataclass(frozen=True)
 class MaskedGeneration:
@@ -122,8 +127,7 @@ def continue_clip(
         ``(S, 3, n * tubelet_size, height, width)`` in [-1, 1], the generated frames only.
     """
     clip = normalised(generator, seed).expand(sampling.samples, -1, -1, -1, -1)
-    settings = (sampling.seeds, sampling.num_steps, sampling.solver, sampling.window)
-    frames = roll_out(generator.model, clip, tubelets, *settings)
+    frames = roll_out(generator.model, clip, tubelets, *sampling.solving, sampling.window)
     return torch.cat(
         list(track(frames, 'generating', 'tubelets', tubelets, quiet=not progress)), dim=2
     )
@@ -238,21 +242,18 @@ def generate_files(
     tubelets = -(-(rollout or 0) // tubelet)
     size = generator.model.backbone.img_size
     seed = read_seed(source, wanted + tubelets * tubelet, size, rate, start)
-    found = seed.frames.shape[1]
-    short = [f'{source.name}: {found} of {wanted} frames, it is shorter'] if found < wanted else []
-    for note in (*seed.notes, *short):
-        print(note)
+    print(*seed.notes, sep='\n', end='\n' if seed.notes else '')
+    if (found := seed.frames.shape[1]) < wanted:
+        print(f'{source.name}: {found} of {wanted} frames, it is shorter')
     folder.mkdir(parents=True, exist_ok=True)
     if rollout is None:
         result = generate_masked(generator, seed, sampling)
         return write_masked(result, folder / f'{source.stem}_masked', tubelet, rate)
-    if seed.static and num_frames is None:
-        wanted = tubelet
+    wanted = tubelet if seed.static and num_frames is None else wanted
     context = replace(seed, frames=seed.frames[:, :wanted])
     if compare:
         clip = normalised(generator, context).expand(sampling.samples, -1, -1, -1, -1)
-        settings = (sampling.seeds, sampling.num_steps, sampling.solver)
-        cost = measure_rollout(generator.model, clip, tubelets, *settings)
+        cost = measure_rollout(generator.model, clip, tubelets, *sampling.solving)
         print(f'{cost} Largest difference of a pixel: {cost.difference:.1e}')
     if sampling.window is None and generator.num_frames:
         sampling = replace(sampling, window=generator.num_frames // tubelet)
