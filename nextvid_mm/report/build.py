@@ -62,7 +62,7 @@ def write_report(
     max_videos: int = 600,
     probe_results: Sequence[str | Path] = (),
 ) -> Path:
-    """Write one HTML file that needs nothing but itself.
+    """Write one HTML file that needs nothing but itself; returns its path.
 
     Args:
         work_dir: of a training run, or of the demo (with ``seed_*`` folders and ``results.json``).
@@ -75,9 +75,6 @@ def write_report(
         device: where encoder and decoder run.
         max_videos: most videos that are decoded, an even choice of them.
         probe_results: records of probes to show besides those below the work directory.
-
-    Returns:
-        The file.
 
     Raises:
         FileNotFoundError: if the work directory holds no logs, or videos or a record are missing.
