@@ -35,12 +35,7 @@ def _read(name: str) -> Config:
     return Config.fromfile(find_config(f'_base_/{name}.py'))
 
 
-# Encoders by name: the paper's three, the ViT-B they descend from, and the demo's.
-SIZES = {
-    'tiny': dict(base_config('models/nextvid_vit-tiny').model.backbone.arch),
-    'base': dict(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4.0),
-    **ARCHITECTURES,
-}
+SIZES = ARCHITECTURES
 TARGETS = ('pixel', 'vae')
 
 

@@ -67,6 +67,32 @@ def test_stages_are_those_of_table_8():
     assert (config.model.head.loss_weight, config.model.align_head.loss_weight) == (0.5, 1.0)
 
 
+@pytest.mark.parametrize(
+    ('name', 'smaller', 'width'),
+    [('s_1gpu', 16, 384), ('s_8gpu', 4, 384), ('b_1gpu', 16, 768), ('b_8gpu', 4, 768)],
+)
+def test_smaller_recipes_keep_the_papers_proportions(name, smaller, width):
+    config = Config.fromfile(ROOT / f'configs/nextvid/vit-{name}.py')
+    paper = StageTable(Config.fromfile(PAPER).train_cfg.stages)
+    table = StageTable(config.train_cfg.stages)
+    rate = smaller**-0.5
+    for ours, theirs in zip(table, paper, strict=True):
+        assert ours.steps * 2 == theirs.steps
+        assert ours.batch_size * smaller == theirs.batch_size
+        assert ours.lr == pytest.approx([rate * 1024 / width * lr for lr in theirs.lr])
+        if theirs.flow_lr is None:
+            assert ours.flow_lr is None
+        else:
+            assert ours.flow_lr == pytest.approx([rate * lr for lr in theirs.flow_lr])
+        assert (ours.tau_samples, ours.num_frames) == (theirs.tau_samples, theirs.num_frames)
+        memory = [1 / (1 - stage.ema_momentum) for stage in (ours, theirs)]
+        assert memory[0] * 2 == pytest.approx(memory[1])
+    assert config.auto_scale_lr.base_batch_size == table.stages[0].batch_size
+    table.batches(int(name[2]))  # the number of GPUs divides every batch
+    backbone = MODELS.build(config.model.backbone)
+    assert (backbone.embed_dims, backbone.depth, backbone.num_heads) == (width, 12, width // 64)
+
+
 def test_the_mixture_is_that_of_table_6():
     loader = Config.fromfile(PAPER).train_dataloader.dataset
     weights = {source.name: source.weight for source in loader.sources}

@@ -14,7 +14,6 @@ from huggingface_hub import ModelCard, ModelCardData
 from safetensors.torch import save_file
 
 from nextvid_mm.files import replace_when_complete
-from nextvid_mm.layers import resolve_arch
 from nextvid_mm.models.backbones.causal_vit import CausalViT
 from nextvid_mm.models.checkpoints.encoder import (
     EXPORT_KEY,
@@ -133,7 +132,7 @@ def timm_name(backbone: dict[str, Any]) -> str | None:
     settings = essential_config(backbone)
     for name, (_, arch) in MODELS_OF_NAME.items():
         other = essential_config(dict(type='CausalViT', arch=arch))
-        if settings | dict(arch=resolve_arch(settings['arch'])) == other:
+        if settings == other:
             return name
     return None
 

@@ -26,13 +26,11 @@ from nextvid_mm.layers import (
     resolve_arch,
 )
 
-TINY = dict(embed_dims=128, depth=4, num_heads=4, mlp_ratio=4.0)
-# Image size and architecture of every name: the demo's encoder, and arXiv 2512.21004, Table 7.
+# Image size and architecture of every name.
 MODELS_OF_NAME: dict[str, tuple[int, dict[str, Any]]] = {
-    'nextvid_vit_tiny_patch16_64': (64, TINY),
-    'nextvid_vit_large_patch16_256': (256, ARCHITECTURES['large']),
-    'nextvid_vit_huge_patch16_256': (256, ARCHITECTURES['huge']),
-    'nextvid_vit_giant_patch16_256': (256, ARCHITECTURES['giant']),
+    f'nextvid_vit_{size}_patch16_{pixels}': (pixels, arch)
+    for size, arch in ARCHITECTURES.items()
+    for pixels in ([64] if size == 'tiny' else [256])
 }
 POOLS = ('avg', '')
 

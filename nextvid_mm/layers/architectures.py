@@ -1,8 +1,14 @@
-"""Sizes of the encoders, by name (arXiv 2512.21004, Table 7)."""
+"""Sizes of the encoders, by name.
+
+The three largest are the paper's (arXiv 2512.21004, Table 7), the smallest is the demo's.
+"""
 
 from __future__ import annotations
 
 ARCHITECTURES = {
+    'tiny': dict(embed_dims=128, depth=4, num_heads=4, mlp_ratio=4.0),
+    'small': dict(embed_dims=384, depth=12, num_heads=6, mlp_ratio=4.0),
+    'base': dict(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4.0),
     'large': dict(embed_dims=1024, depth=24, num_heads=16, mlp_ratio=4.0),
     'huge': dict(embed_dims=1280, depth=32, num_heads=16, mlp_ratio=4.0),
     'giant': dict(embed_dims=1408, depth=40, num_heads=22, mlp_ratio=48 / 11),

@@ -62,7 +62,7 @@ def test_precision_has_a_name():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(size='huger'), "size='huger' is not one of tiny, base, large, huge, giant"),
+        (dict(size='huger'), "size='huger' is not one of tiny, small, base, large, huge, giant"),
         (dict(target='sound'), "target='sound' is not one of pixel, vae"),
         (dict(batch=1, images=2), 'images=2 of a batch of 1 clips'),
     ],

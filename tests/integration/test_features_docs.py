@@ -18,7 +18,6 @@ from mmengine.registry import DefaultScope
 from published import Slab, norm_state, vit_state
 from safetensors.torch import save_file
 
-from nextvid_mm.interop.timm_models import TINY
 from nextvid_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,7 +40,7 @@ def commands():
 def folder(tmp_path_factory):
     """What the page's commands read, small; each is of the published layout."""
     root = tmp_path_factory.mktemp('page')
-    backbone = dict(type='CausalViT', arch=TINY, img_size=64, patch_size=16)
+    backbone = dict(type='CausalViT', arch='tiny', img_size=64, patch_size=16)
     for name in ('demo/seed_0/iter_1500.pth', 'vit-l_4stage/iter_132000.pth'):
         path = root / 'work_dirs' / name
         path.parent.mkdir(parents=True)

@@ -7,7 +7,8 @@ import torch
 from exporting import save_checkpoint
 
 from nextvid_mm.interop import export_encoder
-from nextvid_mm.interop.timm_models import MODELS_OF_NAME, TINY, NextVidViT
+from nextvid_mm.interop.timm_models import MODELS_OF_NAME, NextVidViT
+from nextvid_mm.layers import ARCHITECTURES
 from nextvid_mm.registry import MODELS
 
 NAME = 'nextvid_vit_tiny_patch16_64'
@@ -17,7 +18,7 @@ NAME = 'nextvid_vit_tiny_patch16_64'
 def exported(tmp_path_factory):
     """A checkpoint of the demo's encoder and its export."""
     folder = tmp_path_factory.mktemp('export')
-    backbone = dict(type='CausalViT', arch=TINY, img_size=64, patch_size=16)
+    backbone = dict(type='CausalViT', arch='tiny', img_size=64, patch_size=16)
     model = save_checkpoint(folder / 'iter_5.pth', backbone)
     export_encoder(folder / 'iter_5.pth', folder / 'encoder.safetensors')
     return model.reference.encoder, str(folder / 'encoder.safetensors')
@@ -64,11 +65,15 @@ def test_gradients_pass_with_recomputation(exported):
 
 def test_weights_of_another_model_are_refused(exported):
     with pytest.raises(RuntimeError, match='size mismatch for patch_embed.weight'):
-        timm.create_model(NAME, checkpoint_path=exported[1], arch=TINY | dict(embed_dims=64))
+        timm.create_model(
+            NAME, checkpoint_path=exported[1], arch=ARCHITECTURES['tiny'] | dict(embed_dims=64)
+        )
 
 
-@pytest.mark.parametrize(('name', 'width', 'depth'), [('large', 1024, 24), ('huge', 1280, 32)])
-def test_the_published_sizes(name, width, depth):
+@pytest.mark.parametrize(
+    ('name', 'width', 'depth'), [('base', 768, 12), ('large', 1024, 24), ('huge', 1280, 32)]
+)
+def test_sizes(name, width, depth):
     with torch.device('meta'):
         model = timm.create_model(f'nextvid_vit_{name}_patch16_256')
     assert (model.num_features, len(model.blocks)) == (width, depth)
@@ -94,9 +99,9 @@ def test_what_it_cannot_do_is_said(settings, message):
 
 
 def test_it_is_still_the_registered_encoder():
-    encoder = MODELS.build(dict(type='CausalViT', arch=TINY, img_size=64))
+    encoder = MODELS.build(dict(type='CausalViT', arch='tiny', img_size=64))
     names = list(encoder.state_dict())
-    assert names == list(NextVidViT(TINY, img_size=64).state_dict())
+    assert names == list(NextVidViT('tiny', img_size=64).state_dict())
 
 
 ALONE = """

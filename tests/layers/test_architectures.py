@@ -10,7 +10,8 @@ def test_a_name_or_all_settings():
 
 
 @pytest.mark.parametrize(
-    ('arch', 'message'), [('small', 'choose one of'), (dict(depth=2), 'found')]
+    ('arch', 'message'),
+    [('medium', 'choose one of tiny, small, base, large, huge, giant'), (dict(depth=2), 'found')],
 )
 def test_anything_else_is_refused(arch, message):
     with pytest.raises(ValueError, match=message):

@@ -5,6 +5,7 @@ import copy
 import torch
 from tiny import CONFIG
 
+from nextvid_mm.layers import resolve_arch
 from nextvid_mm.registry import MODELS
 
 STAGES = [
@@ -38,7 +39,7 @@ def save_checkpoint(path, backbone=None, step=5):
     config = copy.deepcopy(CONFIG)
     if backbone is not None:
         config['backbone'] = backbone
-        width = backbone['arch']['embed_dims']
+        width = resolve_arch(backbone['arch'])['embed_dims']
         config['neck']['in_channels'] = config['align_head']['out_channels'] = width
         config['target_generator']['patch_size'] = backbone['patch_size']
         channels = 3 * 2 * backbone['patch_size'] ** 2

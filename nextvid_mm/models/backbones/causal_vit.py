@@ -37,8 +37,8 @@ class CausalViT(VideoEncoder):
     tubelet.
 
     Args:
-        arch: ``large``, ``huge`` or ``giant``, or a dict of ``embed_dims``, ``depth``,
-            ``num_heads`` and ``mlp_ratio``.
+        arch: ``tiny``, ``small``, ``base``, ``large``, ``huge`` or ``giant``, or a dict of
+            ``embed_dims``, ``depth``, ``num_heads`` and ``mlp_ratio``.
         img_size: pixels per side the model is used with; other multiples of the patch work too,
             as positions are rotary.
         patch_size: pixels per side of a patch.

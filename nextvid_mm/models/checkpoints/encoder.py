@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from nextvid_mm.layers import load_exactly
+from nextvid_mm.layers import load_exactly, resolve_arch
 from nextvid_mm.registry import MODELS, require_registered
 
 from .config_data import parse_config, plain_config
@@ -257,4 +257,6 @@ def essential_config(config: dict) -> dict[str, Any]:
         parameters = inspect.signature(kind).parameters.values()
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         settings = plain_config(defaults) | settings
+    if isinstance(settings.get('arch'), str):
+        settings['arch'] = resolve_arch(settings['arch'])
     return {key: value for key, value in settings.items() if key not in FREE_KEYS}

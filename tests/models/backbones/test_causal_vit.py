@@ -112,8 +112,18 @@ def test_it_serves_mmpretrain_with_images():
     assert classifier(torch.rand(2, 3, SIZE, SIZE)).shape == (2, 5)
 
 
-@pytest.mark.parametrize(('arch', 'million'), [('large', 303), ('huge', 631), ('giant', 1012)])
-def test_published_sizes(arch, million):
+@pytest.mark.parametrize(
+    ('arch', 'million'),
+    [
+        ('tiny', 0.99),
+        ('small', 21.9),
+        ('base', 86.2),
+        ('large', 303),
+        ('huge', 631),
+        ('giant', 1012),
+    ],
+)
+def test_sizes(arch, million):
     with torch.device('meta'):
         model = MODELS.build(dict(type='CausalViT', arch=arch))
     count = sum(p.numel() for p in model.parameters()) / 1e6
@@ -123,7 +133,7 @@ def test_published_sizes(arch, million):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(arch='small'), "arch='small' of CausalViT is unknown; choose one of large, huge"),
+        (dict(arch='medium'), "arch='medium' of CausalViT is unknown; choose one of tiny, small"),
         (dict(arch=dict(depth=2)), r"needs the keys .*found \['depth'\]"),
         (dict(output='token'), "output='token' of CausalViT is not one of map, maps, tokens"),
         (dict(img_size=18), 'img_size=18 of CausalViT does not divide.*patch_size=4'),

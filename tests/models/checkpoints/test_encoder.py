@@ -108,3 +108,9 @@ def test_a_stored_config_names_registered_components_only(checkpoint, tmp_path):
     with pytest.raises(ValueError, match=r"type='builtins.open' in its config is no registered"):
         build_probe(encoder=str(tmp_path / 'evil.pth'), backbone=None)
     assert not evil.exists()
+
+
+def test_an_architecture_may_be_named_or_written_out():
+    named = dict(type='CausalViT', arch='base')
+    written = dict(named, arch=dict(embed_dims=768, depth=12, num_heads=12, mlp_ratio=4.0))
+    assert essential_config(named) == essential_config(written)

@@ -1,0 +1,17 @@
+# NExT-Vid with a ViT-B encoder for eight GPUs. The data is the paper's mixture; docs/data.md puts
+# your own videos in its place.
+_base_ = [
+    '../_base_/models/nextvid_vit-base.py',
+    '../_base_/datasets/paper_mixture.py',
+    '../_base_/schedules/eight_gpus_4stage.py',
+    '../_base_/default_runtime.py',
+]
+
+# Rates go with 1 / width, from the 1,024 channels of ViT-L. The decoder, as wide as there, keeps
+# its own.
+wider = 1024 / 768
+train_cfg = dict(
+    stages=[
+        dict(stage, lr=tuple(wider * lr for lr in stage['lr'])) for stage in _base_.train_cfg.stages
+    ]
+)
