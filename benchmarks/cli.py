@@ -13,6 +13,8 @@ from rich.console import Console
 from benchmarks.attention import compare_attention, patterns
 from benchmarks.compiling import count_compilations
 from benchmarks.counted import count_components, expected_rates, published_run
+from benchmarks.frames import compare_frames
+from benchmarks.fuzz import fuzz as fuzz_files
 from benchmarks.loading import compare_backends, compare_loader, with_videos
 from benchmarks.masks import mask_cost, mask_statistics
 from benchmarks.memory import compare_memory
@@ -34,7 +36,7 @@ from benchmarks.workload import (
     mask_sizes,
 )
 from nextvid_mm.cli import errors_in_one_line
-from nextvid_mm.datasets.transforms.video_readers import BACKENDS
+from nextvid_mm.datasets.video.backends import BACKENDS
 from nextvid_mm.inferencers.cost import measure_streaming
 
 EPILOG = """\
@@ -47,6 +49,8 @@ examples:
   python -m benchmarks attention --size base --pixels 256 --groups 1 2 4
   python -m benchmarks scale --size tiny --pixels 256 --axis encoder
   python -m benchmarks loader --config configs/nextvid/vit-l_4stage.py --videos FOLDER
+  python -m benchmarks frames                                 # right frames of 44 kinds of file
+  python -m benchmarks fuzz --files 20000                     # damaged files: minutes to hours
   python -m benchmarks stream --size tiny
   python -m benchmarks rollout --size large --pixels 128 --batch 1 --steps 10
   python -m benchmarks probe --size tiny
@@ -104,6 +108,16 @@ def loader(args: Namespace) -> list[Report]:
         compare_backends(config, args.clips, args.repeats, args.clock),
         compare_loader(config, args.clips, args.workers, args.repeats),
     ]
+
+
+def frames(args: Namespace) -> list[Report]:
+    """Right frames of every kind of file, by reader."""
+    return [compare_frames(args.backends, args.clips)]
+
+
+def fuzz(args: Namespace) -> list[Report]:
+    """Damaged files through the whole way of a sample."""
+    return [fuzz_files(args.files, args.seed)]
 
 
 def scale(args: Namespace) -> list[Report]:
@@ -182,6 +196,8 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     step=step,
     attention=attention,
     loader=loader,
+    frames=frames,
+    fuzz=fuzz,
     scale=scale,
     stream=stream,
     rollout=rollout,
@@ -209,10 +225,18 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
     if command == 'loader':
         add('--config', default='configs/nextvid/vit-tiny_demo.py', help='whose train_dataloader')
         add('--videos', help='folder of videos to read in place of its sources')
-        add('--backend', choices=BACKENDS, default='decord', help='decoder (default: decord)')
+        add('--backend', choices=BACKENDS, default='pyav', help='decoder (default: pyav)')
         add('--cache', action='store_true', help="leave the config's cache of frames on")
         add('--clips', type=int, default=64, help='clips per run (default: 64)')
         add('--workers', type=int, nargs='+', default=[0, 1], help='worker processes to try')
+        return
+    if command == 'fuzz':
+        add('--files', type=int, default=2000, help='how many (default: 2000)')
+        add('--seed', type=int, default=0, help='of the damage (default: 0)')
+        return
+    if command == 'frames':
+        add('--backends', nargs='+', choices=BACKENDS, default=BACKENDS, help='readers to compare')
+        add('--clips', type=int, default=30, help='clips of each file (default: 30)')
         return
     if command == 'protocol':
         parts = ('grid', 'cached', 'views', 'all')

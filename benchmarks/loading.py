@@ -19,7 +19,7 @@ from benchmarks.timing import ratio, side_by_side
 from nextvid_mm.datasets.collate import collate_clips
 from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.datasets.samplers import ClipSampler
-from nextvid_mm.datasets.transforms.video_readers import BACKENDS, usable_backend
+from nextvid_mm.datasets.video.backends import BACKENDS, check_backend
 from nextvid_mm.registry import DATASETS, SCOPE, TRANSFORMS
 
 FRAMES = 16
@@ -39,7 +39,7 @@ def compare_backends(
     """
     source = video_source(config)
     decode = steps_until_decoded(source['dataset'])
-    names = [name for name in BACKENDS if usable_backend(name) == name]
+    names = [name for name in BACKENDS if is_usable(name)]
     runs: dict[str, Callable[[], Any]] = {}
     for name in names:
         runs[name] = decoding(source['dataset'], decode, clips, backend=name)
@@ -47,16 +47,25 @@ def compare_backends(
     report = Report(
         f'decoders, {FRAMES} frames of {source["name"]}',
         dict(clips=clips, repeats=repeats, clock=clock),
-        ('decoder', 'ms per clip', '±', 'clips/s', 'decord over this'),
+        ('decoder', 'ms per clip', '±', 'clips/s', 'pyav over this'),
     )
     for name, values in series.items():
         row = {'decoder': name, 'ms per clip': 1e3 * values.median / clips}
         row |= {'±': f'{values.spread:.0%}', 'clips/s': clips / values.median}
-        row |= {'decord over this': ratio(series['decord'], values).median}
+        row |= {'pyav over this': ratio(series['pyav'], values).median}
         report.add(**row, seconds=values.seconds)
     if missing := sorted(set(BACKENDS) - set(names)):
         report.notes.append(f'not usable on this machine: {", ".join(missing)}')
     return report
+
+
+def is_usable(backend: str) -> bool:
+    """Whether a backend is there with all it needs."""
+    try:
+        check_backend(backend)
+    except ImportError:
+        return False
+    return True
 
 
 def compare_loader(
@@ -116,11 +125,9 @@ def with_videos(config: Config, folder: str | None, backend: str, cache: bool) -
         dataset.sources = [dict(name=folder, weight=1.0, dataset=videos)]
     for source in dataset.sources:
         for number, step in enumerate(source.dataset.pipeline):
-            if step['type'].endswith('DecordInit'):
+            if step['type'].endswith('VideoInit'):
                 kept = {k: v for k, v in step.items() if cache or k != 'cache_dir'}
-                source.dataset.pipeline[number] = kept | dict(
-                    type='CachedDecordInit', backend=backend
-                )
+                source.dataset.pipeline[number] = kept | dict(backend=backend)
     return config
 
 
@@ -154,7 +161,7 @@ def decoding(
     """A function that decodes ``clips`` clips with other options of the opening transform."""
     init_default_scope(SCOPE)
     opening = {k: v for k, v in steps[0].items() if k not in ('type', 'cache_dir', 'backend')}
-    first = dict(type='CachedDecordInit') | opening | options
+    first = dict(type='VideoInit') | opening | options
     pipeline = [TRANSFORMS.build(step) for step in (first, *copy.deepcopy(steps[1:]))]
     built: Any = DATASETS.build(dict(copy.deepcopy(dataset), pipeline=[]))
 

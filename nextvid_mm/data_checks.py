@@ -138,7 +138,9 @@ def one_line(error: Exception) -> str:
     """Type and first line of an error's message, the same each time a file is looked at."""
     lines = str(error).strip().splitlines() or ['no message']
     # decord puts the time and its own source line first.
-    text = re.sub(r'^\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', lines[0])
+    text = re.sub(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', lines[0])
+    if isinstance(error, TimeoutError):
+        return f'timeout: {text[:200]}'
     return f'{type(error).__name__}: {text[:200]}'
 
 

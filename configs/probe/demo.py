@@ -7,9 +7,9 @@ model = dict(num_segments=1, cls_head=dict(num_classes=12))
 
 # The demo's clips are short and already of the right size: one view, every frame.
 pipeline = [
-    dict(type='CachedDecordInit', cache_dir=data_root + 'cache'),
+    dict(type='VideoInit', cache_dir=data_root + 'cache'),
     dict(type='SampleClipByTime', frame_interval=1, num_frames=16, test_mode=True),
-    dict(type='mmaction.DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
     dict(type='mmaction.PackActionInputs'),
 ]

@@ -8,7 +8,7 @@ model = dict(
     cls_head=dict(num_classes=1000),
 )
 
-load = dict(type='mmpretrain.LoadImageFromFile')
+load = dict(type='LoadPicture')
 bicubic = dict(backend='pillow', interpolation='bicubic')
 flip = dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal')
 pack = dict(type='mmpretrain.PackInputs')

@@ -15,7 +15,13 @@ from typing import NoReturn
 
 GROUPS: dict[str, tuple[str, ...]] = {
     'see it work': ('demo', 'run_ablations', 'make_demo_data'),
-    'prepare': ('scan_dataset', 'print_stages', 'plan_memory', 'explain_step'),
+    'prepare': (
+        'scan_dataset',
+        'browse_dataset',
+        'print_stages',
+        'plan_memory',
+        'explain_step',
+    ),
     'prepare targets': ('cache_latents', 'compute_latent_stats'),
     'train and evaluate': ('train', 'test', 'report', 'check_resume'),
     'use an encoder': ('extract_features', 'stream_demo', 'generate', 'convert_checkpoint'),

@@ -9,8 +9,8 @@ from pathlib import Path
 from nextvid_mm.cli.flags import add_shared
 
 EPILOG = """\
-Bad is: missing, permission, undecodable, zero-frame, too short (--min-frames), duplicate. Training
-survives bad files, but looks at each again and again; a clean list spares it that.
+Bad is: missing, permission, undecodable, zero-frame, timeout, too short (--min-frames), duplicate.
+Training survives bad files, but looks at each again and again; a clean list spares it that.
 
 For data/own/own_list_videos.txt, two files are written beside it:
   own_list_videos.clean.txt   the good lines, as they were: use it as ann_file
@@ -41,7 +41,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         '--timeout',
         type=_positive,
         default=120,
-        help='seconds after which a file counts as undecodable (default: %(default)s)',
+        help='seconds for one file (default: %(default)s)',
     )
     more = '(beginning of the names of the two files; default: the source)'
     add_shared(parser, '--out', more, type=Path)
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     report = ScanReport()
-    entries = list_entries(args.source, args.root)
+    entries, notes = list_entries(args.source, args.root)
+    for note in notes:
+        console.print(f'{args.source}: {note}')
     found = scan(entries, args.workers, args.min_frames, args.full, args.timeout)
     for entry, finding in track(found, 'scanning', 'files', len(entries), console=console):
         report.add(entry, finding)

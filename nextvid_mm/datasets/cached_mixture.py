@@ -13,26 +13,28 @@ from nextvid_mm.registry import DATASETS
 
 # Transforms that always do the same to the same file, in whatever scope (mmaction., ...).
 FIXED = (
-    'CachedDecordInit',
     'CenterCrop',
     'DecordDecode',
     'DecordInit',
     'FormatShape',
     'ImageToClip',
     'LoadImageFromFile',
+    'LoadPicture',
     'PyAVDecode',
     'PyAVInit',
     'RepeatFrames',
     'Resize',
     'ResizeEdge',
     'SampleClipByTime',
+    'VideoDecode',
+    'VideoInit',
 )
 # What may follow a flip: nothing that looks at columns.
 AFTER_FLIP = ('FormatShape', 'RepeatFrames')
 # The mixture's own transforms: none of them changes a pixel.
 COMMON = ('FormatShape', 'FrameIsolatedMasking', 'PackActionInputs', 'TubeMasking')
 # Keys that change how fast a file is read, not what is read.
-_SPEED_KEYS = ('cache_dir', 'max_clip_megabytes', 'num_threads')
+_SPEED_KEYS = ('cache_dir', 'max_clip_megabytes', 'num_threads', 'timeout')
 
 
 def entry_name(source: str, path: str, num_frames: int, flipped: bool) -> str:

@@ -30,6 +30,7 @@ class LabelledDataset(MixtureDataset):
             the place of the pipeline's own ``frame_interval`` or ``fps``. None: as the pipeline
             says.
         max_refetch: Most samples tried in place of one that cannot be read.
+        timeout: Seconds to read one sample; see ``MixtureDataset``.
 
     Raises:
         ValueError: If a line of the list is no path with a label, or ``fps`` finds no sampler.
@@ -42,12 +43,13 @@ class LabelledDataset(MixtureDataset):
         test_mode: bool = False,
         fps: float | None = None,
         max_refetch: int = 100,
+        timeout: float = 60.0,
     ) -> None:
         config = dict(dataset)
         if fps is not None:
             config['pipeline'] = with_fps(config['pipeline'], fps)
         name = str(config.get('ann_file') or config.get('data_root') or config['type'])
-        super().__init__([dict(name=name, weight=1.0, dataset=config)], None, max_refetch)
+        super().__init__([dict(name=name, weight=1.0, dataset=config)], None, max_refetch, timeout)
         self.test_mode = test_mode
 
     @property

@@ -1,6 +1,7 @@
 """A weighted mixture of image and video data sets, read clip by clip on request."""
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +13,10 @@ from torch.utils.data import Dataset, get_worker_info
 from nextvid_mm.data_checks import check_files, one_line, path_of, require_data_of
 from nextvid_mm.datasets.mixture_schedule import make_key, permute
 from nextvid_mm.datasets.request import ClipRequest, derive_seed, isolated_rng
-from nextvid_mm.datasets.video_lists import bad_line
+from nextvid_mm.datasets.video_lists import misread_line
 from nextvid_mm.registry import DATASETS
 
-_HEADER = np.dtype([('pid', '<i8'), ('length', '<i8')])
+_HEADER = np.dtype([('pid', '<i8'), ('length', '<i8'), ('begin', '<f8')])
 
 
 class Source(NamedTuple):
@@ -43,7 +44,8 @@ class MixtureDataset(Dataset):
     source; which one follows from the request too.
 
     Every data sample gets these metainfo fields: ``position``, ``sample_seed``, ``source`` (name),
-    ``path`` and ``replaced``, the list of (path, reason) of the samples it stands in for.
+    ``path``, ``seconds`` (of its first and last frame in the video; None for images) and
+    ``replaced``, the list of (path, reason) of the samples it stands in for.
 
     Args:
         sources: Per source a dict of ``name``, ``weight`` (only proportions matter), ``dataset``
@@ -52,6 +54,8 @@ class MixtureDataset(Dataset):
         pipeline: Transforms that follow each source's own. Errors in these are never taken for
             unreadable data.
         max_refetch: Most samples tried in place of one that cannot be read.
+        timeout: Seconds to read one sample, after which it is replaced; for pipelines that begin
+            with ``VideoInit``.
 
     Raises:
         ValueError: If a source lacks a key or has an unknown one, or a line of its list cannot be
@@ -64,6 +68,7 @@ class MixtureDataset(Dataset):
         sources: Sequence[Mapping[str, Any]],
         pipeline: Sequence[dict | Callable] | None = None,
         max_refetch: int = 100,
+        timeout: float = 60.0,
     ) -> None:
         if not sources:
             raise ValueError('MixtureDataset.sources is empty: list at least one source')
@@ -71,7 +76,9 @@ class MixtureDataset(Dataset):
             raise ValueError(f'MixtureDataset.max_refetch={max_refetch} must be 0 or larger')
         self.sources = [_build_source(place, dict(config)) for place, config in enumerate(sources)]
         self.pipeline = Compose(pipeline or [])
-        self.max_refetch = max_refetch
+        if timeout <= 0:
+            raise ValueError(f'MixtureDataset.timeout={timeout} must be above 0 seconds')
+        self.max_refetch, self.timeout = max_refetch, timeout
         self._breadcrumbs = Breadcrumbs()
 
     @property
@@ -130,12 +137,14 @@ class MixtureDataset(Dataset):
             failures.append(outcome)
         else:
             raise RuntimeError(self._nothing_readable(source, failures))
+        times = outcome.get('frame_times')
         sample['data_samples'].set_metainfo(
             dict(
                 position=request.position,
                 sample_seed=seed,
                 source=source.name,
                 path=path,
+                seconds=None if times is None else (float(times[0]), float(times[-1])),
                 replaced=[tuple(failure) for failure in failures],
             )
         )
@@ -143,7 +152,13 @@ class MixtureDataset(Dataset):
 
     def current_files(self) -> dict[int, str]:
         """Return the file each process is reading, by process id; a dead worker keeps its last."""
-        return self._breadcrumbs.read()
+        return {pid: path for pid, (path, _) in self._breadcrumbs.read().items()}
+
+    def overdue_files(self) -> dict[int, tuple[str, float]]:
+        """Return path and seconds of the files that processes read far beyond the limit."""
+        limit = 2 * self.timeout + 30
+        found = self._breadcrumbs.read().items()
+        return {pid: (path, seconds) for pid, (path, seconds) in found if seconds > limit}
 
     def _candidates(self, request: ClipRequest) -> Iterator[tuple[int, int]]:
         """Yield (index, seed): the item asked for, then distinct others in an order keyed by it."""
@@ -161,6 +176,7 @@ class MixtureDataset(Dataset):
     def _read(self, source: Source, info: dict[str, Any], path: str) -> dict[str, Any] | Failure:
         """Run the source's pipeline on a data info; say so if it fails."""
         self._breadcrumbs.drop(path)
+        info['deadline'] = time.monotonic() + self.timeout
         try:
             results = source.dataset.pipeline(info)
         except MemoryError:
@@ -220,16 +236,14 @@ def _build_source(place: int, config: dict[str, Any]) -> Source:
 def _build_dataset(where: str, config: Mapping[str, Any]) -> BaseDataset:
     """Build a source's data set; what is wrong with its data or list is said in full."""
     require_data_of(where, config)
+    if explained := misread_line(config):
+        raise ValueError(f'{where}: {explained}')
     try:
         dataset = DATASETS.build(config)
         if hasattr(dataset, 'full_init'):
             dataset.full_init()
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{where}: {error}') from error
-    except ValueError as error:
-        if explained := bad_line(config):
-            raise ValueError(explained) from error
-        raise
     return dataset
 
 
@@ -253,20 +267,21 @@ class Breadcrumbs:
         text = os.fsencode(path)[-(len(row) - _HEADER.itemsize) :]
         start = _HEADER.itemsize
         row[start : start + len(text)] = np.frombuffer(text, dtype=np.uint8)
-        row[:start].view(_HEADER)[0] = (os.getpid(), len(text))
+        row[:start].view(_HEADER)[0] = (os.getpid(), len(text), time.time())
 
     def pick_up(self) -> None:
         """Note that this process is done with its file."""
         self._row()[: _HEADER.itemsize].view(_HEADER)['length'] = 0
 
-    def read(self) -> dict[int, str]:
-        """Return the file each process is (or was, when it died) reading, by process id."""
+    def read(self) -> dict[int, tuple[str, float]]:
+        """Return the file that each process reads, or read when it died, and the seconds since."""
         notes = {}
         for row in self._rows.numpy():
-            pid, length = row[: _HEADER.itemsize].view(_HEADER)[0].tolist()
+            pid, length, begin = row[: _HEADER.itemsize].view(_HEADER)[0].tolist()
             if length:
                 start = _HEADER.itemsize
-                notes[pid] = os.fsdecode(row[start : start + length].tobytes())
+                path = os.fsdecode(row[start : start + length].tobytes())
+                notes[pid] = path, time.time() - begin
         return notes
 
     def _row(self) -> np.ndarray:

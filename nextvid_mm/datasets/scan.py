@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,21 +12,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
-
-import decord
-from PIL import Image
+from typing import Any, NamedTuple
 
 from nextvid_mm.data_checks import HELP_PAGE, one_line
-from nextvid_mm.datasets.video_lists import (
-    IMAGE_EXTENSIONS,
-    VIDEO_EXTENSIONS,
-    read_lines,
-    split_line,
-)
+from nextvid_mm.datasets.video.backends import open_video
+from nextvid_mm.datasets.video.files import format_line, is_image, read_list, walk
+from nextvid_mm.datasets.video.pictures import MAX_PIXELS, load_picture
 
 # Files handed to the workers at once; bounds memory on lists of millions.
 _BLOCK = 1024
+# Seconds after the limit of a file until its process is killed.
+_GRACE = 10
 
 
 class Entry(NamedTuple):
@@ -36,6 +33,7 @@ class Entry(NamedTuple):
     """Its line in the list, or its path below the folder: what the clean list repeats."""
     line: int
     """Number of the line; in a folder, place in the sorted order, from 1."""
+    label: int = -1
 
 
 class Finding(NamedTuple):
@@ -76,88 +74,101 @@ class ScanReport:
     def write(self, prefix: str | Path) -> tuple[Path, Path]:
         """Write ``PREFIX.clean.txt`` and ``PREFIX.bad.txt`` (line, path, kind, reason by tabs)."""
         clean, bad = (Path(f'{prefix}.{kind}.txt') for kind in ('clean', 'bad'))
-        clean.write_text(''.join(f'{line}\n' for line in self.good), encoding='utf-8')
-        bad.write_text(
-            ''.join(f'{e.line}\t{e.path}\t{f.kind}\t{f.reason}\n' for e, f in self.bad),
-            encoding='utf-8',
-        )
+        _write(clean, self.good)
+        rows = ((e.line, format_line(e.path), f.kind, f.reason) for e, f in self.bad)
+        _write(bad, ['\t'.join(map(str, row)) for row in rows])
         return clean, bad
 
 
-def list_entries(source: str | Path, folder: str | Path = '') -> list[Entry]:
+def _write(path: Path, lines: list[str]) -> None:
+    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8', newline='\n')
+
+
+def list_entries(source: str | Path, folder: str | Path = '') -> tuple[list[Entry], list[str]]:
     """Entries of a list file (paths relative to ``folder``) or of all files below a folder.
+
+    Returns:
+        The entries, and sentences about what was left out.
 
     Raises:
         FileNotFoundError: If ``source`` does not exist.
-        ValueError: If it names no file.
+        ValueError: If it names no file, or a line cannot be read.
     """
-    source = Path(source)
+    source, notes = Path(source), []
     if source.is_dir():
-        endings = VIDEO_EXTENSIONS + IMAGE_EXTENSIONS
-        found = sorted(p for p in source.rglob('*') if p.name.lower().endswith(endings))
+        found = walk(source)
+        notes = found.notes()
         entries = [
-            Entry(str(path), str(path.relative_to(source)), number)
-            for number, path in enumerate(found, start=1)
+            Entry(path, format_line(os.path.relpath(path, source)), number)
+            for number, path in enumerate(found.files + found.closed, start=1)
         ]
     elif source.is_file():
-        lines = source.read_text(encoding='utf-8').splitlines()
         entries = [
-            Entry(os.path.join(folder, file.path), lines[file.line - 1].strip(), file.line)
-            for file in read_lines(lines)
+            Entry(os.path.join(folder, file.path), file.text, file.line, file.label)
+            for file in read_list(source)
         ]
     else:
         raise FileNotFoundError(f'{source}: no such list or folder; see {HELP_PAGE}')
     if not entries:
-        raise ValueError(f'{source} names no video or image')
-    return entries
+        raise ValueError('; '.join([f'{source} names no video or image', *notes]))
+    return entries, notes
 
 
-def check_file(path: str, min_frames: int = 16, full: bool = False) -> Finding:
-    """Look at one video or image with the reader that training uses.
+def check_file(
+    path: str,
+    min_frames: int = 16,
+    full: bool = False,
+    backend: str = 'pyav',
+    max_pixels: int = MAX_PIXELS,
+    timeout: float = 120.0,
+) -> Finding:
+    """Look at one video or image with the code that training uses.
 
     Args:
         path: The file.
         min_frames: A video with fewer frames is ``too short``.
         full: Decode every frame; otherwise the first, the middle and the last one.
+        backend: See ``VideoInit``.
+        max_pixels: See ``LoadPicture``.
+        timeout: Seconds for one file.
     """
     try:
         if os.path.isdir(path):
+            os.listdir(path)
             return Finding('undecodable', 'it is a folder', 0.0)
         with open(path, 'rb') as file:
             if not file.read(1):
                 return Finding('undecodable', 'the file is empty', 0.0)
-        if path.lower().endswith(IMAGE_EXTENSIONS):
-            return _check_image(path)
-        return _check_video(path, min_frames, full)
+        if is_image(path):
+            load_picture(path, max_pixels)
+            return Finding('', '', 0.0)
+        return _check_video(path, min_frames, full, backend, time.monotonic() + timeout)
     except FileNotFoundError:
         return Finding('missing', 'there is no such file', 0.0)
     except PermissionError as error:
         return Finding('permission', f'cannot be read: {error.strerror}', 0.0)
+    except TimeoutError:
+        return Finding('timeout', f'takes longer than {timeout:g} s', 0.0)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever they like
-        return Finding('undecodable', one_line(error), 0.0)
+        kind = 'zero-frame' if str(error).endswith('holds no frame') else 'undecodable'
+        return Finding(kind, one_line(error), 0.0)
 
 
-def _check_image(path: str) -> Finding:
-    with Image.open(path) as image:
-        image.convert('RGB').load()
-    return Finding('', '', 0.0)
-
-
-def _check_video(path: str, min_frames: int, full: bool) -> Finding:
-    reader = decord.VideoReader(path, num_threads=1)
-    count = len(reader)
-    if count == 0:
-        return Finding('zero-frame', 'the video holds no frame', 0.0)
-    # Ends come first: where a file was cut, the last frame fails at once.
-    frames = range(count) if full else sorted({0, count // 2, count - 1}, reverse=True)
-    for frame in frames:
-        reader[frame]
+def _check_video(path: str, min_frames: int, full: bool, backend: str, deadline: float) -> Finding:
+    video = open_video(path, backend, deadline=deadline)
+    count, last = len(video), video.duration - 1 / video.rate
+    if full and backend == 'pyav':
+        count = sum(1 for _ in video.every())
+    else:
+        # Ends come first: where a file was cut, the last frame fails at once.
+        for moment in video.times if full else sorted({last, last / 2, 0.0}, reverse=True):
+            video.frames_at([moment])
+    video.close()
     if count < min_frames:
         return Finding('too short', f'{count} frames, fewer than {min_frames}', 0.0)
-    rate = reader.get_avg_fps()
-    return Finding('', '', count / rate if rate > 0 else 0.0)
+    return Finding('', '', video.duration)
 
 
 def scan(
@@ -166,6 +177,7 @@ def scan(
     min_frames: int = 16,
     full: bool = False,
     timeout: int = 120,
+    **options: Any,
 ) -> Iterator[tuple[Entry, Finding]]:
     """Look at all entries, several at a time; yields them in their order.
 
@@ -174,9 +186,11 @@ def scan(
         workers: Processes; 0 looks in this one.
         min_frames: See :func:`check_file`.
         full: See :func:`check_file`.
-        timeout: Seconds for one file, after which its process is killed; not with ``workers=0``.
+        timeout: Seconds for one file. A process that does not stop then is killed soon after; not
+            with ``workers=0``.
+        options: See :func:`check_file`.
     """
-    check = partial(check_file, min_frames=min_frames, full=full)
+    check = partial(check_file, min_frames=min_frames, full=full, timeout=timeout, **options)
     fresh, repeated = _split_duplicates(entries)
     results = _in_processes(fresh, check, workers, timeout) if workers else _here(fresh, check)
     for entry in entries:
@@ -192,7 +206,7 @@ def _split_duplicates(entries: Sequence[Entry]) -> tuple[list[Entry], dict[int, 
         if first is entry:
             fresh.append(entry)
             continue
-        labels = [split_line(e.text)[1] for e in (first, entry)]
+        labels = [e.label for e in (first, entry)]
         other = f', where its label is {labels[0]}, not {labels[1]}' if len(set(labels)) > 1 else ''
         repeated[entry.line] = Finding('duplicate', f'same file as line {first.line}{other}', 0.0)
     return fresh, repeated
@@ -206,7 +220,8 @@ def _in_processes(
     entries: Sequence[Entry], check: partial[Finding], workers: int, timeout: int
 ) -> Iterator[Finding]:
     """Look block by block; after a crash, the rest of the block file by file."""
-    paths, job = iter([entry.path for entry in entries]), partial(_with_alarm, check, timeout)
+    paths = iter([entry.path for entry in entries])
+    job = partial(_with_alarm, check, timeout + _GRACE)
     pool = _new_pool(workers)
     try:
         while block := list(islice(paths, _BLOCK)):
@@ -216,7 +231,7 @@ def _in_processes(
                     yield finding
                     done += 1
             except BrokenProcessPool:
-                yield from (_alone(job, path, timeout) for path in block[done:])
+                yield from (_alone(job, path, timeout + _GRACE) for path in block[done:])
                 pool = _new_pool(workers)
     finally:
         pool.shutdown(cancel_futures=True)

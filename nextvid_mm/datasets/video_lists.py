@@ -1,39 +1,28 @@
 """Video data sets for one's own clips: a list of paths, or a folder."""
 
+import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mmaction.datasets import VideoDataset
 from mmaction.datasets.base import BaseActionDataset
-from mmengine.fileio import get_file_backend, join_path, list_from_file
+from mmengine import fileio
+from mmengine.logging import print_log
 
 from nextvid_mm.data_checks import check_files, list_file_of, require_paths
+from nextvid_mm.datasets.video.files import VIDEO_EXTENSIONS, is_image, parse_list, walk
 from nextvid_mm.registry import DATASETS
-
-VIDEO_EXTENSIONS = (
-    '.mp4',
-    '.webm',
-    '.mkv',
-    '.avi',
-    '.mov',
-    '.m4v',
-    '.mpg',
-    '.mpeg',
-    '.flv',
-    '.wmv',
-)
-IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
 
 
 @DATASETS.register_module()
 class ClipListDataset(BaseActionDataset):
     """Videos named in a text file, with or without labels.
 
-    The list is read by :func:`read_lines`, as by all tools: one video per line, as in MMAction2's
-    lists, optionally followed by a whole number, its label. Blank lines and lines that begin with
-    ``#`` are skipped; paths may contain spaces. Unlabelled videos have the label -1.
+    The list is read by :func:`~nextvid_mm.datasets.video.files.parse_list`, as by all tools: one
+    video per line, as in MMAction2's lists, optionally followed by a whole number, its label. Blank
+    lines and lines that begin with ``#`` are skipped; paths may contain anything, see there.
+    Unlabelled videos have the label -1.
 
     .. code-block:: text
 
@@ -41,7 +30,7 @@ class ClipListDataset(BaseActionDataset):
         another path/clip.mp4
 
     Args:
-        ann_file: The list.
+        ann_file: The list, in UTF-8.
         pipeline: Transforms.
         data_prefix: ``dict(video=folder)`` that the list's paths are relative to.
         check_files: Look for every video at start. Worth it for short lists on a local disk;
@@ -51,7 +40,7 @@ class ClipListDataset(BaseActionDataset):
 
     Raises:
         FileNotFoundError: If the list, the folder or (with ``check_files``) a video does not exist.
-        ValueError: If the list names no video.
+        ValueError: If the list names no video, or a line cannot be read.
     """
 
     def __init__(
@@ -71,9 +60,9 @@ class ClipListDataset(BaseActionDataset):
         require_paths(type(self).__name__, ann_file=self.ann_file)
         folder = self.data_prefix['video']
         entries = []
-        for path, label, number in read_lines(list_from_file(self.ann_file)):
-            filename = join_path(folder, path) if folder else path
-            entries.append(dict(filename=filename, label=label, line=number))
+        for file in parse_list(fileio.get(self.ann_file), self.ann_file):
+            filename = fileio.join_path(folder, file.path) if folder else file.path
+            entries.append(dict(filename=filename, label=file.label, line=file.line))
         if not entries:
             raise ValueError(f'the list file {self.ann_file} names no video')
         if self.check_files:
@@ -81,70 +70,67 @@ class ClipListDataset(BaseActionDataset):
         return entries
 
 
-class ListedFile(NamedTuple):
-    """One file of a list."""
+def misread_line(config: Mapping[str, Any]) -> str | None:
+    """What MMAction2's ``VideoDataset`` would misread in its list, and what to do about it.
 
-    path: str
-    label: int
-    """-1 without one."""
-    line: int
-    """Number of the line, from 1."""
-
-
-def read_lines(lines: Iterable[str]) -> Iterator[ListedFile]:
-    """Files of a list; blank lines and comments (``# ...``) are skipped.
+    That data set splits every line at its spaces, comments and all. It takes a blank line for a
+    video, a byte-order mark for part of a name, and says no more than that it got too many parts,
+    or no number.
 
     Args:
-        lines: of the list file, all of them.
-    """
-    for number, line in enumerate(map(str.strip, lines), start=1):
-        if line and not line.startswith('#'):
-            yield ListedFile(*split_line(line), number)
-
-
-def split_line(line: str) -> tuple[str, int]:
-    """Split a line of a list into path and label; without a label, the label is -1."""
-    path, _, last = line.rpartition(' ')
-    if path and last.lstrip('+-').isdecimal():
-        return path.rstrip(), int(last)
-    return line, -1
-
-
-def bad_line(config: Mapping[str, Any]) -> str | None:
-    """What is wrong with the list of an MMAction2 ``VideoDataset``, and what to do about it.
-
-    That data set splits every line at its spaces, comments and all, and says no more than that
-    it got too many parts, or no number.
-
-    Args:
-        config: of a data set that could not be built; of any type.
+        config: of a data set; of any type.
 
     Returns:
-        One sentence about the first line that ``VideoDataset`` does not understand; None if all
-        are fine, the list cannot be read, or the data set is another.
+        One sentence about the first such line; None if all are fine, the list cannot be found, or
+        the data set is another.
     """
     kind = DATASETS.get(config['type']) if isinstance(config['type'], str) else config['type']
     if not (isinstance(kind, type) and issubclass(kind, VideoDataset)) or config.get('multi_class'):
         return None
     ann_file = list_file_of(config)
     try:
-        lines = list_from_file(ann_file)
-    except (OSError, UnicodeDecodeError):  # the error that is being explained says why
+        content = fileio.get(ann_file)
+    except OSError:  # the error that follows says why
         return None
+    if not (found := _misread(content, config.get('delimiter', ' '))):
+        return None
+    number, line, fault = found
+    return (
+        f'{ann_file}, line {number}: {line!r} {fault}, for {kind.__name__}, which reads nothing '
+        'but "path label" lines. Correct the line, or set type=\'ClipListDataset\' for this '
+        'data set, which reads comments, spaces, blank lines and a byte-order mark'
+    )
+
+
+def _misread(content: bytes, delimiter: str) -> tuple[int, str, str] | None:
+    """Number, text and fault of the first line that is no path with an optional label."""
+    try:
+        lines = content.decode('utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        number = content[: error.start].count(b'\n') + 1
+        return number, repr(content[error.start : error.start + 8]), 'is not UTF-8'
+    if not lines:
+        return 1, '', 'is missing: the list is empty'
     for number, line in enumerate(lines, start=1):
-        parts = line.strip().split(config.get('delimiter', ' '))
+        parts = line.strip().split(delimiter)
+        if line.startswith('\ufeff'):
+            return number, line, 'begins with a byte-order mark, which becomes part of the name'
+        if not line.strip():
+            return number, line, 'is blank, a video without a name'
         if len(parts) > 2 or (len(parts) == 2 and not parts[1].lstrip('+-').isdecimal()):
-            return (
-                f'{ann_file}, line {number}: {line!r} is not "path label", which is all that '
-                f'{kind.__name__} reads: neither comments nor spaces in a path. Change the line, '
-                "or set type='ClipListDataset' for this data set, which reads both"
-            )
+            return number, line, 'is not "path label"'
+        if len(parts) == 1 and any(mark in line for mark in '\t,'):
+            return number, line, 'has no label, because of a tab or comma'
+        if len(parts) == 2 and int(parts[1]) < 0:
+            return number, line, 'has a label below 0'
     return None
 
 
 @DATASETS.register_module()
 class VideoFolder(BaseActionDataset):
     """Every video below a folder, in the order of their paths; labels are -1.
+
+    Links are followed, hidden files are left out; what else is left out is said in the log.
 
     Args:
         folder: The folder; relative to ``data_root`` if that is given.
@@ -154,29 +140,42 @@ class VideoFolder(BaseActionDataset):
 
     Raises:
         FileNotFoundError: If the folder does not exist or holds no video.
+        PermissionError: If a folder below it may not be read.
     """
 
     def __init__(
         self,
         folder: str,
         pipeline: Sequence[dict | Callable],
-        extensions: Sequence[str] = VIDEO_EXTENSIONS,
+        extensions: Sequence[str] = (*VIDEO_EXTENSIONS, '.webp'),
         **kwargs: Any,
     ) -> None:
         self.extensions = tuple(extension.lower() for extension in extensions)
         super().__init__('', pipeline, data_prefix=dict(video=folder), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Walk through the folder, following links."""
+        """Walk through the folder."""
         folder = self.data_prefix['video']
         require_paths(type(self).__name__, folder=folder)
-        files = get_file_backend(folder).list_dir_or_file(
-            folder, list_dir=False, suffix=None, recursive=True
-        )
-        found = sorted(file for file in files if file.lower().endswith(self.extensions))
-        if not found:
+        if '://' in folder:
+            listed = fileio.list_dir_or_file(folder, list_dir=False, recursive=True)
+            ours = (name for name in listed if name.lower().endswith(self.extensions))
+            files = [fileio.join_path(folder, name) for name in sorted(ours)]
+        else:
+            files = self._walk(folder)
+        if not files:
             raise FileNotFoundError(
                 f'the folder {os.path.abspath(folder)} holds no video: no file below it ends '
                 f'in one of {", ".join(self.extensions)} (key `extensions` of VideoFolder)'
             )
-        return [dict(filename=str(Path(folder, file)), label=-1) for file in found]
+        return [dict(filename=file, label=-1) for file in files]
+
+    def _walk(self, folder: str) -> list[str]:
+        found = walk(folder, self.extensions)
+        if found.closed:
+            raise PermissionError(
+                f'VideoFolder: no permission to read {", ".join(found.closed)}, below {folder}'
+            )
+        for note in found.notes():
+            print_log(f'{folder}: {note}', logger='current', level=logging.WARNING)
+        return [file for file in found.files if not is_image(file)]

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.hooks.stage import EMAHook, StageHook
-from nextvid_mm.engine.processes import init_worker, stop_workers, worker_deaths_explained
+from nextvid_mm.engine.processes import (
+    WaitStopped,
+    bounded_wait,
+    init_worker,
+    stop_workers,
+    worker_deaths_explained,
+)
 from nextvid_mm.engine.stages import Stage, StageBatch, StageTable
 from nextvid_mm.registry import DATA_SAMPLERS, LOOPS, unwrap
 
@@ -142,6 +148,8 @@ class StageTrainLoop(EpochBasedTrainLoop):
         try:
             with worker_deaths_explained(batches, self.dataloader.dataset):
                 self._run_steps(batches)
+        except WaitStopped:
+            self.runner.call_hook('before_abandoned_step')
         finally:
             stop_workers(batches)
         self.runner.call_hook('after_train_epoch')
@@ -215,7 +223,8 @@ class StageTrainLoop(EpochBasedTrainLoop):
     def _next(self, batches: Iterator[Any]) -> Any:
         """Fetch a micro-batch and account for the time spent waiting."""
         start = time.perf_counter()
-        data = next(batches)
+        with bounded_wait(batches, self.dataloader.dataset):
+            data = next(batches)
         self.data_seconds += time.perf_counter() - start
         return data
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
@@ -12,9 +14,22 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, get_world_size
 from torch.utils.data import Dataset
+from torch.utils.data._utils import signal_handling
+
+from nextvid_mm.datasets.video.child import die_with_parent
 
 # Time a loader worker outlives a SIGTERM, for the training process to finish its step and save.
 GRACE_SECONDS = 120
+# What torch says when /dev/shm is full.
+_NO_SHARED_MEMORY = ('Bus error', 'out of shared memory', 'No space left on device (28)')
+# Time that a run which has been signalled goes on waiting for its loader.
+PATIENCE_SECONDS = 2
+# The flag of this process's run, if one is installed.
+_flags: list['SignalFlag'] = []
+
+
+class WaitStopped(Exception):
+    """The run has been signalled, and the loader gives nothing: a worker hangs."""
 
 
 class SignalFlag:
@@ -36,6 +51,7 @@ class SignalFlag:
             raise ValueError(f'signals={unknown}: the system has no such signals')
         self.signals = [getattr(signal, name) for name in names]
         self.seen: str | None = None
+        self.seen_at = 0.0
         self._owner = os.getpid()
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -44,18 +60,21 @@ class SignalFlag:
         self._owner = os.getpid()
         for number in self.signals:
             self._previous[number] = signal.signal(number, self._note)
+        _flags.append(self)
 
     def remove(self) -> None:
         """Give the signals back their previous meaning."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
+        if self in _flags:
+            _flags.remove(self)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a child process has inherited the handler: die as usual
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self.seen = signal.Signals(number).name
+        self.seen, self.seen_at = signal.Signals(number).name, time.monotonic()
 
     def raised(self) -> bool:
         """Whether any process of the run has been signalled; all processes must call this."""
@@ -78,6 +97,49 @@ def init_worker(worker_id: int) -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))
+    die_with_parent()
+
+
+@contextmanager
+def bounded_wait(batches: Iterator[Any], dataset: Any) -> Iterator[None]:
+    """Look every second whether a wait for the loader makes sense.
+
+    A run on one process that has been signalled does not wait for long; with more processes, which
+    must stop after the same step, it waits until the limit of the sample. A worker that stays with
+    one file far beyond that limit, inside of code that knows no limit, ends the run.
+
+    Args:
+        batches: The DataLoader's iterator; without workers, nothing is looked at.
+        dataset: Its data set; ``overdue_files()`` gives path and seconds per process id, if it has
+            that.
+
+    Raises:
+        WaitStopped: If the run has been signalled.
+        RuntimeError: If a worker hangs; names the file.
+    """
+    if not workers_of(batches) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def look(number: int, frame: FrameType | None) -> None:
+        late = time.monotonic() - PATIENCE_SECONDS
+        if get_world_size() == 1 and any(flag.seen and flag.seen_at < late for flag in _flags):
+            raise WaitStopped
+        overdue = dataset.overdue_files() if hasattr(dataset, 'overdue_files') else {}
+        for pid, (path, seconds) in overdue.items():
+            raise RuntimeError(
+                f'loader process {pid} has been reading {path} for {seconds:.0f} s and does not '
+                'stop: take the file out of its list, or read it with VideoInit, which has a '
+                'limit. --resume continues the run.'
+            )
+
+    before = signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def workers_of(batches: Iterator[Any]) -> list[BaseProcess]:
@@ -87,12 +149,22 @@ def workers_of(batches: Iterator[Any]) -> list[BaseProcess]:
 
 def stop_workers(batches: Iterator[Any]) -> None:
     """End a loader's worker processes now, not at some later collection."""
+    loader: Any = batches
     workers = workers_of(batches)
-    if workers:
-        batches._shutdown_workers()  # type: ignore[attr-defined]
-    for worker in workers:
-        if worker.is_alive():  # hangs in a decoder, where it sees no signal but this one
+    if not workers:
+        return
+    # A worker that hangs in a decoder sees no signal but the last. torch would wait five seconds
+    # for each, and take the death of one for an accident unless it is told before.
+    if any(flag.seen for flag in _flags) and getattr(loader, '_worker_pids_set', False):
+        signal_handling._remove_worker_pids(id(loader))
+        loader._worker_pids_set = False
+        for worker in workers:
             worker.kill()
+    loader._shutdown_workers()
+    for worker in workers:
+        if worker.is_alive():
+            worker.kill()
+            worker.join(5)
 
 
 @contextmanager
@@ -113,6 +185,12 @@ def worker_deaths_explained(batches: Iterator[Any], dataset: Dataset) -> Iterato
         yield
     except (RuntimeError, OSError, EOFError) as error:
         dead = [worker.pid for worker in workers_of(batches) if _has_failed(worker)]
+        if any(sign in str(error) for sign in _NO_SHARED_MEMORY):
+            raise RuntimeError(
+                'the memory that loader workers share (/dev/shm) is full: start the container with '
+                'more, such as docker run --shm-size=16g (or --ipc=host), or lower '
+                f'train_dataloader.num_workers or prefetch_factor. ({error})'
+            ) from error
         if not dead:
             raise
         files = dataset.current_files() if hasattr(dataset, 'current_files') else {}

@@ -11,7 +11,6 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
-import av
 import numpy as np
 import torch
 from mmengine.dataset import Compose
@@ -19,7 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from nextvid_mm.datasets.video_lists import IMAGE_EXTENSIONS
+from nextvid_mm.datasets.video.files import is_image
+from nextvid_mm.datasets.video.pictures import load_picture
+from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.inferencers.media import compose, square
 from nextvid_mm.visualization.sheets import tile_rows
@@ -57,12 +58,15 @@ def read_seed(path: str | Path, num_frames: int, size: int, fps: float, start: f
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'{path}: no such image or video')
-    static = path.suffix.lower() in IMAGE_EXTENSIONS
-    if static:
-        with Image.open(path) as image:
-            pictures = [np.asarray(image.convert('RGB'))]
-    else:
-        pictures = list(islice(read_frames(path, fps, start), num_frames))
+    static = is_image(path)
+    try:
+        pictures = (
+            [load_picture(path)]
+            if static
+            else list(islice(read_frames(path, fps, start), num_frames))
+        )
+    except OSError as error:
+        raise ValueError(f'{path}: {error}') from error
     if not pictures:
         raise ValueError(f'{path} has no frame after {start} s')
     notes = []
@@ -86,33 +90,14 @@ def read_frames(
         start: seconds to skip.
 
     Yields:
-        RGB pictures ``(height, width, 3)``.
+        RGB pictures ``(height, width, 3)``, upright.
 
     Raises:
-        ValueError: if the file holds no video.
+        ValueError: if the file holds no video, or is damaged.
     """
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError(f'{path} holds no video')
-        stream = container.streams.video[0]
-        period = float(1 / stream.average_rate) if stream.average_rate else 1 / 25
-        count, begin = 0, None
-        before: tuple[float, av.VideoFrame] | None = None
-        for number, frame in enumerate(container.decode(stream)):
-            time = number * period if frame.time is None else frame.time
-            begin = time if begin is None else begin
-            time -= begin + start
-            if fps is None:
-                if time >= 0:
-                    yield _rgb(frame)
-                continue
-            while before is not None and count / fps <= time:
-                nearer = before[1] if count / fps - before[0] < time - count / fps else frame
-                yield _rgb(nearer)
-                count += 1
-            before = (time, frame)
-        if fps is not None and before is not None and count / fps < before[0] + period / 2 - 1e-6:
-            yield _rgb(before[1])
+    with VideoReader(path) as video:
+        for _, picture in video.every(fps, start):
+            yield picture
 
 
 def read_camera(number: int) -> Iterator[NDArray[np.uint8]]:
@@ -140,10 +125,6 @@ def read_camera(number: int) -> Iterator[NDArray[np.uint8]]:
             yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     finally:
         camera.release()
-
-
-def _rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    return np.asarray(frame.to_ndarray(format='rgb24'), dtype=np.uint8)
 
 
 def fit(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

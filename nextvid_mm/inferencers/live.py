@@ -21,7 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 from nextvid_mm.data_checks import label_names
-from nextvid_mm.datasets.video_lists import read_lines
+from nextvid_mm.datasets.video.files import read_list
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import fit, read_seed
 from nextvid_mm.inferencers.streaming import StreamingEncoder
@@ -81,8 +81,7 @@ def build_bank(
         ValueError: if no video has a label and enough frames.
     """
     encoder = stream.encoder
-    listed = read_lines(list_file.read_text(encoding='utf-8').splitlines())
-    pairs = [(file.path, file.label) for file in listed if file.label >= 0]
+    pairs = [(file.path, file.label) for file in read_list(list_file) if file.label >= 0]
     tubelets = max(1, num_frames // encoder.tubelet_size // 2)
     features, labels = [], []
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]

@@ -5,6 +5,7 @@ Shape legend: F video frames of a window, S pixels per side.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextvid_mm.datasets.video_lists import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS, read_lines
+from nextvid_mm.datasets.video.files import MEDIA_EXTENSIONS, is_image, read_list, walk
+from nextvid_mm.datasets.video.pictures import load_picture
+from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.registry import SCOPE, TRANSFORMS
 
@@ -58,10 +62,7 @@ class MediaReader:
 
     def __init__(self, fps: float | None, num_frames: int, stride: int, size: int, multiple: int):
         self.fps, self.num_frames, self.stride, self.multiple = fps, num_frames, stride, multiple
-        self._open = compose(dict(type='CachedDecordInit'))
-        self._decode = compose(dict(type='mmaction.DecordDecode'), *square(size))
-        image = dict(type='LoadImageFromFile'), dict(type='ImageToClip')
-        self._image = compose(*image, *square(size))
+        self._fit = compose(*square(size))
 
     def windows(self, path: str | Path) -> Iterator[Window]:
         """Windows of a file, in order; together they cover every sampled frame.
@@ -70,8 +71,8 @@ class MediaReader:
             UnreadableMediaError: if it is missing or cannot be decoded.
         """
         try:
-            is_image = str(path).lower().endswith(IMAGE_EXTENSIONS)
-            yield from self._windows_of_image(path) if is_image else self._windows_of_video(path)
+            still = is_image(path)
+            yield from self._windows_of_image(path) if still else self._windows_of_video(path)
         except MemoryError:
             raise
         # Decoders raise whatever they like; what they say is kept.
@@ -80,54 +81,38 @@ class MediaReader:
             raise UnreadableMediaError(f'{path}: {type(error).__name__}: {reason[0]}') from error
 
     def _windows_of_image(self, path: str | Path) -> Iterator[Window]:
-        results = self._image(dict(img_path=str(path)))
-        frame = _to_clip(results['imgs'])
-        clip = frame.expand(-1, self.num_frames, -1, -1)
-        yield Window(clip, np.zeros(self.num_frames), first=0)
+        clip = _to_clip([self._square(load_picture(path))])
+        yield Window(clip.expand(-1, self.num_frames, -1, -1), np.zeros(self.num_frames), first=0)
 
     def _windows_of_video(self, path: str | Path) -> Iterator[Window]:
-        video = self._open(dict(filename=str(path), modality='RGB', start_index=0))
-        reader = video['video_reader']
-        frames, times = sample_evenly(*_timeline(reader), self.fps)
-        rest = -len(frames) % self.multiple
-        frames, times = np.pad(frames, (0, rest), 'edge'), np.pad(times, (0, rest), 'edge')
-        for first in window_starts(len(frames), self.num_frames, self.stride):
-            chosen = slice(first, first + self.num_frames)
-            results = self._decode(video | dict(video_reader=reader, frame_inds=frames[chosen]))
-            yield Window(_to_clip(results['imgs']), times[chosen], first)
+        """Windows that start ``stride`` apart, the last moved back so that it is full."""
+        length, start, total, last = self.num_frames, 0, 0, -1
+        recent: list[tuple[float, NDArray[np.uint8]]] = []  # the newest frames
+        for frame in self._sampled(path):
+            recent, total = [*recent[-length + 1 :], frame] if length > 1 else [frame], total + 1
+            if total == start + length:
+                yield _window(recent, start)
+                last, start = start, start + self.stride
+        if last < 0 or last + length < total:
+            yield _window(recent, max(total - length, 0))
+
+    def _sampled(self, path: str | Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        """Seconds and square pictures, the last repeated until they are whole tokens."""
+        count = 0
+        with VideoReader(path) as video:
+            for time, picture in video.every(self.fps):
+                frame, count = (time, self._square(picture)), count + 1
+                yield frame
+        yield from [frame] * (-count % self.multiple)
+
+    def _square(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        results = dict(imgs=[picture], img_shape=picture.shape[:2], modality='RGB')
+        return self._fit(results)['imgs'][0]
 
 
-def sample_evenly(
-    indices: NDArray[np.int64], times: NDArray[np.float64], fps: float | None
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Frames nearest to even times from the first to the last.
-
-    Args:
-        indices: numbers of the frames of a file.
-        times: their seconds, increasing.
-        fps: frames per second; None for all.
-
-    Returns:
-        Numbers of the frames taken and the seconds they really are at.
-    """
-    if fps is None:
-        return indices, times
-    count = int(np.floor((times[-1] - times[0]) * fps + 1e-4)) + 1
-    targets = times[0] + np.arange(count) / fps
-    # A target halfway between two frames takes the later one, as in training.
-    nearest = np.searchsorted((times[1:] + times[:-1]) / 2, targets + 1e-4, side='right')
-    return indices[nearest], times[nearest]
-
-
-def window_starts(total: int, length: int, stride: int) -> list[int]:
-    """First frames of windows that cover ``total`` frames.
-
-    The last window is moved back so that it is full; a file shorter than a window is one short
-    window. If all three are whole tokens, so is every start.
-    """
-    last = max(total - length, 0)
-    starts = list(range(0, last + 1, stride))
-    return starts if starts[-1] == last else [*starts, last]
+def _window(frames: Sequence[tuple[float, NDArray[np.uint8]]], first: int) -> Window:
+    times, pictures = zip(*frames, strict=True)
+    return Window(_to_clip(pictures), np.array(times), first)
 
 
 def find_media(inputs: Sequence[str | Path], root: str | Path = '') -> list[str]:
@@ -141,33 +126,23 @@ def find_media(inputs: Sequence[str | Path], root: str | Path = '') -> list[str]
     Raises:
         FileNotFoundError: if a list does not exist, or there is no file at all.
     """
-    endings = (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)
     found: list[str] = []
     for entry in map(Path, inputs):
         if entry.is_dir():
-            files = (Path(root, name) for root, _, names in os.walk(entry) for name in names)
-            found += sorted(str(file) for file in files if file.name.lower().endswith(endings))
+            below = walk(entry)
+            for note in below.notes():
+                print_log(f'{entry}: {note}', logger='current', level=logging.WARNING)
+            found += below.files
         elif entry.suffix == '.txt':
-            lines = entry.read_text(encoding='utf-8').splitlines()
-            found += [os.path.join(root, file.path) for file in read_lines(lines)]
+            found += [os.path.join(root, file.path) for file in read_list(entry)]
         else:
             found.append(str(entry))
     if not found:
         raise FileNotFoundError(
-            f'no video or image in {", ".join(map(str, inputs))}; endings: {", ".join(endings)}'
+            f'no video or image in {", ".join(map(str, inputs))}; endings: '
+            f'{", ".join(MEDIA_EXTENSIONS)}'
         )
     return list(dict.fromkeys(found))
-
-
-def _timeline(reader: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Numbers and seconds of all frames."""
-    indices = np.arange(len(reader))
-    if not len(indices):
-        raise ValueError('the video has no frames')
-    times = np.asarray(reader.get_frame_timestamp(indices), dtype=np.float64)[:, 0]
-    if len(indices) > 1 and times[-1] <= times[0]:
-        times = indices / reader.get_avg_fps()
-    return indices, times
 
 
 def _to_clip(frames: Sequence[NDArray[np.uint8]]) -> Tensor:

@@ -63,9 +63,9 @@ def default_scope(global_state):
 def _video_pipeline(**sampling):
     """Read, crop and pack; the crop makes every sample random."""
     return [
-        dict(type='CachedDecordInit'),
+        dict(type='VideoInit'),
         dict(type='SampleClipByTime', **(sampling or dict(frame_interval=1))),
-        dict(type='mmaction.DecordDecode'),
+        dict(type='VideoDecode'),
         dict(type='mmaction.RandomResizedCrop', area_range=(0.3, 1.0)),
         dict(type='mmaction.Resize', scale=(SIZE, SIZE), keep_ratio=False),
         dict(type='mmaction.Flip', flip_ratio=0.5),
@@ -73,7 +73,7 @@ def _video_pipeline(**sampling):
 
 
 IMAGE_PIPELINE = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPicture'),
     dict(type='ImageToClip'),
     dict(type='mmaction.RandomResizedCrop', area_range=(0.3, 1.0)),
     dict(type='mmaction.Resize', scale=(SIZE, SIZE), keep_ratio=False),

@@ -15,9 +15,9 @@ from nextvid_mm.datasets.cached_mixture import (
 )
 
 FIXED = [
-    dict(type='CachedDecordInit', cache_dir='cache'),
+    dict(type='VideoInit', cache_dir='cache'),
     dict(type='SampleClipByTime', fps=8, test_mode=True),
-    dict(type='mmaction.DecordDecode'),
+    dict(type='VideoDecode'),
     dict(type='mmaction.Resize', scale=(16, 16), keep_ratio=False),
 ]
 FLIP = dict(type='mmaction.Flip', flip_ratio=0.5)
@@ -31,7 +31,7 @@ def test_the_flip_is_taken_out_and_speed_does_not_count():
     fixed, flips = split_flip(source([*FIXED, FLIP, dict(type='mmaction.FormatShape')]))
     assert flips
     assert [step['type'] for step in fixed][-2:] == ['mmaction.Resize', 'mmaction.FormatShape']
-    assert fixed[0] == dict(type='CachedDecordInit')
+    assert fixed[0] == dict(type='VideoInit')
     assert not split_flip(source(FIXED))[1]
 
 

@@ -300,7 +300,9 @@ def test_note_is_there_until_it_is_picked_up():
     breadcrumbs = Breadcrumbs()
     assert breadcrumbs.read() == {}
     breadcrumbs.drop('/a.mp4')
-    assert breadcrumbs.read() == {os.getpid(): '/a.mp4'}
+    ((pid, (path, seconds)),) = breadcrumbs.read().items()
+    assert (pid, path) == (os.getpid(), '/a.mp4')
+    assert 0 <= seconds < 60
     breadcrumbs.pick_up()
     assert breadcrumbs.read() == {}
 
@@ -308,7 +310,7 @@ def test_note_is_there_until_it_is_picked_up():
 def test_long_paths_keep_their_end():
     breadcrumbs = Breadcrumbs(slots=2, width=64)
     breadcrumbs.drop('/' + 'x' * 100 + '/clip.mp4')
-    assert breadcrumbs.read()[os.getpid()].endswith('x/clip.mp4')
+    assert breadcrumbs.read()[os.getpid()][0].endswith('x/clip.mp4')
 
 
 def lose_a_worker(answers):
@@ -328,7 +330,7 @@ def test_a_killed_worker_leaves_its_file():
     process.start()
     message, notes = answers.get(timeout=60)
     process.join()
-    ((pid, path),) = notes.items()
+    ((pid, (path, _)),) = notes.items()
     assert path == '/videos/ü5.mp4'
     assert f'pid(s) {pid}' in message or f'pid {pid}' in message
 
@@ -337,4 +339,4 @@ def test_notes_reach_processes_that_share_nothing_else():
     breadcrumbs = Breadcrumbs()
     copy = pickle.loads(ForkingPickler.dumps(breadcrumbs))
     copy.drop('/a.mp4')
-    assert list(breadcrumbs.read().values()) == ['/a.mp4']
+    assert [path for path, _ in breadcrumbs.read().values()] == ['/a.mp4']

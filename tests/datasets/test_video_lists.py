@@ -1,55 +1,51 @@
+from pathlib import Path
+
 import pytest
+from permissions import as_ordinary_user
+from PIL import Image
 
 from nextvid_mm.datasets.video_lists import (
     ClipListDataset,
     VideoFolder,
-    bad_line,
-    read_lines,
-    split_line,
+    misread_line,
 )
 from nextvid_mm.registry import DATASETS
 
 
 @pytest.mark.parametrize(
-    ('line', 'expected'),
+    ('content', 'line', 'fault'),
     [
-        ('a.mp4', ('a.mp4', -1)),
-        ('a.mp4 3', ('a.mp4', 3)),
-        ('some path/my clip.mp4', ('some path/my clip.mp4', -1)),
-        ('some path/my clip.mp4  12', ('some path/my clip.mp4', 12)),
-        ('a.mp4 -1', ('a.mp4', -1)),
-        ('7', ('7', -1)),
+        (b'a.mp4 1\nb c.mp4 1\n', 2, 'is not "path label"'),
+        (b'a.mp4\n# clips\n', 2, 'is not "path label"'),
+        (b'a.mp4 two\n', 1, 'is not "path label"'),
+        (b'a.mp4  1\n', 1, 'is not "path label"'),
+        (b'\xef\xbb\xbfa.mp4 1\n', 1, 'begins with a byte-order mark'),
+        (b'a.mp4 1\n\n', 2, 'is blank'),
+        (b'a.mp4 -1\n', 1, 'has a label below 0'),
+        (b'a.mp4\t1\n', 1, 'has no label, because of a tab or comma'),
+        (b'a.mp4,1\n', 1, 'has no label, because of a tab or comma'),
+        (b'', 1, 'is missing: the list is empty'),
+        ('a.mp4 1'.encode('utf-16'), 1, 'is not UTF-8'),
     ],
 )
-def test_lines(line, expected):
-    assert split_line(line) == expected
-
-
-def test_blank_lines_and_comments_count_but_are_skipped():
-    lines = ['# clips', 'a.mp4 2', '', '  b c.mp4 ', ' # d.mp4']
-    assert list(read_lines(lines)) == [('a.mp4', 2, 2), ('b c.mp4', -1, 4)]
-
-
-@pytest.mark.parametrize('line', ['b c.mp4 1', '# clips', 'b.mp4 two', 'b.mp4  1'])
-def test_a_line_that_video_dataset_cannot_read_is_found_below_data_root(tmp_path, line):
-    (tmp_path / 'list.txt').write_text(f'a.mp4\nb.mp4 -1\n{line}\n')
+def test_what_video_dataset_would_misread_is_said(tmp_path, content, line, fault):
+    (tmp_path / 'list.txt').write_bytes(content)
     config = dict(type='mmaction.VideoDataset', ann_file='list.txt', data_root=str(tmp_path))
-    found = bad_line(config)
-    assert f"list.txt, line 3: '{line}' is not" in found
+    found = misread_line(config)
+    assert f'list.txt, line {line}: ' in found
+    assert fault in found
     assert "set type='ClipListDataset'" in found
-    assert bad_line(dict(config, type='ClipListDataset')) is None
-    assert bad_line(dict(config, multi_class=True)) is None
+    assert misread_line(dict(config, type='ClipListDataset')) is None
+    assert misread_line(dict(config, multi_class=True)) is None
 
 
-def test_lists_that_are_fine_or_unreadable_or_no_text_are_not_blamed(tmp_path):
+def test_lists_that_are_fine_or_missing_or_no_text_are_not_blamed(tmp_path):
     config = dict(type='mmaction.VideoDataset', ann_file='list.txt', data_root=str(tmp_path))
-    assert bad_line(config) is None
+    assert misread_line(config) is None
     (tmp_path / 'list.txt').write_text('a.mp4 0\nb.mp4\n')
-    assert bad_line(config) is None
-    (tmp_path / 'list.txt').write_bytes(b'a b c\n\xff\xfe')
-    assert bad_line(config) is None
+    assert misread_line(config) is None
     (tmp_path / 'list.json').write_text('{"a b": 1}\n')
-    assert bad_line(dict(type='mmpretrain.CustomDataset', ann_file='list.json')) is None
+    assert misread_line(dict(type='mmpretrain.CustomDataset', ann_file='list.json')) is None
 
 
 @pytest.fixture
@@ -110,3 +106,22 @@ def test_empty_and_missing_folders(folder, tmp_path):
         VideoFolder(str(tmp_path / 'empty'), pipeline=[])
     with pytest.raises(FileNotFoundError, match=r'folder=.*does not exist.*docs/data\.md'):
         VideoFolder(str(tmp_path / 'gone'), pipeline=[])
+
+
+def test_a_folder_that_may_not_be_read_is_named(folder):
+    (folder / 'deep' / 'er').chmod(0)
+    try:
+        with as_ordinary_user(), pytest.raises(PermissionError, match=r'no permission.*deep/er'):
+            VideoFolder(str(folder), pipeline=[])
+    finally:
+        (folder / 'deep' / 'er').chmod(0o755)
+
+
+def test_animations_are_videos_and_pictures_are_not(tmp_path):
+    pictures = [Image.new('RGB', (8, 8), (n, 0, 0)) for n in (0, 99)]
+    pictures[0].save(tmp_path / 'moves.webp', save_all=True, append_images=pictures[1:])
+    pictures[0].save(tmp_path / 'moves.gif', save_all=True, append_images=pictures[1:])
+    pictures[0].save(tmp_path / 'still.webp')
+    dataset = VideoFolder(str(tmp_path), pipeline=[])
+    found = [Path(dataset.get_data_info(n)['filename']).name for n in range(len(dataset))]
+    assert found == ['moves.gif', 'moves.webp']

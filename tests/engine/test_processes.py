@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from nextvid_mm.engine import processes
 from nextvid_mm.engine.processes import (
     SignalFlag,
+    WaitStopped,
+    bounded_wait,
     init_worker,
     stop_workers,
     worker_deaths_explained,
@@ -168,3 +170,60 @@ def test_workers_end_at_once():
 def test_a_loader_without_workers():
     stop_workers(iter(DataLoader([1, 2])))
     stop_workers(iter(()))
+
+
+class Hanging(Dataset):
+    """The second item never comes."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        while index == 1:
+            signal.pause()  # as in a decoder: no Python exception gets through
+        return index
+
+    def overdue_files(self):
+        return self.overdue
+
+    overdue: dict = {}  # noqa: RUF012
+
+
+def _wait_for_two(dataset, flag):
+    """Ask a loader for two items; the kind of end, and whether a worker is left."""
+    flag.install()
+    batches = iter(DataLoader(dataset, num_workers=1, worker_init_fn=init_worker))
+    workers = processes.workers_of(batches)
+    try:
+        for number in range(2):
+            with bounded_wait(batches, dataset):
+                next(batches)
+            if number == 0 and not dataset.overdue:
+                os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        stop_workers(batches)
+        flag.remove()
+        assert not any(worker.is_alive() for worker in workers)
+
+
+def test_a_signal_ends_the_wait_for_a_worker_that_hangs(monkeypatch):
+    monkeypatch.setattr(processes, 'PATIENCE_SECONDS', 0.5)
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(WaitStopped):
+        _wait_for_two(Hanging(), SignalFlag(['SIGTERM']))
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_worker_that_stays_with_one_file_ends_the_run_and_is_named():
+    dataset = Hanging()
+    dataset.overdue = {7: ('/videos/a.mp4', 151.0)}
+    with pytest.raises(RuntimeError, match=r'process 7 has been reading /videos/a\.mp4 for 151 s'):
+        _wait_for_two(dataset, SignalFlag(['SIGTERM']))
+
+
+@pytest.mark.parametrize('sign', processes._NO_SHARED_MEMORY)
+def test_full_shared_memory_is_said_with_its_cure(sign):
+    error = RuntimeError(f'unable to write to file </torch_1>: {sign}')
+    with pytest.raises(RuntimeError, match='--shm-size'), worker_deaths_explained(iter(()), None):
+        raise error

@@ -5,8 +5,6 @@ from nextvid_mm.inferencers.media import (
     MediaReader,
     UnreadableMediaError,
     find_media,
-    sample_evenly,
-    window_starts,
 )
 
 
@@ -41,9 +39,6 @@ def test_a_short_video_is_one_window_of_whole_tokens(media):
 def test_frames_are_taken_at_even_times(media):
     (window,) = read(media / 'long.mp4', fps=2.0)
     assert levels(window) == [*range(0, 44, 4), 40]  # 11 frames, rounded up to whole tokens
-    indices, times = sample_evenly(np.arange(6), np.array([0, 0.1, 0.5, 0.6, 1.4, 1.5]), 2.0)
-    assert indices.tolist() == [0, 2, 4, 5]
-    assert times.tolist() == [0, 0.5, 1.4, 1.5]
 
 
 def test_an_image_is_a_static_clip_in_rgb(media):
@@ -60,18 +55,14 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(media, name):
 
 
 @pytest.mark.parametrize(
-    ('total', 'length', 'stride', 'starts'),
-    [
-        (16, 16, 16, [0]),
-        (18, 16, 16, [0, 2]),
-        (48, 16, 16, [0, 16, 32]),
-        (6, 16, 16, [0]),
-        (24, 16, 4, [0, 4, 8]),
-    ],
+    ('length', 'stride', 'starts'),
+    [(44, 44, [0]), (16, 16, [0, 16, 28]), (20, 4, [0, 4, 8, 12, 16, 20, 24]), (42, 42, [0, 2])],
 )
-def test_starts_cover_everything(total, length, stride, starts):
-    assert window_starts(total, length, stride) == starts
-    assert max(starts) + length >= total
+def test_windows_cover_everything(media, length, stride, starts):
+    windows = read(media / 'long.mp4', num_frames=length, stride=stride)
+    assert [window.first for window in windows] == starts
+    assert [levels(window)[0] for window in windows] == starts
+    assert {len(window.times) for window in windows} == {length}
 
 
 def test_files_folders_and_lists_without_repetition(media, tmp_path):

@@ -15,13 +15,13 @@ CUT = [
     dict(type='mmaction.Flip', flip_ratio=0.5),
 ]
 VIDEO = [
-    dict(type='mmaction.DecordInit', num_threads=1),
+    dict(type='VideoInit'),
     dict(type='SampleClipByTime', fps=4),
-    dict(type='mmaction.DecordDecode'),
+    dict(type='VideoDecode'),
     *CUT,
 ]
 IMAGE = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadPicture'),
     dict(type='ImageToClip'),
     *CUT,
     dict(type='RepeatFrames'),

@@ -74,9 +74,9 @@ def videos(tmp_path):
         lines = [f'{split}{number}.mp4 {number % 3}\n' for number in range(5)]
         (tmp_path / f'{split}.txt').write_text(''.join(lines))
     pipeline = [
-        dict(type='mmaction.DecordInit'),
+        dict(type='VideoInit'),
         dict(type='SampleClipByTime', fps=8, num_frames=8, test_mode=True),
-        dict(type='mmaction.DecordDecode'),
+        dict(type='VideoDecode'),
         dict(type='mmaction.Resize', scale=(16, 16)),
         dict(type='mmaction.FormatShape', input_format='NCTHW'),
         dict(type='mmaction.PackActionInputs'),

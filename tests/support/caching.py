@@ -13,14 +13,14 @@ def fixed_config(clips, images, flip=True, workers=0):
     resize = dict(type='mmaction.Resize', scale=(SIZE, SIZE), keep_ratio=False)
     flips = [dict(type='mmaction.Flip', flip_ratio=0.5)] if flip else []
     video = [
-        dict(type='mmaction.DecordInit', num_threads=1),
+        dict(type='VideoInit'),
         dict(type='SampleClipByTime', fps=8, test_mode=True),
-        dict(type='mmaction.DecordDecode'),
+        dict(type='VideoDecode'),
         resize,
         *flips,
     ]
     image = [
-        dict(type='mmpretrain.LoadImageFromFile'),
+        dict(type='LoadPicture'),
         dict(type='ImageToClip'),
         resize,
         dict(type='RepeatFrames'),

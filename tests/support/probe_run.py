@@ -70,9 +70,9 @@ def _loader(root, split, pipeline, **settings):
 
 def _pipeline(*spatial, **sampling):
     return [
-        dict(type='mmaction.DecordInit', num_threads=1),
+        dict(type='VideoInit'),
         dict(type='SampleClipByTime', frame_interval=1, num_frames=FRAMES, **sampling),
-        dict(type='mmaction.DecordDecode'),
+        dict(type='VideoDecode'),
         *spatial,
         dict(type='mmaction.FormatShape', input_format='NCTHW'),
         dict(type='mmaction.PackActionInputs'),

@@ -18,12 +18,12 @@ pack = [
     ),
 ]
 video_pipeline = [
-    dict(type='CachedDecordInit', cache_dir=data_root + 'cache'),
+    dict(type='VideoInit', cache_dir=data_root + 'cache'),
     dict(type='SampleClipByTime', fps=8),
-    dict(type='mmaction.DecordDecode'),
+    dict(type='VideoDecode'),
 ]
 image_pipeline = [
-    dict(type='mmpretrain.LoadImageFromFile'),
+    dict(type='LoadPicture'),
     dict(type='ImageToClip'),
     dict(type='mmaction.RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.75, 1.35)),
     dict(type='mmaction.Resize', scale=(img_size, img_size), keep_ratio=False),

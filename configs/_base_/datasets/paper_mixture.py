@@ -30,14 +30,14 @@ pack = [
     ),
 ]
 video_pipeline = [
-    # backend: decord, pyav or torchcodec; tools/benchmark.py loader compares them.
-    dict(type='CachedDecordInit', backend='decord', num_threads=1),
+    # backend='decord' or 'torchcodec' takes their frames; docs/data.md compares them.
+    dict(type='VideoInit'),
     dict(type='SampleClipByTime', fps=fps),
-    dict(type='mmaction.DecordDecode'),
+    dict(type='VideoDecode'),
     *augment,
 ]
 image_pipeline = [
-    dict(type='mmpretrain.LoadImageFromFile'),
+    dict(type='LoadPicture'),
     dict(type='ImageToClip'),
     *augment,
     dict(type='RepeatFrames'),

@@ -5,8 +5,8 @@
 # Decides these rows of docs/choices.md: step, segments.
 _base_ = './attentive.py'
 
-open_video = dict(type='mmaction.DecordInit', num_threads=1)
-decode = dict(type='mmaction.DecordDecode')
+open_video = dict(type='VideoInit')
+decode = dict(type='VideoDecode')
 pack = [
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
     dict(type='mmaction.PackActionInputs'),

@@ -1,100 +1,124 @@
-"""Opens videos for MMAction2's ``DecordDecode``, with a cache for small data sets."""
+"""Opens videos and decodes clips of them, with a cache for small data sets."""
+
+from __future__ import annotations
 
 import os
 import shutil
 import struct
+import time
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmaction.datasets.transforms import DecordInit
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 
-from nextvid_mm.datasets.transforms.video_readers import BACKENDS, Frames, usable_backend
+from nextvid_mm.datasets.video.backends import check_backend, nearest, open_video
+from nextvid_mm.datasets.video.reader import TOLERANCE, Shot
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.registry import TRANSFORMS
 
 # Decoded frames fill disks quickly; leave some room for everything else.
 _KEEP_FREE_BYTES = 2 << 30
-# Of a cache entry: magic, frames, height, width, channels, fps; then times (float64), then frames.
-_HEADER = struct.Struct('<8s4Qd')
-_MAGIC = b'frames 1'
+# Of a cache entry: magic, frames, height, width, channels, rate, duration; then times, then frames.
+_HEADER = struct.Struct('<8s4Q2d')
+_MAGIC = b'frames 2'
 
 
 @TRANSFORMS.register_module()
-class CachedDecordInit(DecordInit):
-    """MMAction2's ``DecordInit``, plus a cache of decoded frames for small clips.
+class VideoInit(BaseTransform):
+    """Open a video; the first transform of a pipeline, as MMAction2's ``DecordInit`` is.
 
-    Opening a file with decord costs more than decoding the few frames of a 64-pixel clip. With
-    ``cache_dir``, a clip's frames are decoded once and then read from a file, which all workers
-    share through the operating system's page cache. The frames are the same bytes either way.
-    Entries are named after path, size and modification time of the video: a changed video gets a
-    new entry. The folder can be deleted at any time.
+    :class:`SampleClipByTime` then chooses times, and :class:`VideoDecode` reads the frames nearest
+    to them. The default reader goes by presentation times and costs the same for a file of any
+    length; see :class:`~nextvid_mm.datasets.video.reader.VideoReader`.
 
-    Local files are handed to decord by path: a file that is no video then does not end up, byte by
-    byte, in decord's message.
+    With ``cache_dir``, all frames of a small video are decoded once and then read from a file that
+    all workers share through the operating system's page cache: for clips of a few pixels, opening
+    costs more than that. The frames are the same bytes either way. Entries are named after path,
+    size and modification time of the video: a changed video gets a new entry. The folder can be
+    deleted at any time.
+
+    Required key: ``filename``. Added keys: ``video_reader``, ``avg_fps``, and ``total_frames`` at
+    that rate.
 
     Args:
+        backend: What decodes: ``pyav``, our reader; ``decord`` or ``torchcodec``, with their own
+            idea of which frame is which (docs/data.md compares them).
         cache_dir: Folder of the cache. None: no cache.
         max_clip_megabytes: Videos that decode to more are not cached.
-        io_backend: As in MMAction2; the cache is for ``'disk'`` only.
+        stream: Which of several video streams of a file. None: the first.
         num_threads: Threads of a decoder. 1 is fastest when several workers share the cores.
-        backend: What decodes: ``decord``; ``pyav``, which seeks to the key frame before a clip
-            instead of scanning the file; or ``torchcodec``, which does too, and falls back to
-            decord where FFmpeg's libraries are missing.
-        kwargs: Arguments of the I/O backend.
+        timeout: Seconds for one video, where the data set sets no limit.
+        backend_args: Of MMEngine's file backend, for files that are not on a local disk.
 
     Raises:
-        ValueError: If a cache is asked for files that are not on a local disk.
+        ValueError: For an unknown backend, or one that cannot read what is not on a local disk.
+        ImportError: If the backend is not installed.
     """
 
     def __init__(
         self,
+        backend: str = 'pyav',
         cache_dir: str | None = None,
         max_clip_megabytes: float = 4.0,
-        io_backend: str = 'disk',
+        stream: int | None = None,
         num_threads: int = 1,
-        backend: str = 'decord',
-        **kwargs: Any,
+        timeout: float = 60.0,
+        backend_args: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(io_backend, num_threads, **kwargs)
-        if io_backend != 'disk' and (cache_dir is not None or backend != 'decord'):
+        check_backend(backend)
+        if backend_args is not None and (cache_dir is not None or backend != 'pyav'):
             raise ValueError(
-                f"CachedDecordInit: cache_dir and backend={backend!r} need io_backend='disk', "
-                f'found {io_backend!r}'
+                f'VideoInit: cache_dir={cache_dir!r} and backend={backend!r} need files on a local '
+                f'disk, found backend_args={backend_args!r}'
             )
-        self.backend = usable_backend(backend)
+        self.backend, self.stream, self.num_threads = backend, stream, num_threads
+        self.timeout, self.backend_args = timeout, backend_args
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.max_clip_bytes = int(max_clip_megabytes * 2**20)
 
-    def _get_video_reader(self, filename: str) -> Any:
-        if self.io_backend != 'disk':
-            return super()._get_video_reader(filename)
-        if self.cache_dir is None:
-            return self._open(filename)
-        status = os.stat(filename)
-        identity = f'{os.path.abspath(filename)}|{status.st_size}|{status.st_mtime_ns}'
-        if self.backend != 'decord':
-            identity += f'|{self.backend}'
-        name = blake2b(identity.encode(), digest_size=16).hexdigest()
-        entry = self.cache_dir / name[:2] / f'{name}.frames'
-        return FrameReader.load(entry) or self._fill(entry, self._open(filename))
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Open the file of ``results``; see ``VideoReader`` for what may go wrong."""
+        deadline = results.get('deadline', time.monotonic() + self.timeout)
+        reader = self._reader(results['filename'], deadline)
+        results.update(video_reader=reader, total_frames=len(reader), avg_fps=reader.rate)
+        return results
 
-    def _open(self, filename: str) -> Any:
-        # decord says no more than "Error reading"; this names a missing or forbidden file as such.
-        with open(filename, 'rb'):
-            return BACKENDS[self.backend](filename, self.num_threads)
+    def _reader(self, filename: str, deadline: float) -> Any:
+        if self.cache_dir is None:
+            return self._open(filename, deadline)
+        status = os.stat(filename)
+        identity = (
+            f'{os.path.abspath(filename)}|{status.st_size}|{status.st_mtime_ns}|{self.backend}'
+            f'|{self.stream}'
+        )
+        name = blake2b(os.fsencode(identity), digest_size=16).hexdigest()
+        entry = self.cache_dir / name[:2] / f'{name}.frames'
+        return CachedVideo.load(entry) or self._fill(entry, self._open(filename, deadline))
+
+    def _open(self, filename: str, deadline: float) -> Any:
+        file: Any = filename
+        if self.backend_args is not None or '://' in filename:
+            file = fileio.get(filename, backend_args=self.backend_args)
+        return open_video(file, self.backend, self.stream, self.num_threads, deadline)
 
     def _fill(self, entry: Path, video: Any) -> Any:
         """Decode the whole video and keep it, if it is small enough."""
-        count = len(video)
-        if video[0].asnumpy().nbytes * count > self.max_clip_bytes:
+        first = video.frames_at([0.0]).frames[0]
+        if first.nbytes * len(video) > self.max_clip_bytes:
             return video
-        frames = video.get_batch(range(count)).asnumpy()
-        times = video.get_frame_timestamp(range(count))
-        reader = FrameReader(frames, times, video.get_avg_fps())
+        if self.backend == 'pyav':
+            times, frames = zip(*video.every(), strict=True)
+        else:
+            shot = video.frames_at(video.times)
+            times, frames = shot.times, shot.frames
+        reader = CachedVideo(np.stack(frames), np.array(times), video.rate, video.duration)
+        video.close()
         try:
             reader.save(entry)
         except OSError as error:
@@ -102,34 +126,66 @@ class CachedDecordInit(DecordInit):
         return reader
 
 
-class FrameReader:
-    """Decoded frames behind the part of decord's ``VideoReader`` that MMAction2 uses.
+@TRANSFORMS.register_module()
+class VideoDecode(BaseTransform):
+    """Decode the frames that :class:`SampleClipByTime` has chosen, and close the video.
+
+    Required keys: ``video_reader``, and ``frame_times`` or, from MMAction2's samplers,
+    ``frame_inds`` and ``avg_fps``. Added keys: ``imgs``, ``img_shape``,
+    ``original_shape``, ``modality``. Changed key: ``frame_times``, to those that the frames really
+    have.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Replace the reader of ``results`` by frames."""
+        reader = results.pop('video_reader')
+        times = results.get('frame_times')
+        if times is None:
+            times = np.asarray(results['frame_inds']) / results['avg_fps']
+        try:
+            shot = reader.frames_at(times)
+        finally:
+            reader.close()
+        shape = shot.frames[0].shape[:2]
+        results.update(
+            imgs=shot.frames,
+            frame_times=shot.times,
+            original_shape=shape,
+            img_shape=shape,
+            modality='RGB',
+        )
+        return results
+
+
+class CachedVideo:
+    """Decoded frames behind the part of ``VideoReader`` that transforms use.
 
     Args:
         frames: Frames ``(n, H, W, 3)``, uint8.
-        times: Start and end of each frame ``(n, 2)`` in seconds.
-        fps: Average frames per second.
+        times: When each is shown ``(n,)``, seconds.
+        rate: Average frames per second.
+        duration: Seconds.
     """
 
-    def __init__(self, frames: NDArray[np.uint8], times: NDArray[np.floating], fps: float) -> None:
-        self.frames = frames
-        self.times = times
-        self.fps = fps
+    def __init__(
+        self,
+        frames: NDArray[np.uint8],
+        times: NDArray[np.float64],
+        rate: float,
+        duration: float,
+    ) -> None:
+        self.frames, self.times, self.rate, self.duration = frames, times, rate, duration
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return max(1, round(self.duration * self.rate))
 
-    def get_avg_fps(self) -> float:
-        """Average frames per second."""
-        return self.fps
+    def frames_at(self, times: Sequence[float] | NDArray[np.floating]) -> Shot:
+        """Copies of the frames nearest to times; see ``VideoReader.frames_at``."""
+        numbers = nearest(self.times, np.asarray(times, dtype=np.float64), TOLERANCE)
+        return Shot(list(self.frames[numbers]), self.times[numbers])
 
-    def get_frame_timestamp(self, indices: Any) -> NDArray[np.floating]:
-        """Start and end of frames ``(n, 2)`` in seconds."""
-        return self.times[np.asarray(indices)]
-
-    def get_batch(self, indices: Any) -> Frames:
-        """Copy frames ``(n, H, W, 3)``."""
-        return Frames(self.frames[np.asarray(indices)])
+    def close(self) -> None:
+        """Nothing."""
 
     def save(self, entry: Path) -> None:
         """Write to ``entry``, all or nothing.
@@ -142,12 +198,12 @@ class FrameReader:
             raise OSError(f'less than 2 GB are free in {entry.parent}')
         # Two workers may decode the same video at once; each renames a complete file of its own.
         with replace_when_complete(entry, durable=False) as path, open(path, 'wb') as file:
-            file.write(_HEADER.pack(_MAGIC, *self.frames.shape, self.fps))
+            file.write(_HEADER.pack(_MAGIC, *self.frames.shape, self.rate, self.duration))
             file.write(np.asarray(self.times, dtype='<f8').tobytes())
             file.write(self.frames.tobytes())
 
     @classmethod
-    def load(cls, entry: Path) -> 'FrameReader | None':
+    def load(cls, entry: Path) -> CachedVideo | None:
         """Read an entry; None if there is none, or a crash of the machine has damaged it."""
         try:
             data = np.fromfile(entry, dtype=np.uint8)
@@ -155,9 +211,10 @@ class FrameReader:
             return None
         if len(data) < _HEADER.size:
             return None
-        magic, count, height, width, channels, fps = _HEADER.unpack(data[: _HEADER.size].tobytes())
-        begin = _HEADER.size + 16 * count
+        head = _HEADER.unpack(data[: _HEADER.size].tobytes())
+        magic, count, height, width, channels, rate, duration = head
+        begin = _HEADER.size + 8 * count
         if magic != _MAGIC or len(data) != begin + count * height * width * channels:
             return None
-        times = data[_HEADER.size : begin].view('<f8').reshape(count, 2)
-        return cls(data[begin:].reshape(count, height, width, channels), times, fps)
+        times = data[_HEADER.size : begin].view('<f8')
+        return cls(data[begin:].reshape(count, height, width, channels), times, rate, duration)

@@ -1,4 +1,4 @@
-"""Picks the frames of a clip by time, whatever the frame rate of the file."""
+"""Picks the times of a clip's frames, whatever the frame rate of the file."""
 
 from typing import Any
 
@@ -8,19 +8,17 @@ from numpy.typing import NDArray
 
 from nextvid_mm.registry import TRANSFORMS
 
-# Seconds (or frames) by which timestamps may be off: files store them in ticks, decord returns
-# float32.
-_TOLERANCE = 1e-4
+# Frames by which a place may be off that should be a whole number.
+_TOLERANCE = 1e-3
 
 
 @TRANSFORMS.register_module()
 class SampleClipByTime(BaseTransform):
-    """Choose frames at even times: frame k of a clip is the one nearest to ``start + k / fps``.
+    """Choose even times: frame k of a clip is the one nearest to ``start + k / fps``.
 
     The spacing is exact over the whole clip: errors do not add up, and no frame is off by more
-    than half a frame of the file. It follows the frames' own timestamps where the reader has them
-    (decord does), so that files of variable frame rate are right too, and the average rate
-    otherwise.
+    than half a frame of the file. :class:`VideoDecode` finds the frames by their own times, so that
+    files of variable frame rate are right too.
 
     **Short clips.** Where the file ends before the clip does, the last frame is repeated: time
     never wraps around or runs backwards. A file slower than ``fps`` repeats frames likewise.
@@ -30,9 +28,10 @@ class SampleClipByTime(BaseTransform):
     these starts. In test mode the starts are spread evenly from the first to the last; a single
     clip lies in the middle.
 
-    Required keys: ``total_frames``; for ``fps`` also ``video_reader`` or ``avg_fps``;
-    ``num_frames`` unless given here. Added keys: ``frame_inds`` (clips one after another),
-    ``clip_len``, ``num_clips``, ``frame_interval`` (rounded).
+    Required keys: ``total_frames`` and ``avg_fps``; ``num_frames`` unless given here. Added keys:
+    ``frame_times`` (seconds, clips one after another), ``frame_inds`` (the same as numbers of
+    frames at the file's average rate, for decoders that go by these), ``clip_len``,
+    ``num_clips``, ``frame_interval`` (rounded).
 
     Args:
         fps: Frames per second of the clip. Give this or ``frame_interval``.
@@ -72,24 +71,29 @@ class SampleClipByTime(BaseTransform):
         self.test_mode = test_mode
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Choose the frames of ``results``.
+        """Choose the times of ``results``.
 
         Raises:
-            ValueError: If the video has no frames, or neither timestamps nor a frame rate.
+            ValueError: If the video has no frames, or ``fps`` meets one without a frame rate.
         """
         clip_len = self._clip_length(results)
-        times, step = self._timeline(results)
-        starts = self._starts(times, (clip_len - 1) * step)
-        targets = times[starts][:, None] + np.arange(clip_len) * step
-        halfway = (times[1:] + times[:-1]) / 2
-        # A target exactly halfway takes the later frame; without the tolerance, rounding would
-        # decide.
-        frames = np.searchsorted(halfway, targets + _TOLERANCE, side='right')
-        spacing = (times[-1] - times[0]) / max(len(times) - 1, 1)
-        results['frame_inds'] = frames.reshape(-1) + results.get('start_index', 0)
+        total, rate = results['total_frames'], results.get('avg_fps')
+        name = results.get('filename', 'the video')
+        if total < 1:
+            raise ValueError(f'{name} has no frames')
+        if self.fps is not None and not rate:
+            raise ValueError(f'{name} tells no frame rate: use frame_interval instead of fps')
+        # Places are counted in frames of the file at its average rate.
+        step = float(self.frame_interval) if self.frame_interval else rate / self.fps  # type: ignore[operator]
+        starts = self._starts(total, (clip_len - 1) * step)
+        places = (starts[:, None] + np.arange(clip_len) * step).reshape(-1)
+        numbers = np.floor(places + 0.5 + _TOLERANCE).astype(int).clip(max=total - 1)
+        results['frame_inds'] = numbers + results.get('start_index', 0)
+        if rate:
+            results['frame_times'] = places.clip(max=total) / rate
         results['clip_len'] = clip_len
         results['num_clips'] = self.num_clips
-        results['frame_interval'] = max(1, round(step / spacing)) if spacing > 0 else 1
+        results['frame_interval'] = max(1, round(step))
         return results
 
     def _clip_length(self, results: dict[str, Any]) -> int:
@@ -101,30 +105,9 @@ class SampleClipByTime(BaseTransform):
             )
         return int(length)
 
-    def _timeline(self, results: dict[str, Any]) -> tuple[NDArray[np.float64], float]:
-        """Return the frames' times ``(total_frames,)`` and the step of a clip in the same unit."""
-        total = results['total_frames']
-        if total < 1:
-            raise ValueError(f'{results.get("filename", "the video")} has no frames')
-        if self.fps is None:
-            return np.arange(total, dtype=np.float64), float(self.frame_interval)  # type: ignore[arg-type]
-        reader = results.get('video_reader')
-        if reader is not None and hasattr(reader, 'get_frame_timestamp'):
-            times = np.asarray(reader.get_frame_timestamp(np.arange(total)), dtype=np.float64)[:, 0]
-            if total == 1 or times[-1] > times[0]:
-                return times, 1 / self.fps
-        rate = results.get('avg_fps')
-        if not rate:
-            raise ValueError(
-                f'{results.get("filename", "the video")} tells neither timestamps nor a frame '
-                'rate: use frame_interval instead of fps'
-            )
-        return np.arange(total) / rate, 1 / self.fps
-
-    def _starts(self, times: NDArray[np.float64], span: float) -> NDArray[np.int64]:
-        """Choose the first frame of each clip, given how long a clip lasts."""
-        room = int(np.searchsorted(times, times[-1] - span + _TOLERANCE, side='right'))
-        choices = max(1, room)
+    def _starts(self, total: int, span: float) -> NDArray[np.int64]:
+        """Choose the first frame of each clip, given over how many frames it reaches."""
+        choices = max(1, int(np.floor(total - 1 - span + _TOLERANCE)) + 1)
         if self.test_mode:
             places = np.linspace(0, choices - 1, self.num_clips)
             return (

@@ -157,6 +157,16 @@ class SafeCheckpointHook(CheckpointHook):
             return
         super().after_train_epoch(runner)
 
+    def before_abandoned_step(self, runner: Runner) -> None:
+        """Save what the last whole step left; called when ``StageTrainLoop``'s loader hangs."""
+        runner.optim_wrapper.zero_grad()
+        runner.train_loop._iter -= 1  # MMEngine names a checkpoint after the step that is running
+        if runner.iter < 0:
+            runner.logger.warning(f'{self.flag.seen}: ending the run before its first step.')
+        else:
+            self._stop(runner)
+        runner.train_loop._iter += 1
+
     def _stop(self, runner: Runner) -> None:
         runner.logger.warning(
             f'{self.flag.seen or "a signal to another process"}: saving and ending the run. '

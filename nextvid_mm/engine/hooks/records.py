@@ -8,6 +8,7 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from nextvid_mm.datasets.video.files import format_line
 from nextvid_mm.files import write_text
 from nextvid_mm.registry import HOOKS
 
@@ -68,7 +69,7 @@ class FaultHook(Hook):
         self.replaced[path] = reason
         runner.logger.warning(f'replaced an unreadable sample: {path}: {reason}')
         with open(self._file(runner, REPLACED, 'txt'), 'a', encoding='utf-8') as file:
-            file.write(f'{path}\t{reason}\n')
+            file.write(f'{format_line(path)}\t{reason}\n')
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -90,7 +91,7 @@ class FaultHook(Hook):
             return
         directory = Path(runner.work_dir)
         parts = [p.read_text(encoding='utf-8') for p in directory.glob(f'{REPLACED}.rank*.txt')]
-        merged = sorted({line for part in parts for line in part.splitlines()})
+        merged = sorted({line for part in parts for line in part.split('\n') if line})
         if not merged:
             return
         target = directory / f'{REPLACED}.txt'

@@ -1,12 +1,11 @@
 import cv2
-import decord
 import numpy as np
 import pytest
-
 from nextvid_mm.demo.data.generate import make_demo_data
 from nextvid_mm.demo.data.motions import MOTIONS
 from nextvid_mm.demo.data.render import render_clip
 from nextvid_mm.demo.data.spec import DemoSpec
+from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.demo.data import generate
 from nextvid_mm.demo.data.generate import is_complete
 from dataclasses import replace
@@ -45,10 +44,10 @@ def test_probe_list_is_a_balanced_subset_of_the_training_list(root):
 
 
 def test_files_hold_what_the_spec_renders(root):
-    reader = decord.VideoReader(str(root / 'videos_val' / '00003_move_down.mp4'))
+    video = VideoReader(root / 'videos_val' / '00003_move_down.mp4')
     frames, label = render_clip(SPEC, 'val', 3)
     assert MOTIONS[label].name == 'move_down'
-    decoded = reader.get_batch(range(4)).asnumpy()
+    decoded = np.stack([frame for _, frame in video.every()])
     assert np.abs(decoded.astype(int) - frames).mean() < 8
     image = cv2.imread(str(root / 'images_train' / 'brick' / '00001.jpg'))
     assert image.shape == (96, 96, 3)
@@ -88,9 +87,9 @@ def test_mmaction2_reads_the_data(root):
         ann_file=str(root / 'demo_val_list_videos.txt'),
         data_prefix={'video': str(root / 'videos_val')},
         pipeline=[
-            {'type': 'mmaction.DecordInit', 'num_threads': 1},
+            {'type': 'nextvid_mm.VideoInit'},
             {'type': 'mmaction.SampleFrames', 'clip_len': 4, 'num_clips': 1, 'test_mode': True},
-            {'type': 'mmaction.DecordDecode'},
+            {'type': 'nextvid_mm.VideoDecode'},
         ],
     )
     assert len(dataset) == SPEC.num_val

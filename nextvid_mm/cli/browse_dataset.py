@@ -1,0 +1,56 @@
+"""Show training clips as the model gets them, before anything is trained."""
+
+import argparse
+from pathlib import Path
+
+EPILOG = """\
+examples:
+  python tools/browse_dataset.py configs/nextvid/vit-tiny_demo.py
+  python tools/browse_dataset.py CONFIG --number 50 --html --output-dir work_dirs/browse
+  python tools/browse_dataset.py --replaced work_dirs/RUN/replaced_samples.rank0.txt
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('config', nargs='?', help='training config; its clips are shown with masks, file and times')
+    add('--replaced', type=Path, help="instead: a run's list of replaced samples, with reasons")
+    add('--number', '-n', type=int, default=12, help='clips (default: %(default)s)')
+    add('--start', type=int, default=0, help='number of the first clip (default: %(default)s)')
+    add('--seed', type=int, default=0, help='seed of the run (default: %(default)s)')
+    add('--html', action='store_true', help='write a page besides the sheet')
+    add(
+        '--output-dir',
+        '-o',
+        type=Path,
+        default=Path('work_dirs/browse'),
+        help='folder to write to (default: %(default)s)',
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the sheet and say where it is."""
+    if (args.config is None) == (args.replaced is None):
+        raise ValueError('give either a config or --replaced LIST')
+    if args.number < 1:
+        raise ValueError(f'--number={args.number} must be at least 1')
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from nextvid_mm.registry import SCOPE
+    from nextvid_mm.visualization.browse import replaced_files, training_clips, write_pages
+
+    init_default_scope(SCOPE)
+    if args.replaced is None:
+        config = Config.fromfile(args.config)
+        shown = list(training_clips(config, args.number, args.seed, args.start))
+        name = Path(args.config).stem
+    else:
+        shown, name = list(replaced_files(args.replaced, args.number)), args.replaced.stem
+    if not shown:
+        raise ValueError(f'{args.replaced} lists no file')
+    written = write_pages(shown, args.output_dir / name, args.html)
+    for clip in shown:
+        print(clip.title)
+    print(', '.join(map(str, written)))

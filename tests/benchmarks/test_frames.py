@@ -1,0 +1,16 @@
+import numpy as np
+
+from benchmarks.frames import Verdict, judge
+from benchmarks.numbered_files import Kind, number_of, picture, write
+
+
+def test_numbers_are_read_back():
+    assert [number_of(picture(n)) for n in (0, 1, 511, 1023)] == [0, 1, 511, 1023]
+
+
+def test_wrong_frames_are_told_from_right_ones(tmp_path, monkeypatch):
+    kind = Kind('a.mp4', 'mpeg4', {'b': '1M'}, dict(frames=150))
+    path = write(kind, tmp_path)
+    assert judge(path, kind, clips=3).right == 3
+    monkeypatch.setattr('benchmarks.frames._clip', lambda *_: (np.arange(16)[::-1], np.zeros(16)))
+    assert judge(path, kind, clips=3) == Verdict(right=0, backwards=3)

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clip
+from mmengine.config import Config
+from PIL import Image
+
+from nextvid_mm.cli import main
+from nextvid_mm.visualization.browse import replaced_files, training_clips, write_pages
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def config(tmp_path, global_state):
+    """The demo's masks on three clips and one file that is none."""
+    (tmp_path / 'clips').mkdir()
+    for number in range(3):
+        write_clip(tmp_path / 'clips' / f'{number}.mp4', num_frames=40)
+    (tmp_path / 'clips' / 'text.mp4').write_text('no video')
+    demo = Config.fromfile(ROOT / 'configs/nextvid/vit-tiny_demo.py')
+    steps = [
+        dict(type='VideoInit'),
+        dict(type='SampleClipByTime', fps=8),
+        dict(type='VideoDecode'),
+        dict(type='mmaction.Resize', scale=(64, 64), keep_ratio=False),
+    ]
+    folder = dict(type='VideoFolder', folder=str(tmp_path / 'clips'), pipeline=steps)
+    demo.train_dataloader.dataset.sources = [dict(name='mine', weight=1.0, dataset=folder)]
+    path = tmp_path / 'mine.py'
+    demo.dump(path)
+    return path
+
+
+def run_tool(*arguments):
+    main('browse_dataset', [str(part) for part in arguments])
+
+
+def test_clips_come_with_masks_file_times_and_source(config, tmp_path, capsys):
+    run_tool(config, '-n', 8, '--html', '-o', tmp_path / 'out')
+    said = capsys.readouterr().out
+    assert '0: mine, ' in said
+    assert ' s\n' in said
+    assert 'in place of' in said
+    assert 'text.mp4' in said
+    with Image.open(tmp_path / 'out' / 'mine.png') as sheet:
+        assert sheet.size[1] > 8 * 64
+    page = (tmp_path / 'out' / 'mine.html').read_text()
+    assert page.count('<img') == 8
+    (clip,) = training_clips(Config.fromfile(config), 1)
+    names = [name for name, _ in clip.strips]
+    assert names[0] == 'as the model gets it'
+    assert len(names) == 3, 'the demo has two masks'
+    plain, masked = clip.strips[0][1], clip.strips[1][1]
+    assert (plain != masked).any()
+
+
+def test_replaced_files_are_shown_as_far_as_they_can_be_read(tmp_path):
+    good = write_clip(tmp_path / '#a.mp4')
+    listed = tmp_path / 'replaced_samples.rank0.txt'
+    listed.write_text(f'{good}\ttimeout: too slow\n{tmp_path}/gone.mp4\tFileNotFoundError: none\n')
+    first, second = replaced_files(listed, 9)
+    assert first.title.endswith('#a.mp4: timeout: too slow')
+    assert first.strips[0][1].shape[1] == 8
+    assert 'gone.mp4: FileNotFoundError: none; now: ' in second.title
+    (sheet,) = write_pages([first, second], tmp_path / 'new' / 'a')
+    assert np.asarray(Image.open(sheet)).ndim == 3
