@@ -15,10 +15,11 @@ import importlib.util
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from nextvid_mm.checks import meant
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -159,9 +160,7 @@ def check_file(filename: str) -> set[str]:
 
 
 def _unknown(key: str, allowed: Iterable[str]) -> str:
-    close = get_close_matches(key, allowed, n=1)
-    fix = f'Did you mean {close[0]!r}?' if close else f'Known: {", ".join(sorted(allowed))}.'
-    return f'nothing reads the key {key!r}. {fix}'
+    return f'nothing reads the key {key!r}. {meant(key, allowed)}'
 
 
 def _inheritance(path: Path) -> Iterator[tuple[Path, set[str], set[str]]]:

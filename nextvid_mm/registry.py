@@ -20,6 +20,8 @@ from mmengine import registry as _root
 from mmengine.registry import Registry
 
 if TYPE_CHECKING:  # every command line waits for this file
+    from mmengine.config import Config
+    from mmengine.runner import Runner
     from torch import nn
 
 SCOPE = 'nextvid_mm'
@@ -73,6 +75,13 @@ def unwrap(model: nn.Module) -> nn.Module:
     from mmengine.model import is_model_wrapper  # here, because it costs a second
 
     return model.module if is_model_wrapper(model) else model
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The config's Runner, or the one that its ``runner_type`` names."""
+    from mmengine.runner import Runner
+
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def require_registered(config: Any, source: str) -> None:
@@ -160,6 +169,7 @@ __all__ = [
     'VISBACKENDS',
     'VISUALIZERS',
     'WEIGHT_INITIALIZERS',
+    'build_runner',
     'require_registered',
     'unwrap',
 ]

@@ -14,6 +14,7 @@ FLOORS = {
     'late_imports': 0,
     'compat': 1,
     'files': 0,
+    'checks': 0,
     'version': 0,
     'config_files': 0,
     'data_checks': 0,

@@ -21,7 +21,9 @@ def test_every_root_registry_has_a_child_of_the_same_name(name):
 
 
 def test_all_lists_every_registry():
-    assert sorted(registry.__all__) == sorted([*ROOTS, 'SCOPE', 'require_registered', 'unwrap'])
+    assert sorted(registry.__all__) == sorted(
+        [*ROOTS, 'SCOPE', 'build_runner', 'require_registered', 'unwrap']
+    )
 
 
 @pytest.mark.parametrize('name', ROOTS)

@@ -66,16 +66,13 @@ def run(args: argparse.Namespace) -> None:
     """Build the Runner and train."""
     cfg = load_config(args)
     with errors_in_one_line('train', show_traceback=cfg.get('log_level') == 'DEBUG'):
-        from mmengine.runner import Runner
-
-        from nextvid_mm.registry import RUNNERS
+        from nextvid_mm.registry import build_runner
 
         if args.cache_features is not None:
-            from nextvid_mm.engine.probe.evaluate import cache_features
+            from nextvid_mm.engine.probe.training import cache_features
 
             cache_features(cfg, args.cache_features)
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        runner.train()
+        build_runner(cfg).train()
 
 
 def load_config(args: argparse.Namespace) -> Config:

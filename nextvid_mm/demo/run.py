@@ -25,7 +25,7 @@ from nextvid_mm.datasets.collate import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.demo.data.generate import make_demo_data
 from nextvid_mm.demo.data.spec import DemoSpec
-from nextvid_mm.engine.probe.evaluate import fit_probe, quiet
+from nextvid_mm.engine.probe.training import fit_probe, quiet
 from nextvid_mm.files import write_text
 from nextvid_mm.models.checkpoints import read_config
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE, require_registered

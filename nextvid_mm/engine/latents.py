@@ -16,6 +16,7 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.data_checks import path_of
 from nextvid_mm.datasets import ClipSampler, LatentCacheWriter, collate_clips
 from nextvid_mm.datasets.cached_mixture import check_common, entry_name, split_flip
@@ -143,8 +144,8 @@ def compute_statistics(
     Raises:
         ValueError: if ``num_clips`` is not positive, or the targets have no statistics per channel.
     """
-    if num_clips < 1 or batch_size < 1:
-        raise ValueError(f'clips={num_clips} and batch_size={batch_size} must be at least 1')
+    check_count(num_clips, 'clips')
+    check_count(batch_size, 'batch_size')
     kind = cfg.model.target_generator.type
     if kind in ('PixelTarget', 'CachedLatentTarget'):
         raise ValueError(f'{kind} takes no file of statistics: there is nothing to compute')

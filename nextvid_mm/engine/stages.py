@@ -11,9 +11,10 @@ import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from difflib import get_close_matches
 from itertools import accumulate
 from typing import Any, NamedTuple
+
+from nextvid_mm.checks import check_count, meant
 
 GROUPS = ('base', 'flow')
 """Parameter groups a stage sets the learning rate of: encoder and predictor, and the flow
@@ -55,10 +56,9 @@ class Stage:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f'a stage needs a name (a string), found name={self.name!r}')
-        for key in ('steps', 'tau_samples', 'num_frames', 'batch_size'):
-            self._check_count(key)
-        if self.micro_batch_size is not None:
-            self._check_count('micro_batch_size')
+        for key in ('steps', 'tau_samples', 'num_frames', 'batch_size', 'micro_batch_size'):
+            if key != 'micro_batch_size' or self.micro_batch_size is not None:
+                check_count(getattr(self, key), f'stage {self.name!r}: {key}')
         object.__setattr__(self, 'lr', self._endpoints('lr'))
         if self.flow_lr is not None:
             object.__setattr__(self, 'flow_lr', self._endpoints('flow_lr'))
@@ -69,11 +69,6 @@ class Stage:
 
     def _at(self, key: str) -> str:
         return f'stage {self.name!r}: {key}={getattr(self, key)!r}'
-
-    def _check_count(self, key: str) -> None:
-        value = getattr(self, key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f'{self._at(key)} must be a whole number of at least 1')
 
     def _endpoints(self, key: str) -> tuple[float, float]:
         value = getattr(self, key)
@@ -195,10 +190,6 @@ def check_momentum(value: Any, key: str) -> None:
 
     MMEngine's hook of the same name has the opposite convention.
 
-    Args:
-        value: The momentum.
-        key: Where it stands, for the message.
-
     Raises:
         ValueError: With the two conventions and the value that was perhaps meant.
     """
@@ -223,12 +214,10 @@ def _to_stage(stage: Stage | Mapping[str, Any], place: int) -> Stage:
     if not isinstance(stage, Mapping):
         raise ValueError(f'train_cfg.stages[{place}] must be a dict, found {stage!r}')
     where = f'train_cfg.stages[{place}] ({stage.get("name", "unnamed")})'
-    known = {field.name: field for field in fields(Stage)}
+    known = {field.name for field in fields(Stage)}
     for key in stage:
         if key not in known:
-            hint = get_close_matches(key, known, n=1)
-            meant = f' Did you mean {hint[0]!r}?' if hint else ''
-            raise ValueError(f'{where}: unknown key {key!r}.{meant} Known: {sorted(known)}')
+            raise ValueError(f'{where}: unknown key {key!r}. {meant(key, known)}')
     required = ('name', 'steps', 'lr', 'tau_samples', 'num_frames', 'batch_size')
     missing = [key for key in required if key not in stage]
     if missing:
@@ -237,8 +226,7 @@ def _to_stage(stage: Stage | Mapping[str, Any], place: int) -> Stage:
 
 
 def _resolve_batch(stage: Stage, world_size: int) -> StageBatch:
-    if world_size < 1:
-        raise ValueError(f'world_size must be at least 1, found {world_size}')
+    check_count(world_size, 'world_size')
     share, rest = divmod(stage.batch_size, world_size)
     if rest:
         below = max(n for n in range(1, world_size + 1) if stage.batch_size % n == 0)

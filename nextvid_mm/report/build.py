@@ -13,8 +13,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
-from nextvid_mm.engine.probe.evaluate import quiet
 from nextvid_mm.engine.probe.features import cached_loader, innermost_dataset
+from nextvid_mm.engine.probe.training import quiet
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
 from nextvid_mm.progress import progress_bar

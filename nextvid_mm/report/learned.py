@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from nextvid_mm.data_checks import label_names, list_file_of
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
-from nextvid_mm.engine.probe.evaluate import build_probe, quiet
 from nextvid_mm.engine.probe.features import innermost_dataset
+from nextvid_mm.engine.probe.training import build_probe, quiet
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
 from nextvid_mm.layers import BatchMask, ClipBatch
 from nextvid_mm.registry import MODELS, SCOPE, require_registered

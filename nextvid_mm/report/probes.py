@@ -10,9 +10,8 @@ from mmengine.config import Config
 from torch import nn
 
 from nextvid_mm.data_checks import list_file_of
-from nextvid_mm.engine.probe.evaluate import checkpoint_of
 from nextvid_mm.engine.probe.features import innermost_dataset
-from nextvid_mm.engine.probe.results import config_of, read_record
+from nextvid_mm.engine.probe.results import checkpoint_of, config_of, read_record
 from nextvid_mm.layers import load_exactly
 from nextvid_mm.models.checkpoints import hash_weights, read_checkpoint, stored_backbone
 from nextvid_mm.registry import MODELS, SCOPE, require_registered

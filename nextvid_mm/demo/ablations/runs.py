@@ -27,7 +27,7 @@ from rich.progress import Progress, TaskID
 
 from nextvid_mm.demo.ablations.tables import Row
 from nextvid_mm.demo.run import PRETRAIN, PROBE, fixed_top1, probe_settings
-from nextvid_mm.engine.probe.evaluate import fit_probe, quiet
+from nextvid_mm.engine.probe.training import fit_probe, quiet
 from nextvid_mm.files import write_text
 from nextvid_mm.progress import progress_bar
 from nextvid_mm.registry import SCOPE

@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.engine.sharding import whole
 from nextvid_mm.evaluation.representation import effective_rank, feature_std
 from nextvid_mm.layers import run_eagerly
@@ -48,10 +49,8 @@ class HealthHook(Hook):
     priority = 55
 
     def __init__(self, interval: int = 10, clips: int = 8) -> None:
-        if interval < 1:
-            raise ValueError(f'HealthHook.interval={interval} must be at least 1')
-        if clips < 0:
-            raise ValueError(f'HealthHook.clips={clips} must be at least 0 (0: no features)')
+        check_count(interval, 'HealthHook.interval')
+        check_count(clips, 'HealthHook.clips', least=0)
         self.interval, self.clips = interval, clips
         self._inputs: Any = None
 

@@ -1,10 +1,15 @@
 """Probes on a frozen encoder: optimiser, cached and online features, training, results."""
 
-from .evaluate import build_probe, fit_probe
 from .metric import ProbeMetric
 from .online_hook import OnlineProbeHook
 from .results import ProbeHook, config_of, read_record
-from .training import ExactEpochLoop, GridAdamW, ProbeOptimWrapperConstructor
+from .training import (
+    ExactEpochLoop,
+    GridAdamW,
+    ProbeOptimWrapperConstructor,
+    build_probe,
+    fit_probe,
+)
 
 __all__ = [
     'ExactEpochLoop',

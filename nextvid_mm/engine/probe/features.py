@@ -37,13 +37,7 @@ _NOTE, _TOKENS = 'features.json', 'tokens.bin'
 
 @dataclass(frozen=True)
 class FeatureSet(Dataset):
-    """Tokens of a data set, mapped from a file; read batch by batch.
-
-    Attributes:
-        tokens: ``(n, N, C)``.
-        labels: n classes.
-        metainfo: of the data set.
-    """
+    """Tokens ``(n, N, C)`` of a data set, mapped from a file, and its labels; read in batches."""
 
     tokens: Tensor
     labels: list[int]
@@ -163,10 +157,8 @@ def cached_loader(config: Config, split: str) -> DataLoader:
 def cached_dataset(config: Config, split: str) -> dict[str, Any]:
     """Config of a split's data set with nothing random in its pipeline.
 
-    Args:
-        config: a probe config.
-        split: ``val`` for the validation set as it is; ``train`` for the training set with the
-            validation pipeline, cut down to the central view.
+    That is ``val``, the validation set as it is, or ``train``, the training set with the
+    validation pipeline, cut down to the central view.
     """
     dataset = copy.deepcopy(config[f'{split}_dataloader'].dataset)
     if split == 'train':

@@ -5,6 +5,7 @@ Shape legend: V views, G members, K classes, n samples.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +30,9 @@ class _Sample:
     index: int
     path: str
     label: int
-    ranks: Tensor | None
-    predicted: Tensor | None
-    failure: str | None
+    ranks: Tensor | None = None
+    predicted: Tensor | None = None
+    failure: str | None = None
 
 
 @METRICS.register_module()
@@ -45,8 +46,6 @@ class ProbeMetric(BaseMetric):
 
     Args:
         topk: k of the top-k accuracies.
-        collect_device: ``cpu`` or ``gpu``.
-        prefix: of the names in the log.
 
     Attributes:
         details: everything of the last evaluation, as plain values; None except on the main
@@ -68,12 +67,7 @@ class ProbeMetric(BaseMetric):
         self.details: dict[str, Any] | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Rank the true class of each sample.
-
-        Args:
-            data_batch: unused.
-            data_samples: predictions as dicts.
-        """
+        """Rank the true class of each sample."""
         for number, sample in enumerate(data_samples, start=len(self.results)):
             scores = sample['view_scores'].float()
             self.members, self.fixed_member = sample['probe_members'], sample['fixed_member']
@@ -82,18 +76,14 @@ class ProbeMetric(BaseMetric):
             path = str(next((sample[key] for key in _PATHS if sample.get(key)), ''))
             label = int(sample['gt_label'])
             if sample.get('failure') is not None:
-                self.results.append(_Sample(index, path, label, None, None, sample['failure']))
+                self.results.append(_Sample(index, path, label, failure=sample['failure']))
                 continue
             scores = torch.cat([scores, scores.mean(0, keepdim=True)])
             ranks, predicted = rank_of_label(scores, label), scores[-1].argmax(-1)
-            self.results.append(_Sample(index, path, label, ranks.cpu(), predicted.cpu(), None))
+            self.results.append(_Sample(index, path, label, ranks.cpu(), predicted.cpu()))
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """Gather the samples of all processes, each once, and compute the metrics.
-
-        Args:
-            size: number of samples in the data set.
-        """
+        """Gather the samples of all processes, each once, and compute the metrics."""
         self.details = None
         self._size = size
         # The base class would cut the gathered list to `size`, which drops the right entries only
@@ -114,12 +104,13 @@ class ProbeMetric(BaseMetric):
             reasons = '; '.join(f'{s.path}: {s.failure}' for s in failed[:3])
             raise ValueError(f'none of {len(samples)} samples could be evaluated. {reasons}')
         self._warn(samples, failed)
-        ranks = torch.stack([sample.ranks for sample in scored])
-        predicted = torch.stack([sample.predicted for sample in scored])
-        labels = torch.tensor([sample.label for sample in scored])
-        self.details = self._details(ranks, predicted, labels)
-        self.details['num_samples'] = len(scored)
-        self.details['failed'] = [[sample.path, sample.failure] for sample in failed]
+        self.details = self._details(
+            torch.stack([sample.ranks for sample in scored]),
+            torch.stack([sample.predicted for sample in scored]),
+            torch.tensor([sample.label for sample in scored]),
+        ) | dict(
+            num_samples=len(scored), failed=[[sample.path, sample.failure] for sample in failed]
+        )
         return self._scalars(self.details)
 
     def _details(self, ranks: Tensor, predicted: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -132,6 +123,10 @@ class ProbeMetric(BaseMetric):
         per_class = 100 * confusion.diag() / confusion.sum(1).clamp(min=1)
         present = confusion.sum(1) > 0
         grid = {f'top{k}': accuracy[k][-1].double() for k in self.topk}
+
+        def at(view: int, member: int) -> dict[str, float]:
+            return {f'top{k}': float(accuracy[k][view, member]) for k in self.topk}
+
         return dict(
             best_member=best,
             fixed_member=self.fixed_member,
@@ -142,11 +137,8 @@ class ProbeMetric(BaseMetric):
             members=[
                 dict(
                     name=name,
-                    merged={f'top{k}': float(accuracy[k][-1, g]) for k in self.topk},
-                    views=[
-                        {f'top{k}': float(accuracy[k][v, g]) for k in self.topk}
-                        for v in range(ranks.shape[1] - 1)
-                    ],
+                    merged=at(-1, g),
+                    views=[at(v, g) for v in range(ranks.shape[1] - 1)],
                 )
                 for g, name in enumerate(self.members)
             ],
@@ -168,10 +160,8 @@ class ProbeMetric(BaseMetric):
             scalars[f'grid/{member["name"]}'] = member['merged']['top1']
         for key, spread in details['grid'].items():
             scalars |= {f'grid_{kind}/{key}': value for kind, value in spread.items()}
-        scalars['best_member'] = details['best_member']
-        scalars['num_samples'] = details['num_samples']
-        scalars['num_failed'] = len(details['failed'])
-        return scalars
+        scalars |= {key: details[key] for key in ('best_member', 'num_samples')}
+        return scalars | dict(num_failed=len(details['failed']))
 
     def _warn(self, samples: list[_Sample], failed: list[_Sample]) -> None:
         if failed:
@@ -180,14 +170,11 @@ class ProbeMetric(BaseMetric):
                 f'{len(failed)} of {len(samples)} samples could not be decoded; accuracy is over '
                 f'the other {len(samples) - len(failed)}:\n{lines}',
                 'current',
-                30,
+                logging.WARNING,
             )
         if len(samples) != self._size:
-            print_log(
-                f'evaluated {len(samples)} different samples of a data set of {self._size}',
-                'current',
-                30,
-            )
+            text = f'evaluated {len(samples)} different samples of a data set of {self._size}'
+            print_log(text, 'current', logging.WARNING)
 
 
 def rank_of_label(scores: Tensor, label: int) -> Tensor:

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.config_files import find_config
 from nextvid_mm.datasets.request import derive_seed, isolated_rng
 from nextvid_mm.engine.hooks.health import encode_frozen
@@ -69,8 +70,7 @@ class OnlineProbeHook(Hook):
     ) -> None:
         numbers = dict(interval=interval, train_clips=train_clips, val_clips=val_clips, k=k)
         for name, value in (numbers | dict(clips_per_pass=clips_per_pass)).items():
-            if value < 1:
-                raise ValueError(f'OnlineProbeHook.{name}={value} must be at least 1')
+            check_count(value, f'OnlineProbeHook.{name}')
         self.interval, self.k, self.clips_per_pass = interval, k, clips_per_pass
         self.counts = dict(train=train_clips, val=val_clips)
         self.config, self.dtype = config, dtype

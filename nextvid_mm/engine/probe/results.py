@@ -55,12 +55,8 @@ def make_record(
 ) -> dict[str, Any]:
     """Everything about an evaluation, as plain values.
 
-    Args:
-        details: ``ProbeMetric.details``.
-        model: the ``ProbeRecognizer``, unwrapped.
-        runner: its Runner.
-        split: ``val`` or ``test``: which loader of the config was evaluated.
-        how: what the checkpoint says about the probe's training.
+    ``details`` are ``ProbeMetric.details``, ``split`` (``val`` or ``test``) says which loader of
+    the config was evaluated, and ``how`` is what the checkpoint says about the probe's training.
     """
     best = details['members'][details['best_member']]
     origin = model.origin
@@ -94,9 +90,8 @@ def read_record(path: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f'{path} is not JSON: {error}') from error
     needed = {'config', 'checkpoint', 'split', 'head_sha256', *MEASURED}
-    if not isinstance(record, dict) or needed - set(record):
-        missing = sorted(needed - set(record)) if isinstance(record, dict) else sorted(needed)
-        raise ValueError(f'{path} is not a {RESULTS}: it lacks {missing}')
+    if missing := needed - set(record if isinstance(record, dict) else ()):
+        raise ValueError(f'{path} is not a {RESULTS}: it lacks {sorted(missing)}')
     return record
 
 
@@ -109,6 +104,21 @@ def config_of(record: Mapping[str, Any], source: str | Path = RESULTS) -> Config
     return Config(parse_config(record['config'], str(source)))
 
 
+def checkpoint_of(record: Mapping[str, Any], source: str | Path) -> Path:
+    """The record's checkpoint where it says, or beside the record.
+
+    Raises:
+        FileNotFoundError: If it is at neither place.
+    """
+    stated = Path(record['checkpoint'])
+    for path in (stated, Path(source).parent / stated.name):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(
+        f'the checkpoint of {source}, {stated}, does not exist; put it beside the file'
+    )
+
+
 def differences(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Measured parts of two records that are not equal, each as one line."""
     shown = ('num_samples', 'best_member', 'mean_class', 'top1')
@@ -119,25 +129,10 @@ def differences(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
     ]
 
 
-def save_probe(model: nn.Module, path: str | Path, meta: Mapping[str, Any]) -> None:
-    """Write encoder and probes, without optimiser; complete or not at all.
-
-    Args:
-        model: the ``ProbeRecognizer``, unwrapped.
-        path: the file.
-        meta: plain values, among them ``mode`` and ``seed`` of the training.
-    """
-    with replace_when_complete(path) as temporary:
-        torch.save(dict(state_dict=model.state_dict(), meta=dict(meta)), temporary)
-
-
 def draw_confusion(matrix: Any, path: str | Path, class_names: Any = None) -> None:
-    """Draw counts, true classes downwards and predicted ones to the right.
+    """Draw ``(K, K)`` counts, true classes downwards and predicted ones to the right.
 
-    Args:
-        matrix: ``(K, K)`` counts.
-        path: PNG file.
-        class_names: K names; None for numbers.
+    ``class_names``: K names; None for numbers.
     """
     import matplotlib.pyplot as plt
 
@@ -198,11 +193,8 @@ class ProbeHook(Hook):
         what = f'load_from={str(runner._load_from)!r}'
         check_state(checkpoint['state_dict'], unwrap(runner.model).state_dict(), what)
         meta = checkpoint.get('meta', {})
-        self.how = dict(
-            mode=meta.get('mode', 'online'),
-            seed=meta.get('seed'),
-            checkpoint=str(runner._load_from),
-        )
+        self.how = dict(mode=meta.get('mode', 'online'), seed=meta.get('seed'))
+        self.how['checkpoint'] = str(runner._load_from)
 
     def before_train(self, runner: Runner) -> None:
         """Say which encoder is probed."""
@@ -226,7 +218,9 @@ class ProbeHook(Hook):
         model.cls_head.select(int((metrics or {})['probe/best_member']))
         if is_main_process():
             path = Path(runner.work_dir) / PROBE
-            save_probe(model, path, dict(mode=self.how['mode'], seed=self.how['seed']))
+            meta = dict(mode=self.how['mode'], seed=self.how['seed'])
+            with replace_when_complete(path) as temporary:  # without the optimiser
+                torch.save(dict(state_dict=model.state_dict(), meta=meta), temporary)
             self._write(runner, runner.val_loop, 'val', dict(self.how, checkpoint=str(path)))
         barrier()
 

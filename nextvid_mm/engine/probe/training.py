@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import copy
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
@@ -16,18 +24,23 @@ from torch.utils.data import DataLoader
 from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.loops import run_seed, validates
 from nextvid_mm.engine.probe.features import MODE, FeatureCache, cached_dataset, cached_loader
+from nextvid_mm.engine.probe.results import RESULTS, read_record
 from nextvid_mm.registry import (
     DATA_SAMPLERS,
     LOOPS,
+    MODELS,
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
     OPTIMIZERS,
+    SCOPE,
+    build_runner,
     unwrap,
 )
 
 # Keys that cached features leave without effect: of the data preprocessor, and of the loader.
 _RANDOM = ('blending', 'batch_augments')
 _FOREIGN = ('batch_sampler', 'num_batch_per_epoch', 'collate_fn')
+_NUMBERS = itertools.count()
 PROBE_WRAPPERS = ('OptimWrapper', 'mmengine.OptimWrapper')
 
 
@@ -40,11 +53,7 @@ class GridAdamW(AdamW):
     in between: they are on the stacked parameters, and reach the slices in ``step``.
 
     Args:
-        params: parameters ``(G, ...)``, of G members each.
-        lrs: G learning rates.
-        weight_decays: G weight decays.
-        betas: decay of the two running averages.
-        eps: added to the denominator.
+        params: parameters ``(G, ...)``, of G members each, with G ``lrs`` and ``weight_decays``.
     """
 
     def __init__(
@@ -103,8 +112,7 @@ class ProbeOptimWrapperConstructor:
                 'weight_decays of model.cls_head'
             )
         self.optim_wrapper_cfg = dict(type='OptimWrapper') | dict(optim_wrapper_cfg)
-        kind = self.optim_wrapper_cfg['type']
-        if kind not in PROBE_WRAPPERS:
+        if (kind := self.optim_wrapper_cfg['type']) not in PROBE_WRAPPERS:
             raise ValueError(
                 f'optim_wrapper.type={kind!r} of a probe grid is not one of '
                 f'{", ".join(PROBE_WRAPPERS)}: set model.dtype for autocast of the encoder'
@@ -119,16 +127,13 @@ class ProbeOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the wrapper for ``model``, which may be wrapped for distributed training."""
         head = unwrap(model).cls_head
-        optimizer = OPTIMIZERS.build(
-            dict(type='GridAdamW')
-            | self.optimizer_cfg
-            | dict(
-                params=[p for p in head.parameters() if p.requires_grad],
-                lrs=[member.lr for member in head.members],
-                weight_decays=[member.weight_decay for member in head.members],
-            )
+        grid = dict(
+            params=[p for p in head.parameters() if p.requires_grad],
+            lrs=[member.lr for member in head.members],
+            weight_decays=[member.weight_decay for member in head.members],
         )
-        return OPTIM_WRAPPERS.build(self.optim_wrapper_cfg, default_args=dict(optimizer=optimizer))
+        optimizer = OPTIMIZERS.build(dict(type='GridAdamW') | self.optimizer_cfg | grid)
+        return OPTIM_WRAPPERS.build(self.optim_wrapper_cfg | dict(optimizer=optimizer))
 
 
 @LOOPS.register_module()
@@ -142,10 +147,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
     validation videos with one central view; all epochs read the tokens it left on the disk.
 
     Args:
-        runner: The MMEngine Runner.
         dataloader: The config's ``train_dataloader``; its ``batch_size`` is that of all processes
             together, its sampler an ``EpochSampler``.
-        max_epochs: Epochs of the run.
         val_begin: First epoch after which validation may run.
         val_interval: Epochs between validations; one follows the last epoch in any case.
         features: Folder of cached features (``--cache-features``); None trains online.
@@ -205,7 +208,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
             self.settings['batch_size'],
             sampler=DATA_SAMPLERS.build(self.settings['sampler'], default_args=seed),
             drop_last=self.settings.get('drop_last', False),
-            collate_fn=_as_it_is,
+            collate_fn=dict,  # the batch as it is
         )
 
     def run(self) -> nn.Module:
@@ -264,5 +267,76 @@ def _check_cached(runner: Runner, loader: Mapping[str, Any]) -> None:
         )
 
 
-def _as_it_is(batch: dict[str, Any]) -> dict[str, Any]:
-    return batch
+def fit_probe(
+    config: Config,
+    encoder: str | Path | None,
+    work_dir: str | Path,
+    seed: int | None = None,
+    features: str | Path | None = None,
+    **model: Any,
+) -> dict[str, Any]:
+    """Train a config's probes on a frozen encoder, evaluate them, and return the record.
+
+    Args:
+        config: a complete probe config; it is not changed.
+        encoder: checkpoint with the encoder; None for the config's own ``model.encoder``.
+        work_dir: where ``probe.pth``, ``probe_results.json`` and the log go.
+        seed: of an untrained encoder's weights, the probes' first weights, the order of samples;
+            None for the config's own.
+        features: folder of cached features; None trains as the config says.
+        model: further keys of ``model``, such as ``encoder_weights='untrained'`` or
+            ``single_frame=True``.
+
+    Returns:
+        The content of ``probe_results.json``: the last validation.
+    """
+    cfg = copy.deepcopy(config)
+    cfg.model.update(model)
+    cfg.work_dir = str(work_dir)
+    # MMEngine keeps loggers and visualizers by name: each training of a process has its own.
+    cfg.experiment_name = f'{Path(work_dir).name}_{os.getpid()}_{next(_NUMBERS)}'
+    if encoder is not None:
+        cfg.model.encoder = str(encoder)
+    if seed is not None:
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+    if features is not None:
+        cache_features(cfg, features)
+    build_runner(cfg).train()
+    return read_record(Path(work_dir) / RESULTS)
+
+
+def cache_features(cfg: Config, folder: str | Path) -> None:
+    """Make a probe config train on cached features.
+
+    Raises:
+        ValueError: If its training knows none.
+    """
+    if (cfg.get('train_cfg') or {}).get('type') != 'ExactEpochLoop':
+        raise ValueError(
+            f"--cache-features is for probe configs, with train_cfg.type='ExactEpochLoop'; found "
+            f'train_cfg={cfg.get("train_cfg")}'
+        )
+    cfg.train_cfg.features = str(folder)
+
+
+def build_probe(config: Mapping[str, Any], encoder: str | None = None, **model: Any) -> nn.Module:
+    """Build a probe config's ``ProbeRecognizer`` with its encoder loaded; see :func:`fit_probe`."""
+    settings = dict(copy.deepcopy(config['model']), _scope_=SCOPE, **model)
+    if encoder is not None:
+        settings['encoder'] = encoder
+    probe = MODELS.build(settings)
+    with quiet():
+        probe.init_weights()
+    return probe
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back MMEngine's report of several lines per initialised parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
