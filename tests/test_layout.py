@@ -16,7 +16,7 @@ FLOORS = {
     'files': 0,
     'checks': 0,
     'version': 0,
-    'config_files': 0,
+    'config_files': 1,
     'data_checks': 0,
     'progress': 0,
     'layers': 1,
