@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from nextvid_mm.datasets import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
-from nextvid_mm.engine.probe.evaluate import quiet
+from nextvid_mm.engine.probe.training import quiet
 from nextvid_mm.engine.stages import Stage, StageTable
 from nextvid_mm.layers import BatchMask, ClipBatch, TokenGrid, gather_patches
 from nextvid_mm.models.algorithms.nextvid import NextVid
