@@ -119,7 +119,7 @@ def test_the_first_import_says_what_the_readme_says():
     assert f'\n{command}\n' in (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
-FAMILIES = ('nextvid', 'probe', 'ablations', 'baselines')
+FAMILIES = ('nextvid', 'probe', 'finetune', 'ablations', 'baselines')
 
 
 def test_every_config_is_in_the_model_index():
@@ -146,7 +146,7 @@ def test_the_index_says_what_the_configs_say():
             'Models'
         ]:
             config, said = Config.fromfile(ROOT / entry['Config']), entry['Metadata']
-            if family == 'probe':
+            if family in ('probe', 'finetune'):
                 batch = config.train_dataloader.batch_size
                 assert (batch, config.train_cfg.max_epochs) == (said['Batch Size'], said['Epochs'])
                 continue

@@ -25,6 +25,7 @@ class LabelledDataset(MixtureDataset):
 
     Args:
         dataset: Config of the data set, such as ``mmaction.VideoDataset``, with its pipeline.
+        pipeline: Of the data set, if not among its own keys. Here MMAction2's inferencers find it.
         test_mode: Report unreadable samples instead of replacing them.
         fps: True frames per second of the clips, for a pipeline with ``SampleClipByTime``; takes
             the place of the pipeline's own ``frame_interval`` or ``fps``. None: as the pipeline
@@ -40,12 +41,17 @@ class LabelledDataset(MixtureDataset):
     def __init__(
         self,
         dataset: Mapping[str, Any],
+        pipeline: Sequence[Any] | None = None,
         test_mode: bool = False,
         fps: float | None = None,
         max_refetch: int = 100,
         timeout: float = 60.0,
     ) -> None:
         config = dict(dataset)
+        if pipeline is not None:
+            if 'pipeline' in config:
+                raise ValueError('LabelledDataset: give pipeline once, here or inside of dataset')
+            config['pipeline'] = pipeline
         if fps is not None:
             config['pipeline'] = with_fps(config['pipeline'], fps)
         name = str(config.get('ann_file') or config.get('data_root') or config['type'])

@@ -1,12 +1,14 @@
 """Stage table, training loop, optimisation, schedules and hooks; importing it registers them."""
 
 from . import hooks, probe, sharding
+from .layer_decay import LayerDecayConstructor
 from .loops import StageTrainLoop
 from .optim import AutocastOptimWrapper, StageOptimWrapperConstructor, StageParamScheduler
 from .stages import Stage, StageTable
 
 __all__ = [
     'AutocastOptimWrapper',
+    'LayerDecayConstructor',
     'Stage',
     'StageOptimWrapperConstructor',
     'StageParamScheduler',

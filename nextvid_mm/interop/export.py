@@ -28,7 +28,7 @@ from nextvid_mm.version import __version__
 from .timm_models import MODELS_OF_NAME
 
 # What changes neither the weights nor what they compute is left to whoever builds the encoder.
-TRAINING_KEYS = ('drop_path_rate', 'with_cp', 'init_cfg', 'output')
+TRAINING_KEYS = ('drop_path_rate', 'with_cp', 'init_cfg', 'output', 'tuned')
 LIBRARIES = ('torch', 'mmengine', 'mmaction2', 'timm', 'safetensors')
 UNKNOWN = 'not recorded in the checkpoint'
 WEIGHTS = {'reference': 'EMA of the encoder (reference encoder)', 'encoder': 'trained encoder'}

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -245,7 +246,9 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         """Run one optimiser step."""
         runner = self.runner
         runner.call_hook('before_train_iter', batch_idx=idx, data_batch=data_batch)
-        torch.manual_seed(derive_seed(run_seed(runner), self._iter, runner.rank))
+        seed = derive_seed(run_seed(runner), self._iter, runner.rank)
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # which MMAction2's batch blending draws from
         outputs = runner.model.train_step(data_batch, optim_wrapper=runner.optim_wrapper)
         step = dict(batch_idx=idx, data_batch=data_batch, outputs=outputs)
         runner.call_hook('after_micro_batch', **step)

@@ -6,6 +6,7 @@ ones, P values per patch, C channels.
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from typing import Any
 
@@ -78,6 +79,23 @@ class ClipEncoder(Part):
         """Raise unless there are ``last`` layers."""
         if not 1 <= last <= self.depth:
             raise ValueError(f'last={last} layers asked of an encoder with {self.depth}')
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Layer of a parameter, and their number, as MMPretrain counts them for layer-wise rates.
+
+        What comes before the blocks is layer 0, block b is b + 1, final norm and head are the last.
+
+        Args:
+            param_name: name in the model.
+            prefix: of the encoder's parameters in the model; all others are the head's.
+        """
+        layers = len(self.trunk.blocks) + 2
+        inner = param_name.removeprefix(prefix)
+        if not param_name.startswith(prefix):
+            return layers - 1, layers
+        if block := re.search(r'(?:^|\.)blocks\.(\d+)\.', inner):
+            return int(block[1]) + 1, layers
+        return (layers - 1 if re.search(r'norm\.\w+$', inner) else 0), layers
 
     def grid_of(self, clip: Tensor) -> TokenGrid:
         """Token grid of a clip ``(B, 3, T_video, height, width)``."""

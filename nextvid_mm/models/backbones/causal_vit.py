@@ -50,6 +50,8 @@ class CausalViT(VideoEncoder):
         output: what ``forward`` returns: ``map`` ``(B, C, T, H, W)``, ``maps`` the same in a
             tuple, ``tokens`` ``(B, T, N, C)``.
         tiled_rope: the rotation of released V-JEPA 2 weights, see ``Rope3D``.
+        tuned: what is trained of it: ``all``, a number k for the last k blocks and the final norm,
+            or ``norms_and_biases``.
         init_cfg: mmengine initialisation config.
     """
 
@@ -64,6 +66,7 @@ class CausalViT(VideoEncoder):
         with_cp: bool | str = False,
         output: str = 'map',
         tiled_rope: bool = False,
+        tuned: str | int = 'all',
         init_cfg: dict | None = None,
     ):
         arch = resolve_arch(arch)
@@ -72,6 +75,7 @@ class CausalViT(VideoEncoder):
         )
         self.num_heads, self.mlp_ratio = arch['num_heads'], arch['mlp_ratio']
         self.causal = self.streams = causal
+        self.tiled_rope = tiled_rope
         self.patch_embed = TubeletEmbed(patch_size, tubelet_size, self.embed_dims)
         self.rope = Rope3D(self.embed_dims // self.num_heads, tiled_frequencies=tiled_rope)
         drops = torch.linspace(0, drop_path_rate, self.depth, device='cpu').tolist()
@@ -80,6 +84,25 @@ class CausalViT(VideoEncoder):
         )
         self.with_cp = set_recompute(self.blocks, with_cp)
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
+        self._freeze(tuned)
+
+    def _freeze(self, tuned: str | int) -> None:
+        """Leave gradients to what ``tuned`` names."""
+        if tuned == 'all':
+            return
+        if tuned == 'norms_and_biases':
+            chosen = [p for p in self.parameters() if p.ndim == 1]
+        elif type(tuned) is int and 0 <= tuned <= self.depth:
+            parts = [*self.blocks[self.depth - tuned :], self.norm]
+            chosen = [p for part in parts for p in part.parameters()]
+        else:
+            raise ValueError(
+                f"tuned={tuned!r} of CausalViT is not 'all', 'norms_and_biases' or a number of "
+                f'blocks from 0 to {self.depth}'
+            )
+        self.requires_grad_(False)
+        for parameter in chosen:
+            parameter.requires_grad_(True)
 
     def init_weights(self) -> None:
         """Initialise, then load ``init_cfg`` if there is one."""
@@ -88,8 +111,8 @@ class CausalViT(VideoEncoder):
 
     @classmethod
     def still(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Without stochastic depth and recomputation."""
-        return super().still(settings) | dict(drop_path_rate=0.0, with_cp=False)
+        """Without stochastic depth, recomputation and partial training."""
+        return super().still(settings) | dict(drop_path_rate=0.0, with_cp=False, tuned='all')
 
     def encode_patches(
         self,

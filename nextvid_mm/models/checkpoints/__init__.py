@@ -16,11 +16,13 @@ from .encoder import (
     stored_config,
 )
 from .generator import Generator, find_component, load_generator, training_fps
+from .initializer import EncoderWeights
 
 __all__ = [
     'EXPORT_KEY',
     'PREFIXES',
     'EncoderOrigin',
+    'EncoderWeights',
     'Generator',
     'check_same_backbone',
     'config_text',

@@ -25,7 +25,7 @@ PREFIXES = {'reference': 'reference.encoder.', 'encoder': 'backbone.'}
 # Under which the metadata of an exported ``.safetensors`` file describe the encoder, as JSON.
 EXPORT_KEY = 'nextvid_mm'
 # Keys of an encoder's config that change neither its weights nor what they compute in evaluation.
-FREE_KEYS = ('drop_path_rate', 'with_cp', 'output', 'init_cfg', 'img_size')
+FREE_KEYS = ('drop_path_rate', 'with_cp', 'output', 'tuned', 'init_cfg', 'img_size')
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,73 @@
+"""The ``init_cfg`` by which an encoder in somebody else's model starts from a file."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from nextvid_mm.layers import load_exactly
+from nextvid_mm.registry import MODELS, WEIGHT_INITIALIZERS
+
+from .encoder import PREFIXES, encoder_state, read_checkpoint, stored_backbone
+
+# What decides what weights compute, besides their shapes.
+_MEANING = ('patch_size', 'tubelet_size', 'causal', 'num_heads', 'tiled_rope')
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class EncoderWeights:
+    """Loads an encoder's weights into the backbone it is the ``init_cfg`` of: all, and no others.
+
+    Image size, stochastic depth and recomputation may differ from the pretraining.
+
+    Args:
+        checkpoint: a pretraining or fine-tuning checkpoint of ours, or a converted encoder.
+        weights: ``reference`` for the EMA encoder, ``encoder`` for the trained one; None takes the
+            reference where there is one.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it holds no encoder, or another one; names the file and what differs.
+    """
+
+    def __init__(self, checkpoint: str | None, weights: str | None = None):
+        if weights not in (None, *PREFIXES):
+            raise ValueError(
+                f'weights={weights!r} of EncoderWeights is not None or one of {list(PREFIXES)}'
+            )
+        self.checkpoint, self.weights = checkpoint, weights
+
+    def __call__(self, module: nn.Module) -> None:
+        """Fill ``module``."""
+        if self.checkpoint is None:
+            raise ValueError(
+                'which encoder is fine-tuned? --cfg-options model.backbone.init_cfg.checkpoint='
+                'PRETRAINED.pth, or model.backbone.init_cfg=None to train from scratch'
+            )
+        path = self.checkpoint
+        content = read_checkpoint(path)
+        names = list(content['state_dict'])
+        found = [k for k, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
+        weights = self.weights or (found or ['encoder'])[0]
+        state = encoder_state(content, path, weights)
+        stored = stored_backbone(content)
+        if stored is not None:
+            _check_meaning(module, stored, path)
+        load_exactly(module, state, f'the encoder in {path} is not model.backbone')
+        print_log(f'model.backbone starts from the {weights} weights of {path}', 'current')
+
+
+def _check_meaning(module: nn.Module, stored: dict, path: str) -> None:
+    """Raise if the stored encoder computes something else with weights of the same shapes."""
+    with torch.device('meta'):
+        other = MODELS.build({k: v for k, v in stored.items() if k != 'init_cfg'})
+    pairs = {'type': (type(module).__name__, type(other).__name__)}
+    pairs |= {key: (getattr(module, key, None), getattr(other, key, None)) for key in _MEANING}
+    different = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    if different:
+        lines = [
+            f'{key}: {a!r} in model.backbone, {b!r} in the file'
+            for key, (a, b) in different.items()
+        ]
+        raise ValueError(f'the encoder in {path} is not model.backbone; ' + '; '.join(lines))
