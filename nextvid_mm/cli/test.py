@@ -71,14 +71,18 @@ def run(args: argparse.Namespace) -> None:
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'{args.checkpoint}: there is no such checkpoint')
     from nextvid_mm.engine.probe.training import cache_features
+    from nextvid_mm.layers import check_state
     from nextvid_mm.models.checkpoints import read_checkpoint
-    from nextvid_mm.registry import build_runner
+    from nextvid_mm.registry import build_runner, unwrap
 
     if cfg.model.type != 'ProbeRecognizer':
         if args.cache_features is not None:
             cache_features(cfg, args.cache_features)  # says what it is for
         cfg.load_from = args.checkpoint
-        build_runner(cfg).test()
+        runner = build_runner(cfg)
+        state, model = read_checkpoint(args.checkpoint)['state_dict'], unwrap(runner.model)
+        check_state(state, model.state_dict(), f'{args.checkpoint} is no result of {args.config}')
+        runner.test()
         return
     checkpoint = read_checkpoint(args.checkpoint)
     found = contents(checkpoint, args.checkpoint)
