@@ -6,6 +6,7 @@ from argparse import ArgumentParser
 import pytest
 import torch
 from finetune_run import finetune_run
+from mmaction.apis import inference_recognizer, init_recognizer
 from mmengine.runner import Runner
 from probe_run import NUM_VAL, make_videos, save_encoder
 
@@ -33,6 +34,10 @@ def config_file(root, encoder):
     path = root / 'my_finetune.py'
     path.write_text(config_text(cfg))
     return str(path)
+
+
+def checkpoint(root):
+    return str(root / 'whole/iter_9.pth')
 
 
 def tool(*words):
@@ -66,13 +71,17 @@ def test_a_resumed_run_ends_with_the_same_weights(trained):
         assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-def test_it_is_tested_and_dumped_from_the_command_line(trained):
+def test_the_tool_and_mmaction2_predict_the_same(trained):
     root, encoder, _ = trained
     path, out = config_file(root, encoder), root / 'predictions.pkl'
-    tool(path, root / 'whole/iter_9.pth', '--work-dir', root / 'tested', '--dump', out)
+    tool(path, checkpoint(root), '--work-dir', root / 'tested', '--dump', out)
     predictions = pickle.loads(out.read_bytes())
     assert len(predictions) == NUM_VAL
-    assert all(sample['pred_score'].sum() == pytest.approx(1, abs=1e-5) for sample in predictions)
+    model = init_recognizer(finetune_run(root, root / 'one', None), checkpoint(root), 'cpu')
+    for number, sample in enumerate(predictions):
+        alone = inference_recognizer(model, str(root / f'val/{number}.mp4')).pred_score
+        torch.testing.assert_close(alone, sample['pred_score'], atol=1e-5, rtol=0)
+        assert alone.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_an_encoder_or_another_number_of_classes_is_not_tested(trained):
@@ -82,4 +91,4 @@ def test_an_encoder_or_another_number_of_classes_is_not_tested(trained):
         tool(path, encoder, '--work-dir', root / 'tested')
     options = ('--cfg-options', 'model.cls_head.num_classes=4')
     with pytest.raises(ValueError, match=r'(?s)iter_9.pth is no result of.*cls_head.classifier'):
-        tool(path, root / 'whole/iter_9.pth', '--work-dir', root / 'tested', *options)
+        tool(path, checkpoint(root), '--work-dir', root / 'tested', *options)
