@@ -27,47 +27,41 @@ if TYPE_CHECKING:  # every command line waits for this file
 SCOPE = 'nextvid_mm'
 _LIBRARIES = ('mmengine', 'mmaction', 'mmpretrain', SCOPE)
 
-_MODELS = ('nextvid_mm.models',)
-_DATASETS = ('nextvid_mm.datasets',)
-_EVALUATION = ('nextvid_mm.evaluation', 'nextvid_mm.engine')
-_ENGINE = ('nextvid_mm.engine',)
-_VISUALIZATION = ('nextvid_mm.visualization',)
-_INFERENCERS = ('nextvid_mm.inferencers',)
+
+def _child(parent: Registry, *packages: str) -> Registry:
+    """Create the child of ``parent`` in this project's scope, filled by some of its packages."""
+    locations = [f'{SCOPE}.{package}' for package in packages]
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
 
-def _child(parent: Registry, locations: tuple[str, ...]) -> Registry:
-    """Create the child of ``parent`` in this project's scope."""
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
+RUNNERS = _child(_root.RUNNERS, 'engine')
+RUNNER_CONSTRUCTORS = _child(_root.RUNNER_CONSTRUCTORS, 'engine')
+LOOPS = _child(_root.LOOPS, 'engine')
+HOOKS = _child(_root.HOOKS, 'engine', 'visualization')
+STRATEGIES = _child(_root.STRATEGIES, 'engine')
+LOG_PROCESSORS = _child(_root.LOG_PROCESSORS, 'engine')
+OPTIMIZERS = _child(_root.OPTIMIZERS, 'engine')
+OPTIM_WRAPPERS = _child(_root.OPTIM_WRAPPERS, 'engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(_root.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
+PARAM_SCHEDULERS = _child(_root.PARAM_SCHEDULERS, 'engine')
 
+DATASETS = _child(_root.DATASETS, 'datasets')
+DATA_SAMPLERS = _child(_root.DATA_SAMPLERS, 'datasets')
+TRANSFORMS = _child(_root.TRANSFORMS, 'datasets')
 
-RUNNERS = _child(_root.RUNNERS, _ENGINE)
-RUNNER_CONSTRUCTORS = _child(_root.RUNNER_CONSTRUCTORS, _ENGINE)
-LOOPS = _child(_root.LOOPS, _ENGINE)
-HOOKS = _child(_root.HOOKS, _ENGINE + _VISUALIZATION)
-STRATEGIES = _child(_root.STRATEGIES, _ENGINE)
-LOG_PROCESSORS = _child(_root.LOG_PROCESSORS, _ENGINE)
-OPTIMIZERS = _child(_root.OPTIMIZERS, _ENGINE)
-OPTIM_WRAPPERS = _child(_root.OPTIM_WRAPPERS, _ENGINE)
-OPTIM_WRAPPER_CONSTRUCTORS = _child(_root.OPTIM_WRAPPER_CONSTRUCTORS, _ENGINE)
-PARAM_SCHEDULERS = _child(_root.PARAM_SCHEDULERS, _ENGINE)
+MODELS = _child(_root.MODELS, 'models')
+MODEL_WRAPPERS = _child(_root.MODEL_WRAPPERS, 'models')
+WEIGHT_INITIALIZERS = _child(_root.WEIGHT_INITIALIZERS, 'models')
+TASK_UTILS = _child(_root.TASK_UTILS, 'models')
 
-DATASETS = _child(_root.DATASETS, _DATASETS)
-DATA_SAMPLERS = _child(_root.DATA_SAMPLERS, _DATASETS)
-TRANSFORMS = _child(_root.TRANSFORMS, _DATASETS)
+METRICS = _child(_root.METRICS, 'evaluation', 'engine')
+EVALUATOR = _child(_root.EVALUATOR, 'evaluation', 'engine')
 
-MODELS = _child(_root.MODELS, _MODELS)
-MODEL_WRAPPERS = _child(_root.MODEL_WRAPPERS, _MODELS)
-WEIGHT_INITIALIZERS = _child(_root.WEIGHT_INITIALIZERS, _MODELS)
-TASK_UTILS = _child(_root.TASK_UTILS, _MODELS)
+VISUALIZERS = _child(_root.VISUALIZERS, 'visualization')
+VISBACKENDS = _child(_root.VISBACKENDS, 'visualization')
 
-METRICS = _child(_root.METRICS, _EVALUATION)
-EVALUATOR = _child(_root.EVALUATOR, _EVALUATION)
-
-VISUALIZERS = _child(_root.VISUALIZERS, _VISUALIZATION)
-VISBACKENDS = _child(_root.VISBACKENDS, _VISUALIZATION)
-
-INFERENCERS = _child(_root.INFERENCERS, _INFERENCERS)
-FUNCTIONS = _child(_root.FUNCTIONS, _DATASETS)
+INFERENCERS = _child(_root.INFERENCERS, 'inferencers')
+FUNCTIONS = _child(_root.FUNCTIONS, 'datasets')
 
 
 def unwrap(model: nn.Module) -> nn.Module:

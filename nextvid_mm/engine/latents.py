@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,12 +31,10 @@ _NOT_NEEDED = ('FrameIsolatedMasking', 'TubeMasking')
 
 
 class Batch(NamedTuple):
-    """Clips as the model gets them."""
+    """Clips ``(B, 3, T_video, height, width)`` in [-1, 1], and what comes with them."""
 
     clip: Tensor
-    """``(B, 3, T_video, height, width)`` in [-1, 1]."""
     batch: ClipBatch
-    """What comes with them."""
 
 
 class TargetPass:
@@ -79,12 +76,7 @@ class TargetPass:
         self.workers = int(cfg.train_dataloader.get('num_workers', 0))
 
     def batches(self, requests: Sequence[ClipRequest], batch_size: int) -> Iterator[Batch]:
-        """Load clips in the order asked for.
-
-        Args:
-            requests: the clips; those of one batch need the same number of frames.
-            batch_size: clips per batch.
-        """
+        """Load clips in the order asked for; those of a batch need the same number of frames."""
         groups = [requests[i : i + batch_size] for i in range(0, len(requests), batch_size)]
         loader: DataLoader = DataLoader(
             self.dataset,
@@ -99,8 +91,7 @@ class TargetPass:
 
 def frames_of(cfg: Config) -> list[int]:
     """The numbers of video frames that a config trains with, each once."""
-    table = StageTable(cfg.train_cfg.stages)
-    return sorted({stage.num_frames for stage in table.stages})
+    return sorted({stage.num_frames for stage in StageTable(cfg.train_cfg.stages)})
 
 
 def _without_masks(dataset: Any, keep_flips: bool) -> Any:
@@ -173,15 +164,8 @@ def compute_statistics(
 DTYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 
 
-@dataclass(frozen=True)
-class CachingReport:
-    """What a pass did.
-
-    Attributes:
-        written: new entries; a flipped clip is one more.
-        kept: entries that were there before.
-        unreadable: files no clip could be read from.
-    """
+class CachingReport(NamedTuple):
+    """What a pass did: new entries (a flipped clip is one more), old ones, files without a clip."""
 
     written: int
     kept: int
@@ -272,10 +256,13 @@ def _write(
     """Encode a batch and add what is new; return the number of entries."""
     flipping = dict(zip(run.dataset.names, flips, strict=True))
     infos = batch.batch.info
-    rows = [i for i, info in enumerate(infos) if not info['replaced']]
     added = 0
     for flipped in (False, True):
-        chosen = [i for i in rows if not flipped or flipping[infos[i]['source']]]
+        chosen = [
+            row
+            for row, info in enumerate(infos)
+            if not info['replaced'] and (not flipped or flipping[info['source']])
+        ]
         if not chosen:
             continue
         clip = batch.clip[chosen].flip(-1) if flipped else batch.clip[chosen]

@@ -21,8 +21,6 @@ from torch.optim import Optimizer
 
 from nextvid_mm.registry import RUNNERS
 
-GATHER_DTYPES = {None: None, 'bfloat16': torch.bfloat16}
-
 
 def shard_model(
     model: nn.Module,
@@ -52,12 +50,12 @@ def shard_model(
         ValueError: If a name is not a submodule, or ``shard_size`` does not divide the number of
             processes, or ``gather_dtype`` is unknown.
     """
-    if gather_dtype not in GATHER_DTYPES:
-        raise ValueError(f'gather_dtype={gather_dtype!r}; allowed: {list(GATHER_DTYPES)}')
+    if gather_dtype not in (None, 'bfloat16'):
+        raise ValueError(f"gather_dtype={gather_dtype!r}; allowed: [None, 'bfloat16']")
     settings: dict[str, Any] = dict(mesh=_mesh(model, shard_size))
     if gather_dtype is not None:
         settings['mp_policy'] = MixedPrecisionPolicy(
-            param_dtype=GATHER_DTYPES[gather_dtype],
+            param_dtype=torch.bfloat16,
             reduce_dtype=torch.float32,
             cast_forward_inputs=False,  # autocast decides
         )
@@ -154,9 +152,7 @@ def whole(value: Tensor) -> Tensor:
 def scatter_optimizer_state(state: Mapping[str, Any], optimizer: Optimizer) -> dict[str, Any]:
     """Every process's part of a whole optimiser state, cut as its parameters are.
 
-    Args:
-        state: As of :func:`read_once`: the first process holds the content of tensors.
-        optimizer: Of the sharded parameters, in the same order.
+    Of ``state``, the first process holds the content of tensors, see :func:`read_once`.
     """
     params = [parameter for group in optimizer.param_groups for parameter in group['params']]
     entries = {

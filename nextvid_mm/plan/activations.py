@@ -29,15 +29,10 @@ PARTS = ('backbone', 'neck', 'head')
 
 @dataclass(frozen=True)
 class Activations:
-    """Bytes per clip.
+    """Bytes per clip."""
 
-    Attributes:
-        kept: all that is kept at the end of the forward pass.
-        recomputed: what the largest block adds while it is recomputed; 0 without checkpointing.
-    """
-
-    kept: int
-    recomputed: int = 0
+    kept: int  # at the end of the forward pass
+    recomputed: int = 0  # what the largest block adds meanwhile; 0 without checkpointing
 
 
 def build_on_meta(model: Mapping[str, Any]) -> nn.Module:
@@ -47,11 +42,7 @@ def build_on_meta(model: Mapping[str, Any]) -> nn.Module:
 
 
 def visible_patches(pipeline: Sequence[Mapping[str, Any]], img_size: int) -> list[int]:
-    """Visible patches per frame of each masking strategy in a mixture's pipeline.
-
-    Args:
-        pipeline: the transforms' configs.
-        img_size: pixels per side of the frames.
+    """Visible patches per frame of each masking strategy in a mixture's pipeline of transforms.
 
     Raises:
         ValueError: If the pipeline draws no masks.
@@ -229,8 +220,6 @@ def _norm_in_float32(norm: nn.LayerNorm, x: Tensor) -> Tensor:
 @contextmanager
 def _as_on_cuda() -> Iterator[None]:
     """Let fake tensors, which stand on a CPU, go the ways of CUDA."""
-    with (
-        patch.object(attention, 'sdpa', _fused_attention),
-        patch.object(nn.LayerNorm, 'forward', _norm_in_float32),
-    ):
+    norm = patch.object(nn.LayerNorm, 'forward', _norm_in_float32)
+    with patch.object(attention, 'sdpa', _fused_attention), norm:
         yield

@@ -1,6 +1,7 @@
 """How much memory a GPU needs for a config: arithmetic from shapes, nothing is allocated."""
 
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from rich.table import Table
 from torch import nn
@@ -14,46 +15,27 @@ ADAM_STATES = 2
 
 @dataclass(frozen=True)
 class Weights:
-    """Numbers of parameters.
-
-    Attributes:
-        trainable: encoder, predictor, decoder, projections.
-        reference: the EMA encoder, without gradient.
-        frozen: the target generator.
-        largest_unit: parameters of the largest block that FSDP gathers on its own.
-        resident: parameters that FSDP gathers once and keeps for the whole step.
-    """
+    """Numbers of parameters."""
 
     trainable: int
-    reference: int
-    frozen: int
-    largest_unit: int
-    resident: int
+    reference: int  # the EMA encoder
+    frozen: int  # the target generator
+    largest_unit: int  # of the largest block, which FSDP gathers on its own
+    resident: int  # what FSDP gathers once and keeps for the whole step
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes on one GPU, by purpose.
+    """Bytes on one GPU, by purpose."""
 
-    Attributes:
-        parameters: trainable weights.
-        gradients: of the trainable weights.
-        optimizer: AdamW's two moments.
-        reference: the EMA encoder.
-        target: the frozen target generator.
-        buffers: of communication and casting, see :func:`plan`.
-        activations: kept until the backward pass.
-        recomputed: of the block that is being recomputed.
-    """
-
-    parameters: int
+    parameters: int  # the trainable ones, as gradients
     gradients: int
-    optimizer: int
+    optimizer: int  # AdamW's two moments
     reference: int
     target: int
-    buffers: int
-    activations: int
-    recomputed: int
+    buffers: int  # of communication and casting, see `plan`
+    activations: int  # kept until the backward pass
+    recomputed: int  # of the block that is being recomputed
 
     @property
     def total(self) -> int:
@@ -63,17 +45,13 @@ class MemoryPlan:
 
 def count_weights(model: nn.Module) -> Weights:
     """Count the parameters of a ``NextVid``, on any device."""
-    parts = {
-        name: _size(getattr(model, name)) for name in ('reference', 'target_generator', 'backbone')
-    }
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    blocks = model.backbone.trunk.blocks
     return Weights(
         trainable=trainable,
-        reference=parts['reference'],
-        frozen=parts['target_generator'],
-        largest_unit=max(_size(block) for block in blocks),
-        resident=trainable - parts['backbone'],
+        reference=_size(model.reference),
+        frozen=_size(model.target_generator),
+        largest_unit=max(_size(block) for block in model.backbone.trunk.blocks),
+        resident=trainable - _size(model.backbone),
     )
 
 
@@ -82,22 +60,14 @@ def _size(module: nn.Module | None) -> int:
 
 
 def plan(
-    weights: Weights,
-    activations: Activations,
-    clips: int,
-    shards: int | None = None,
+    weights: Weights, activations: Activations, clips: int, shards: int | None = None
 ) -> MemoryPlan:
     """Add up one GPU's memory in training with AdamW under bfloat16 autocast.
 
-    Args:
-        weights: From :func:`count_weights`.
-        activations: From :func:`count_activations`.
-        clips: Clips per forward pass.
-        shards: GPUs that share one copy (FSDP2); None: a copy on each (DDP).
-
-    Under DDP, ``buffers`` are its buckets, as large as the gradients, and autocast's bfloat16
-    copies of the weights; under FSDP, the gathered bfloat16 weights of what stays and of two
-    blocks (one at work, one on its way), and one block's gradient in float32.
+    ``clips`` go through the model at once; ``shards`` GPUs share one copy (FSDP2), None means a
+    copy on each (DDP). Under DDP, ``buffers`` are its buckets, as large as the gradients, and
+    autocast's bfloat16 copies of the weights; under FSDP, the gathered bfloat16 weights of what
+    stays and of two blocks (one at work, one on its way), and one block's gradient in float32.
     """
     own = shards or 1
     share = -(-weights.trainable // own) * FLOAT32
@@ -118,27 +88,16 @@ def plan(
     )
 
 
-COLUMNS = (
-    'clips at once',
-    'checkpointing',
-    *(field.name for field in fields(MemoryPlan)),
-    'total',
-)
-CHECKPOINTING: dict[str, tuple[str, ...]] = {
-    'none': (),
-    'encoder': ('backbone',),
-    'all': PARTS,
-}
+COLUMNS = ('clips at once', 'checkpointing', *(f.name for f in fields(MemoryPlan)), 'total')
+CHECKPOINTING: dict[str, tuple[str, ...]] = dict(none=(), encoder=('backbone',), all=PARTS)
 
 
-@dataclass(frozen=True)
-class StageKind:
-    """What of a stage decides about memory."""
+class StageKind(NamedTuple):
+    """What of a stage decides about memory; ``clips`` is per forward pass of one process."""
 
     num_frames: int
     tau_samples: int
     clips: int
-    """Clips per forward pass of one process."""
 
 
 def stage_kinds(table: StageTable, world_size: int) -> list[StageKind]:

@@ -11,19 +11,9 @@ from nextvid_mm.engine.stages import Stage, StageBatch, StageTable
 from nextvid_mm.registry import MODELS
 
 COLUMNS = (
-    'stage',
-    'steps',
-    'first step',
-    'lr',
-    'flow lr',
-    'tau',
-    'EMA',
-    'frames',
-    'batch',
-    'per process',
-    'clips',
-    'tokens',
-)
+    'stage', 'steps', 'first step', 'lr', 'flow lr', 'tau', 'EMA', 'frames', 'batch', 'per process',
+    'clips', 'tokens',
+)  # fmt: skip
 
 
 def stage_table_of(cfg: Config, where: str) -> StageTable:
