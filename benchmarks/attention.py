@@ -17,7 +17,7 @@ from benchmarks.report import Report
 from benchmarks.timing import ratio, side_by_side
 from benchmarks.workload import Workload
 from nextvid_mm.layers import prefix_attention, sdpa
-from nextvid_mm.layers.flex import flex_prefix_attention
+from nextvid_mm.layers.attention import flex_prefix_attention
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     cfg = checked_config(args.config, args.cfg_options)
 
     from nextvid_mm.engine.latents import compute_statistics
-    from nextvid_mm.models.target_generators.statistics import check_suffix, write_statistics
+    from nextvid_mm.models.target_generators.pretrained import check_suffix, write_statistics
 
     check_suffix(args.out)
     mean, std = compute_statistics(cfg, args.clips, args.batch_size, args.seed, device_of(args))

@@ -1,7 +1,6 @@
 """Flow matching: the probability path, seeded draws, and sampling loops."""
 
-from .noise import FlowDraw, draw_flow
-from .path import PathSample, linear_path, velocity_from_clean
+from .path import FlowDraw, PathSample, draw_flow, linear_path, velocity_from_clean
 from .sampling import integrate
 
 __all__ = [

@@ -1,25 +1,39 @@
 """Pure PyTorch building blocks on the regular ``(B, T, N, C)`` token layout."""
 
-from .adaln import AdaLN, TimestepEmbed, modulate
 from .architectures import ARCHITECTURES, resolve_arch
 from .attention import (
     Attend,
     ContextAttention,
     FrameAttention,
+    allow_many_shapes,
     prefix_attention,
+    run_eagerly,
     sdpa,
     set_attention_backend,
 )
-from .batch import BatchMask, ClipBatch
-from .blocks import CausalBlock, ContextBlock, CrossDiTBlock, DiTBlock
-from .compile_limit import allow_many_shapes
-from .eager import run_eagerly
+from .blocks import (
+    AdaLN,
+    CausalBlock,
+    ContextBlock,
+    CrossDiTBlock,
+    DiTBlock,
+    LeanMlp,
+    TimestepEmbed,
+    init_transformer,
+    modulate,
+    set_recompute,
+)
 from .frame_cache import FrameCache
-from .grid import TokenGrid, gather_patches
-from .init import init_transformer
-from .patch_embed import TubeletEmbed, patchify, unpatchify
+from .grid import (
+    BatchMask,
+    ClipBatch,
+    TokenGrid,
+    TubeletEmbed,
+    gather_patches,
+    patchify,
+    unpatchify,
+)
 from .precision import check_dtype, fast_dtype, resolve_dtype
-from .recompute import LeanMlp, set_recompute
 from .rope import Rope3D, RopeTable, apply_rope, join_tables
 from .state_check import check_state, load_exactly
 

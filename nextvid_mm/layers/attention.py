@@ -13,14 +13,17 @@ Shape legend: B batch, h heads, T blocks (frames), Nq and Nk tokens per block, D
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch import _dynamo as dynamo
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
-from .flex import BACKENDS, flex_prefix_attention, use_flex
 from .rope import RopeTable, split_rotated
 
 # What meets what: a function of queries, keys, values and the number of query blocks, such as
@@ -32,6 +35,14 @@ Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 # with AVX2 by tools/benchmark.py attention --groups: best or within a few percent of it from 10 to
 # 256 tokens and 7 to 31 frames.
 MIN_GROUP_TOKENS = 256
+# From this many blocks on, one kernel is expected to be faster than a call for each block, whose
+# queries are then too few to fill a GPU. By arithmetic: not measured.
+MANY_BLOCKS = 16
+# FlexAttention's kernels need heads at least this wide.
+SMALLEST_HEAD = 16
+BACKENDS = ('auto', 'sdpa', 'flex')
+# Shapes one function is compiled for: frames, mask strategies and tau samples multiply.
+COMPILED_SHAPES = 64
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -47,7 +58,12 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def prefix_attention(
-    q: Tensor, k: Tensor, v: Tensor, num_blocks: int, group: int | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    num_blocks: int,
+    group: int | None = None,
+    backend: str = 'sdpa',
 ) -> Tensor:
     """Query block t attends to key blocks 0..t, and to nothing else.
 
@@ -61,28 +77,32 @@ def prefix_attention(
         v: as ``k``.
         num_blocks: T.
         group: blocks per call; None chooses by tokens per block.
+        backend: ``sdpa`` as described; ``flex`` for one FlexAttention kernel; ``auto`` for that
+            kernel where clips are long and on a GPU.
 
     Returns:
         ``(B, h, T * Nq, D)``.
     """
+    if backend == 'auto':
+        suits = q.is_cuda and num_blocks >= MANY_BLOCKS and q.shape[-1] >= SMALLEST_HEAD
+        backend = 'flex' if suits else 'sdpa'
+    if backend == 'flex':
+        return flex_prefix_attention(q, k, v, num_blocks)
     nq, nk = q.shape[2] // num_blocks, k.shape[2] // num_blocks
     if group is None:
         group = max(1, MIN_GROUP_TOKENS // max(nq, nk))
     outputs = []
     for start in range(0, num_blocks, group):
         stop = min(start + group, num_blocks)
-        mask = _staircase(start, stop, nq, nk, q.device) if stop - start > 1 else None
+        mask = None
+        if stop - start > 1:
+            query = torch.arange(start, stop, device=q.device).repeat_interleave(nq)
+            key = torch.arange(stop, device=q.device).repeat_interleave(nk)
+            mask = query[:, None] >= key[None, :]
         outputs.append(
             sdpa(q[:, :, start * nq : stop * nq], k[:, :, : stop * nk], v[:, :, : stop * nk], mask)
         )
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
-
-
-def _staircase(start: int, stop: int, nq: int, nk: int, device: torch.device) -> Tensor:
-    """Boolean mask of blocks ``start..stop-1`` against the keys of blocks ``0..stop-1``."""
-    query_block = torch.arange(start, stop, device=device).repeat_interleave(nq)
-    key_block = torch.arange(stop, device=device).repeat_interleave(nk)
-    return query_block[:, None] >= key_block[None, :]
 
 
 class FrameAttention(nn.Module):
@@ -115,7 +135,9 @@ class FrameAttention(nn.Module):
         packed = self.qkv(x).reshape(rows, blocks * N, 3, self.num_heads, -1)
         q, k, v = split_rotated(packed, rope, rotated=2)
         if self.causal:
-            out = attend(q, k, v, T) if attend else attend_to_prefix(q, k, v, T, self.backend)
+            out = (
+                attend(q, k, v, T) if attend else prefix_attention(q, k, v, T, backend=self.backend)
+            )
         else:
             out = sdpa(q, k, v)
         return self.proj(out.transpose(1, 2).reshape(B, T, N, -1))
@@ -164,15 +186,8 @@ class ContextAttention(nn.Module):
         kv = self.kv(context).flatten(1, 2).unflatten(-1, (2, self.num_heads, -1))
         (q,) = split_rotated(q, query_rope, rotated=1)
         k, v = split_rotated(kv, context_rope, rotated=1)
-        out = attend(q, k, v, T) if attend else attend_to_prefix(q, k, v, T, self.backend)
+        out = attend(q, k, v, T) if attend else prefix_attention(q, k, v, T, backend=self.backend)
         return self.proj(out.transpose(1, 2).reshape(B, T, nq, -1))
-
-
-def attend_to_prefix(q: Tensor, k: Tensor, v: Tensor, num_blocks: int, backend: str) -> Tensor:
-    """`prefix_attention` by one of two implementations, see `use_flex`."""
-    if use_flex(backend, q, num_blocks):
-        return flex_prefix_attention(q, k, v, num_blocks)
-    return prefix_attention(q, k, v, num_blocks)
 
 
 def set_attention_backend(module: nn.Module, backend: str) -> None:
@@ -201,3 +216,67 @@ def check_heads(dim: int, num_heads: int) -> None:
     """Raise a clear error unless the heads divide the width."""
     if dim % num_heads:
         raise ValueError(f'num_heads={num_heads} does not divide the width embed_dims={dim}')
+
+
+def flex_prefix_attention(q: Tensor, k: Tensor, v: Tensor, num_blocks: int) -> Tensor:
+    """Query block t attends to key blocks 0..t, as in `prefix_attention`.
+
+    On a CPU, FlexAttention has no backward pass.
+
+    Args:
+        q: ``(B, h, T * Nq, D)``.
+        k: ``(B, h, T * Nk, D)``.
+        v: as ``k``.
+        num_blocks: T.
+
+    Returns:
+        ``(B, h, T * Nq, D)``.
+    """
+    mask = _block_mask(num_blocks, q.shape[2] // num_blocks, k.shape[2] // num_blocks, q.device)
+    kernel: Any = _compiled() if q.device.type == 'cuda' else flex_attention
+    return kernel(q, k.to(q.dtype), v.to(q.dtype), block_mask=mask)
+
+
+@torch.compiler.disable
+@lru_cache(maxsize=64)
+def _block_mask(num_blocks: int, nq: int, nk: int, device: torch.device) -> BlockMask:
+    """Which tiles of the score matrix are computed, and which of them need a mask."""
+
+    def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return query // nq >= key // nk
+
+    return create_block_mask(visible, None, None, num_blocks * nq, num_blocks * nk, device=device)
+
+
+@lru_cache(maxsize=1)
+def _compiled() -> Any:
+    # Past the limit, the kernel gives way to a full matrix of scores without a word.
+    allow_many_shapes()
+    return torch.compile(flex_attention, dynamic=False)
+
+
+def allow_many_shapes() -> None:
+    """Raise PyTorch's limit of eight shapes, past which it stops compiling without a word."""
+    dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, COMPILED_SHAPES)
+
+
+@contextmanager
+def run_eagerly(module: nn.Module) -> Iterator[None]:
+    """Compile nothing within, and attend by SDPA; afterwards all is as before.
+
+    Compiled blocks would be compiled again for every new shape. FlexAttention without its compiled
+    kernel would hold the whole matrix of scores in memory, so that it must be replaced, too.
+
+    Args:
+        module: networks to be run.
+    """
+    layers = attention_layers(module)
+    backends = [layer.backend for layer in layers]
+    for layer in layers:
+        layer.backend = 'sdpa'
+    try:
+        with torch.compiler.set_stance('force_eager'):
+            yield
+    finally:
+        for layer, backend in zip(layers, backends, strict=True):
+            layer.backend = backend

@@ -1,17 +1,101 @@
-"""Transformer, cross-attention and DiT blocks, all pre-norm.
+"""Transformer, cross-attention and DiT blocks, all pre-norm, and how they are initialised.
 
 Shape legend: B batch, T frames, N tokens per frame, C channels.
 """
 
 from __future__ import annotations
 
-from timm.layers import DropPath
-from torch import Tensor, nn
+import math
+from collections.abc import Iterable
 
-from .adaln import AdaLN, modulate
+import torch
+from timm.layers import DropPath, Mlp
+from torch import Tensor, is_grad_enabled, nn
+from torch.utils.checkpoint import checkpoint
+
 from .attention import Attend, ContextAttention, FrameAttention
-from .recompute import LeanMlp
+from .precision import ExactBuffers
 from .rope import RopeTable
+
+RECOMPUTED = (False, 'light', True)
+
+
+class TimestepEmbed(ExactBuffers):
+    """Sinusoids of the flow time, then a two-layer MLP.
+
+    Args:
+        dim: output channels.
+        frequency_dim: number of sinusoids, even.
+        scale: the time in [0, 1] is multiplied by this, so that a schedule made for diffusion
+            steps 0..1000 keeps its resolution (the paper's timestep scale).
+    """
+
+    def __init__(self, dim: int, frequency_dim: int = 256, scale: float = 1000.0):
+        super().__init__()
+        self.scale = scale
+        half = frequency_dim // 2
+        frequency = torch.exp(-math.log(10000.0) * torch.arange(half) / half)
+        self.register_buffer('frequency', frequency, persistent=False)
+        self.mlp = nn.Sequential(nn.Linear(2 * half, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, tau: Tensor) -> Tensor:
+        """``(B,)`` times in [0, 1] to ``(B, C)``."""
+        angle = self.scale * tau[:, None] * self.frequency
+        return self.mlp(torch.cat([angle.cos(), angle.sin()], dim=-1).to(self.mlp[0].weight.dtype))
+
+
+class AdaLN(nn.Module):
+    """``num_chunks`` modulation vectors from a condition; zero at the start (adaLN-Zero).
+
+    Args:
+        dim: channels of condition and of each vector.
+        num_chunks: 6 in a block (shift, scale, gate of two branches), 2 before the output.
+    """
+
+    def __init__(self, dim: int, num_chunks: int):
+        super().__init__()
+        self.num_chunks = num_chunks
+        self.linear = nn.Linear(dim, num_chunks * dim)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, condition: Tensor) -> tuple[Tensor, ...]:
+        """``(B, C)`` to vectors ``(B, 1, C)`` that broadcast over tokens."""
+        return self.linear(nn.functional.silu(condition))[:, None].chunk(self.num_chunks, dim=-1)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """``x * (1 + scale) + shift``."""
+    return torch.addcmul(shift, x, 1 + scale)
+
+
+class LeanMlp(Mlp):
+    """timm's ``Mlp`` that can recompute its activation in the backward pass.
+
+    The activation function is cheap but its output, four times as wide as a token, is the largest
+    tensor a block keeps. With ``recompute``, only its input is kept: about a third less memory per
+    block for the price of one more pass of the activation function (no matrix product is repeated).
+
+    Args:
+        dim: channels C of input and output.
+        hidden: channels in between.
+    """
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__(dim, hidden)
+        self.recompute = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., C) -> (..., C)``."""
+        if not (self.recompute and is_grad_enabled()):
+            return super().forward(x)
+        return checkpoint(
+            lambda hidden: self.fc2(self.act(hidden)),
+            self.fc1(x),
+            use_reentrant=False,
+            preserve_rng_state=False,
+            determinism_check='none',
+        )
 
 
 class CausalBlock(nn.Module):
@@ -143,3 +227,42 @@ class CrossDiTBlock(nn.Module):
         """Shift, scale and gate of each branch."""
         vectors = self.modulation(condition)
         return [vectors[i : i + 3] for i in (0, 3, 6)]
+
+
+def set_recompute(blocks: Iterable[nn.Module], with_cp: bool | str) -> bool:
+    """Set how much of ``blocks`` is computed again in the backward pass.
+
+    Args:
+        blocks: blocks with an ``mlp``.
+        with_cp: False keeps everything; ``light`` recomputes activation functions only; True
+            recomputes whole blocks, which costs a second forward pass.
+
+    Returns:
+        Whether whole blocks are to be recomputed, which the caller does.
+
+    Raises:
+        ValueError: for another value.
+    """
+    if with_cp not in RECOMPUTED:
+        raise ValueError(f'with_cp={with_cp!r} is not one of {", ".join(map(repr, RECOMPUTED))}')
+    for block in blocks:
+        for module in block.modules():
+            if isinstance(module, LeanMlp):
+                module.recompute = with_cp == 'light'
+    return with_cp is True
+
+
+def init_transformer(network: nn.Module, blocks: nn.ModuleList, std: float = 0.02) -> None:
+    """Truncated normal linears, zero biases.
+
+    The last linear of each residual branch is scaled down by the square root of twice its depth,
+    as in V-JEPA (arXiv 2404.08471).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for depth, block in enumerate(blocks, start=1):
+        for linear in (block.attn.proj, block.mlp.fc2):
+            linear.weight.data.div_((2.0 * depth) ** 0.5)

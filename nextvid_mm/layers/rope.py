@@ -88,21 +88,14 @@ class Rope3D(ExactBuffers):
         shape = (B, grid.frames, N)
         rows, columns = patches // grid.width, patches % grid.width
         if self.span is not None:
-            rows = rows * self._stretch(grid.height)
-            columns = columns * self._stretch(grid.width)
+            rows = rows * ((self.span - 1) / max(grid.height - 1, 1))
+            columns = columns * ((self.span - 1) / max(grid.width - 1, 1))
         positions = (
             times[None, :, None].expand(shape),
             rows[:, None].expand(shape),
             columns[:, None].expand(shape),
         )
         position = torch.stack(positions, dim=-1).reshape(B, 1, grid.frames * N, 3, 1)
-        return RopeTable(*self._rotate_by(position))
-
-    def _stretch(self, length: int) -> float:
-        return ((self.span or length) - 1) / max(length - 1, 1)
-
-    def _rotate_by(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine ``(B, 1, L, D)`` of positions ``(B, 1, L, 3, 1)``."""
         idle = self.head_dim // 2 - 3 * self.pairs_per_axis
         angles = []
         for half in self.frequency:
@@ -111,7 +104,7 @@ class Rope3D(ExactBuffers):
         angle = torch.cat(angles, dim=-1)
         sin = angle.sin().float()
         sin[..., : self.head_dim // 2].neg_()
-        return angle.cos().float(), sin
+        return RopeTable(angle.cos().float(), sin)
 
 
 def apply_rope(x: Tensor, table: RopeTable) -> Tensor:
@@ -143,16 +136,15 @@ class _SplitRotated(torch.autograd.Function):
     """``split_rotated`` on tables ``(B or 1, T * N, 1, 1, D)``."""
 
     @staticmethod
-    def forward(packed: Tensor, cos: Tensor, sin: Tensor, rotated: int) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, packed: Tensor, cos: Tensor, sin: Tensor, rotated: int
+    ) -> tuple[Tensor, ...]:
+        ctx.rotated = rotated
+        ctx.save_for_backward(cos, sin)
         turned = torch.addcmul(packed[:, :, :rotated] * cos, _swap(packed[:, :, :rotated]), sin)
         # Copied, not viewed: a view would keep the whole of `packed` until the backward pass.
         rest = packed[:, :, rotated:].clone()
         return tuple(part.transpose(1, 2) for x in (turned, rest) for part in x.unbind(2))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
-        _, cos, sin, ctx.rotated = inputs
-        ctx.save_for_backward(cos, sin)
 
     @staticmethod
     @once_differentiable

@@ -15,7 +15,7 @@ from tiny import build
 from nextvid_mm.datasets import ClipSampler, LatentCache, collate_clips
 from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.engine.latents import TargetPass, cache_latents, compute_statistics, frames_of
-from nextvid_mm.models.target_generators.statistics import read_statistics
+from nextvid_mm.models.target_generators.pretrained import read_statistics
 from nextvid_mm.registry import DATASETS
 
 

@@ -30,7 +30,7 @@ def test_eviction_is_attention_to_the_last_frames_in_every_layer(monkeypatch):
     age = frames_of(10, 16)[:, None] - frames_of(10, 16)[None, :]
     band = (age >= 0) & (age < window)
     monkeypatch.setattr(
-        attention, 'prefix_attention', lambda q, k, v, blocks: dense_attention(q, k, v, band)
+        attention, 'prefix_attention', lambda q, k, v, blocks, **_: dense_attention(q, k, v, band)
     )
     torch.testing.assert_close(got, model.encode(clip), atol=1e-10, rtol=1e-8)
 

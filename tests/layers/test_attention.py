@@ -7,17 +7,30 @@ from dense import (
     autoregressive_mask,
     causal_mask,
     dense_attention,
+    frames_of,
     isolated_mask,
     split_heads,
 )
+from torch import _dynamo as dynamo
 
 from nextvid_mm.layers import (
+    CausalBlock,
     ContextAttention,
     FrameAttention,
     Rope3D,
     TokenGrid,
     apply_rope,
+    attention,
     prefix_attention,
+    run_eagerly,
+    set_attention_backend,
+)
+from nextvid_mm.layers.attention import (
+    COMPILED_SHAPES,
+    MANY_BLOCKS,
+    allow_many_shapes,
+    attention_layers,
+    flex_prefix_attention,
 )
 
 SHAPES = [(1, 1, 3), (2, 4, 1), (3, 5, 6), (2, 8, 9)]  # batch, frames, tokens per frame
@@ -121,3 +134,95 @@ def test_attention_stays_in_float32_under_cpu_autocast():
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match='num_heads=5 does not divide the width embed_dims=24'):
         FrameAttention(24, 5, causal=True)
+
+
+@pytest.mark.parametrize(('frames', 'nq', 'nk'), [(1, 3, 3), (4, 5, 5), (3, 6, 2), (40, 5, 5)])
+@torch.no_grad()
+def test_it_equals_a_dense_mask(frames, nq, nk):
+    q = torch.randn(2, 2, frames * nq, 16)
+    k, v = torch.randn(2, 2, 2, frames * nk, 16)
+    mask = frames_of(frames, nq)[:, None] >= frames_of(frames, nk)
+    out = flex_prefix_attention(q, k, v, frames)
+    torch.testing.assert_close(out, dense_attention(q, k, v, mask), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_layer_uses_it_when_told_to():
+    layer, rope = FrameAttention(32, 2, causal=True), Rope3D(16)(TokenGrid(3, 2, 2))
+    x = torch.randn(1, 3, 4, 32)
+    by_default = layer(x, rope)
+    set_attention_backend(layer, 'flex')
+    assert layer.backend == 'flex'
+    torch.testing.assert_close(layer(x, rope), by_default, atol=1e-5, rtol=1e-5)
+    assert causal_mask(3, 4).sum() == 4 * 4 * 6
+
+
+def test_the_choice_follows_device_and_length(monkeypatch):
+    class OnGpu(torch.Tensor):
+        is_cuda = True
+
+    def chosen(backend, kind, head_dim, blocks):
+        used = []
+        monkeypatch.setattr(attention, 'flex_prefix_attention', lambda *_: used.append('flex'))
+        q = torch.zeros(1, 1, blocks, head_dim).as_subclass(kind)
+        prefix_attention(q, q, q, blocks, backend=backend)
+        return used or ['sdpa']
+
+    assert chosen('auto', torch.Tensor, 64, 64) == ['sdpa'], 'on a CPU'
+    assert chosen('auto', OnGpu, 64, MANY_BLOCKS) == ['flex']
+    assert chosen('auto', OnGpu, 64, MANY_BLOCKS - 1) == ['sdpa']
+    assert chosen('auto', OnGpu, 8, MANY_BLOCKS) == ['sdpa']
+    assert chosen('flex', OnGpu, 64, 2) == ['flex']
+    assert chosen('sdpa', OnGpu, 64, 64) == ['sdpa']
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="attention='xformers' is not one of auto, sdpa, flex"):
+        set_attention_backend(torch.nn.Identity(), 'xformers')
+
+
+def test_the_limit_is_raised_and_never_lowered():
+    before = dynamo.config.recompile_limit
+    try:
+        for given, expected in ((8, COMPILED_SHAPES), (1000, 1000)):
+            dynamo.config.recompile_limit = given
+            allow_many_shapes()
+            assert dynamo.config.recompile_limit == expected
+    finally:
+        dynamo.config.recompile_limit = before
+
+
+@pytest.fixture
+def blocks():
+    blocks = torch.nn.Sequential(CausalBlock(32, 2, 2.0), CausalBlock(32, 2, 2.0))
+    set_attention_backend(blocks, 'flex')
+    return blocks
+
+
+def backends(blocks):
+    return [layer.backend for layer in attention_layers(blocks)]
+
+
+def test_attention_is_plain_within_and_as_before_afterwards(blocks):
+    with run_eagerly(blocks):
+        assert backends(blocks) == ['sdpa', 'sdpa']
+    assert backends(blocks) == ['flex', 'flex']
+    with pytest.raises(KeyError), run_eagerly(blocks):
+        raise KeyError
+    assert backends(blocks) == ['flex', 'flex']
+
+
+def test_nothing_is_compiled_within():
+    calls = []
+
+    def backend(graph, inputs):
+        calls.append(1)
+        return graph.forward
+
+    module = torch.nn.Linear(2, 2)
+    module.compile(backend=backend)
+    with run_eagerly(module):
+        module(torch.zeros(1, 2))
+    assert not calls
+    module(torch.zeros(1, 2))
+    assert calls

@@ -1,8 +1,26 @@
 """Blocks: shapes, the identity start of DiT, and who may not hear whom."""
 
-import torch
+import math
 
-from nextvid_mm.layers import CausalBlock, ContextBlock, DiTBlock, Rope3D, TokenGrid
+import pytest
+import torch
+from dense import assert_same_with_gradients
+from timm.layers import Mlp
+from torch import nn
+
+from nextvid_mm.layers import (
+    AdaLN,
+    CausalBlock,
+    ContextBlock,
+    DiTBlock,
+    LeanMlp,
+    Rope3D,
+    TimestepEmbed,
+    TokenGrid,
+    init_transformer,
+    modulate,
+    set_recompute,
+)
 
 GRID = TokenGrid(4, 2, 3)
 ROPE = Rope3D(12)
@@ -62,3 +80,100 @@ def test_stochastic_depth_only_acts_in_training():
     assert 0 < (kept == x).flatten(1).all(dim=1).sum() < 64
     block.eval()
     assert torch.equal(block(x, ROPE(GRID)), block(x, ROPE(GRID)))
+
+
+def test_modulations_start_at_zero_and_leave_tokens_alone():
+    shift, scale = AdaLN(8, 2)(torch.randn(3, 8))
+    x = torch.randn(3, 5, 8)
+    assert shift.shape == (3, 1, 8)
+    assert torch.equal(modulate(x, shift, scale), x)
+
+
+def test_modulate_is_affine():
+    x, shift, scale = torch.randn(3, 2, 5, 8, dtype=torch.float64)
+    torch.testing.assert_close(modulate(x, shift, scale), x * (1 + scale) + shift)
+
+
+def test_times_are_scaled_before_the_sinusoids():
+    embed = TimestepEmbed(16, frequency_dim=4, scale=1000.0)
+    seen = []
+    embed.mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    embed(torch.tensor([0.0, 0.25]))
+    angle = 250.0
+    expected = [math.cos(angle), math.cos(angle / 100), math.sin(angle), math.sin(angle / 100)]
+    torch.testing.assert_close(seen[0][0], torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    torch.testing.assert_close(seen[0][1], torch.tensor(expected), atol=1e-4, rtol=1e-4)
+
+
+def kept_values(module, *inputs):
+    """Numbers that automatic differentiation keeps besides inputs and parameters."""
+    known = {x.untyped_storage().data_ptr() for x in (*module.parameters(), *inputs)}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = module(*inputs)
+    assert output.requires_grad
+    return sum(storage.nbytes() for storage in kept.values()) // 8
+
+
+def test_light_recomputation_equals_timm_and_does_not_keep_the_activation():
+    lean = LeanMlp(8, 32).double()
+    plain = Mlp(8, 32).double()
+    plain.load_state_dict(lean.state_dict())
+    x = torch.randn(3, 5, 8, dtype=torch.float64)
+    whole = kept_values(lean, x)
+    lean.recompute = True
+    light = kept_values(lean, x)
+    assert_same_with_gradients(lean, plain, (x,))
+    assert whole == 2 * x.numel() * 4
+    assert light == x.numel() * 4
+
+
+class Rotated(nn.Module):
+    def __init__(self, block, rope):
+        super().__init__()
+        self.block, self.rope = block, rope
+
+    def forward(self, x):
+        return self.block(x, self.rope)
+
+
+def test_a_block_with_light_recomputation_keeps_a_quarter_less():
+    block = CausalBlock(24, 2).double()
+    grid = TokenGrid(3, 2, 2)
+    x = torch.randn(1, 3, 4, 24, dtype=torch.float64)
+    rope = Rope3D(12)(grid)
+    sizes = []
+    for with_cp in (False, 'light'):
+        assert set_recompute([block], with_cp) is False
+        sizes.append(kept_values(Rotated(block, rope), x))
+    # Two norms, q, k, v, attention, its sum and the hidden layer: 12 widths remain of 16.
+    assert sizes[1] < 0.78 * sizes[0]
+
+
+def test_whole_blocks_are_left_to_the_caller():
+    blocks = nn.ModuleList([CausalBlock(24, 2)])
+    assert set_recompute(blocks, True) is True
+    assert not blocks[0].mlp.recompute
+
+
+def test_unknown_choices_are_refused():
+    with pytest.raises(ValueError, match="with_cp='heavy' is not one of False, 'light', True"):
+        set_recompute([], 'heavy')
+
+
+def test_residual_outputs_shrink_with_depth():
+    blocks = nn.ModuleList(CausalBlock(128, 2) for _ in range(4))
+    init_transformer(blocks, blocks)
+    for depth, block in enumerate(blocks, start=1):
+        scale = 0.02 / (2 * depth) ** 0.5
+        assert block.attn.qkv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert block.attn.proj.weight.std().item() == pytest.approx(scale, rel=0.05)
+        assert block.mlp.fc2.weight.std().item() == pytest.approx(scale, rel=0.05)
+        assert torch.count_nonzero(block.mlp.fc1.bias) == 0

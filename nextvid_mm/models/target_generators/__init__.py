@@ -3,10 +3,9 @@
 from .base import TargetGenerator
 from .cached import CachedLatentTarget
 from .ema_reference import EMAReference
-from .image_vae import DiffusersVAETarget
+from .image_vae import DiffusersVAETarget, VAVAETarget
 from .pixel import PixelTarget
 from .siglip import SigLIP2Target
-from .vavae import VAVAETarget
 from .video_vae import VideoVAETarget
 
 __all__ = [

@@ -1,17 +1,36 @@
-"""Targets made by somebody else's network with published weights."""
+"""Targets made by somebody else's network with published weights, and the files they come in.
+
+A file of statistics has the layout of LightningDiT's ``latents_stats.pt``: ``mean`` and ``std`` of
+every latent channel, of shape (1, C, 1, 1). The same two names are read from and written to
+``.safetensors`` and ``.json``.
+
+Shape legend: B clips, F video frames, T tubelets, dt frames of a tubelet, N patches, C channels.
+"""
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
+from pathlib import Path
+from typing import Any
 
 import torch
+from einops import rearrange, repeat
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import load_exactly
 
 from .base import TargetGenerator
-from .statistics import read_statistics
-from .weights import read_weights
+
+HELP_PAGE = 'docs/targets.md'
+# Kinds of files with statistics.
+SUFFIXES = ('.pt', '.pth', '.safetensors', '.json')
+# Files with the weights in a folder as published by diffusers and transformers.
+FOLDER_FILES = ('diffusion_pytorch_model.safetensors', 'model.safetensors')
+STACKED = '(b t dt) n c -> b t n (dt c)'
+UNSTACKED = 'b t n (dt c) -> (b t dt) n c'
 
 
 class PretrainedTarget(TargetGenerator):
@@ -23,13 +42,18 @@ class PretrainedTarget(TargetGenerator):
     Args:
         network: the network, built but without its weights.
         checkpoint: its published weights, a file or a folder.
-        latent_channels: channels that have statistics of their own.
+        latent_channels: channels C that have statistics of their own.
+        own: mean and std that come with the network.
         patch_size: pixels per side of an encoder patch.
         tubelet_size: video frames per encoder token.
-        statistics: file with per-channel mean and std; replaces ``mean`` and ``std``.
-        mean: mean of the latents, one number or one per channel.
-        std: standard deviation, one number or one per channel.
+        statistics: file with per-channel mean and std, ``.pt``, ``.safetensors`` or ``.json``;
+            ``tools/compute_latent_stats.py`` makes it.
+        mean: mean of the latents, C values or one. None, as ``std``: the network's own.
+        std: standard deviation, C values or one.
         init_cfg: mmengine initialisation config.
+
+    Raises:
+        ValueError: if both a file and values are given, or only one of the values.
     """
 
     def __init__(
@@ -37,26 +61,34 @@ class PretrainedTarget(TargetGenerator):
         network: nn.Module,
         checkpoint: str,
         latent_channels: int,
-        patch_size: int,
-        tubelet_size: int,
+        own: tuple[float | list[float], float | list[float]] = (0.0, 1.0),
+        patch_size: int = 16,
+        tubelet_size: int = 2,
         statistics: str | None = None,
-        mean: float | list[float] = 0.0,
-        std: float | list[float] = 1.0,
+        mean: float | list[float] | None = None,
+        std: float | list[float] | None = None,
         init_cfg: dict | None = None,
     ):
+        name = type(self).__name__
+        if statistics is not None and (mean, std) != (None, None):
+            raise ValueError(f'{name} has both statistics={statistics!r} and mean or std: give one')
+        if (mean is None) != (std is None):
+            raise ValueError(f'{name} has mean={mean!r} and std={std!r}: give both or neither')
+        if mean is None or std is None:
+            mean, std = own
         super().__init__(patch_size, tubelet_size, mean, std, init_cfg)
-        for name, value in (('mean', mean), ('std', std)):
+        for key, value in (('mean', mean), ('std', std)):
             if isinstance(value, list) and len(value) != latent_channels:
                 raise ValueError(
-                    f'{name} of {type(self).__name__} has {len(value)} values, but there are '
-                    f'{latent_channels} latent channels'
+                    f'{key} of {name} has {len(value)} values, but there are {latent_channels} '
+                    'latent channels'
                 )
         self.network, self.checkpoint, self.statistics = network, checkpoint, statistics
         self.latent_channels = latent_channels
         if statistics is not None:
             # Not a number until the file is read: nothing trains on targets of unknown scale.
-            for name in ('mean', 'std'):
-                self.register_buffer(name, torch.full((latent_channels,), float('nan')))
+            for key in ('mean', 'std'):
+                self.register_buffer(key, torch.full((latent_channels,), float('nan')))
         self.requires_grad_(False)
         self.eval()
 
@@ -85,22 +117,145 @@ class PretrainedTarget(TargetGenerator):
         """Published names to those of ``network``, without parts it is known not to need."""
 
 
-def chosen_statistics(
-    given: tuple[float | list[float] | None, float | list[float] | None],
-    statistics: str | None,
-    default: tuple[float | list[float], float | list[float]],
-    owner: str,
-) -> tuple[float | list[float], float | list[float]]:
-    """Mean and std to use: those given, else those that come with the network.
+class FramewiseTarget(PretrainedTarget):
+    """Encodes images; a token stacks the frames of its tubelet on channels.
+
+    Args:
+        args: arguments of ``PretrainedTarget``.
+        frames_per_pass: most frames that go through the network at once; bounds memory.
+        kwargs: more arguments of ``PretrainedTarget``.
+    """
+
+    def __init__(self, *args: Any, frames_per_pass: int = 64, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        if frames_per_pass < 1:
+            raise ValueError(
+                f'frames_per_pass={frames_per_pass} of {type(self).__name__} must be at least 1'
+            )
+        self.frames_per_pass = frames_per_pass
+
+    @abstractmethod
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """Tokens ``(n, N, C)`` of frames ``(n, 3, height, width)``."""
+
+    def encode(self, clip: Tensor) -> Tensor:
+        """Tokens ``(B, T, N, dt * C)``."""
+        return rearrange(self._encode(clip), STACKED, b=len(clip), dt=self.tubelet_size)
+
+    def encode_static(self, clip: Tensor) -> Tensor:
+        """As ``encode``, from a single frame of each clip."""
+        tokens = self._encode(clip[:, :, :1])
+        frames = clip.shape[2] // self.tubelet_size
+        return repeat(tokens, 'b n c -> b t n (dt c)', t=frames, dt=self.tubelet_size)
+
+    def _encode(self, clip: Tensor) -> Tensor:
+        frames = rearrange(clip, 'b c f h w -> (b f) c h w')
+        return torch.cat([self.encode_frames(part) for part in frames.split(self.frames_per_pass)])
+
+
+def read_statistics(path: str | Path, channels: int) -> tuple[Tensor, Tensor]:
+    """Read mean and standard deviation, each ``(channels,)`` in float32.
 
     Raises:
-        ValueError: if both a file and values are given, or only one of the values.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is of another kind, lacks a value or has another number of channels.
     """
-    mean, std = given
-    if mean is None and std is None:
-        return default
-    if statistics is not None:
-        raise ValueError(f'{owner} has both statistics={statistics!r} and mean or std: give one')
-    if mean is None or std is None:
-        raise ValueError(f'{owner} has mean={mean!r} and std={std!r}: give both or neither')
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'model.target_generator.statistics={str(path)!r} is missing: '
+            'tools/compute_latent_stats.py makes such a file from a config'
+        )
+    stored = _load(path)
+    absent = [name for name in ('mean', 'std') if name not in stored]
+    if absent:
+        raise ValueError(f'{path} has no {absent}, only {sorted(stored)}: need mean and std')
+    mean, std = (
+        torch.as_tensor(stored[name], dtype=torch.float32).flatten() for name in ('mean', 'std')
+    )
+    for name, value in (('mean', mean), ('std', std)):
+        if value.numel() != channels:
+            raise ValueError(
+                f'{path}: {name} has {value.numel()} channels, the network has {channels}'
+            )
+    if not bool((std > 0).all()):
+        raise ValueError(f'{path}: std must be positive, found {float(std.min())}')
     return mean, std
+
+
+def write_statistics(path: str | Path, mean: Tensor, std: Tensor) -> None:
+    """Write ``(C,)`` statistics in the kind of file that the name ends in."""
+    path = Path(path)
+    check_suffix(path)
+    stored = {
+        name: value.float().reshape(1, -1, 1, 1).contiguous()
+        for name, value in (('mean', mean), ('std', std))
+    }
+    with replace_when_complete(path) as temporary:
+        if path.suffix == '.json':
+            values = {name: value.flatten().tolist() for name, value in stored.items()}
+            temporary.write_text(json.dumps(values, indent=1) + '\n', encoding='utf-8')
+        elif path.suffix == '.safetensors':
+            save_file(stored, temporary)
+        else:
+            torch.save(stored, temporary)
+
+
+def check_suffix(path: str | Path) -> None:
+    """Raise unless statistics can be kept in a file of this name."""
+    if Path(path).suffix not in SUFFIXES:
+        raise ValueError(f'{path} must end in one of {", ".join(SUFFIXES)}')
+
+
+def _load(path: Path) -> dict[str, Any]:
+    check_suffix(path)
+    if path.suffix == '.json':
+        return json.loads(path.read_text(encoding='utf-8'))
+    if path.suffix == '.safetensors':
+        return load_file(path)
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict on the CPU, without running code from the file.
+
+    Args:
+        path: a folder as published by diffusers or transformers, a ``.safetensors`` file, or a
+            file of ``torch.save``; a state dict under ``state_dict`` is taken out.
+
+    Raises:
+        FileNotFoundError: if there is no such file, or the folder has no weights.
+    """
+    file = _find(Path(path))
+    if file.suffix == '.safetensors':
+        return load_file(file)
+    stored = torch.load(file, map_location='cpu', weights_only=True)
+    return stored.get('state_dict', stored)
+
+
+def read_architecture(path: str | Path) -> dict[str, Any]:
+    """Read ``config.json`` of a published folder.
+
+    Raises:
+        FileNotFoundError: if it does not exist.
+    """
+    file = Path(path, 'config.json')
+    if not file.is_file():
+        raise FileNotFoundError(
+            f'model.target_generator.checkpoint={str(path)!r} is no folder with a config.json: '
+            f'give one, or describe the network under `architecture`; {HELP_PAGE} says how'
+        )
+    return json.loads(file.read_text(encoding='utf-8'))
+
+
+def _find(path: Path) -> Path:
+    """The file with the weights."""
+    candidates = [path / name for name in FOLDER_FILES] if path.is_dir() else [path]
+    for file in candidates:
+        if file.is_file():
+            return file
+    detail = f' (no {" or ".join(FOLDER_FILES)} in it)' if path.is_dir() else ''
+    raise FileNotFoundError(
+        f'model.target_generator.checkpoint={str(path)!r} is missing{detail}: {HELP_PAGE} says '
+        'where weights come from and belong'
+    )

@@ -13,9 +13,7 @@ from torch.nn.functional import interpolate
 from nextvid_mm.layers import TokenGrid
 from nextvid_mm.registry import MODELS
 
-from .framewise import FramewiseTarget
-from .pretrained import chosen_statistics
-from .weights import read_architecture
+from .pretrained import FramewiseTarget, read_architecture
 
 # Parts of published files besides the patch features: text tower, pooling head, loss.
 UNUSED = ('text_model.', 'head.', 'logit_scale', 'logit_bias')
@@ -33,45 +31,17 @@ class SigLIP2Target(FramewiseTarget):
     Args:
         checkpoint: a folder as published for transformers (fixed resolution, not NaFlex):
             ``config.json`` and ``model.safetensors``, with or without the text tower.
-        patch_size: pixels per side of an encoder patch.
-        tubelet_size: video frames per encoder token.
         architecture: arguments of ``SiglipVisionConfig``. None: ``config.json`` of the folder.
-        statistics: file with per-channel mean and std; ``tools/compute_latent_stats.py`` makes it.
-        mean: mean of the features, C values or one; 0 by default.
-        std: standard deviation, C values or one; 1 by default.
-        frames_per_pass: most frames that go through the image encoder at once; bounds memory.
-        init_cfg: mmengine initialisation config.
+        kwargs: arguments of ``FramewiseTarget``: ``patch_size``, ``tubelet_size``, ``statistics``,
+            ``mean`` and ``std`` (0 and 1 by default), ``frames_per_pass``, ``init_cfg``.
 
     Raises:
         ImportError: if ``transformers`` is not installed; says how to install it.
     """
 
-    def __init__(
-        self,
-        checkpoint: str,
-        patch_size: int = 16,
-        tubelet_size: int = 2,
-        architecture: dict | None = None,
-        statistics: str | None = None,
-        mean: float | list[float] | None = None,
-        std: float | list[float] | None = None,
-        frames_per_pass: int = 64,
-        init_cfg: dict | None = None,
-    ):
+    def __init__(self, checkpoint: str, architecture: dict | None = None, **kwargs: Any):
         network = _build(architecture or _read_vision_config(checkpoint))
-        mean, std = chosen_statistics((mean, std), statistics, (0.0, 1.0), type(self).__name__)
-        super().__init__(
-            network=network,
-            checkpoint=checkpoint,
-            latent_channels=network.config.hidden_size,
-            patch_size=patch_size,
-            tubelet_size=tubelet_size,
-            statistics=statistics,
-            mean=mean,
-            std=std,
-            frames_per_pass=frames_per_pass,
-            init_cfg=init_cfg,
-        )
+        super().__init__(network, checkpoint, network.config.hidden_size, **kwargs)
 
     @property
     def channels(self) -> int:

@@ -21,8 +21,7 @@ from nextvid_mm.layers import TokenGrid
 from nextvid_mm.registry import MODELS
 
 from .image_vae import latents_per_side
-from .pretrained import PretrainedTarget, chosen_statistics
-from .weights import read_architecture
+from .pretrained import PretrainedTarget, read_architecture
 
 TOKENS = 'b c (t m) (h ph) (w pw) -> b t (h w) (m ph pw c)'
 LATENTS = 'b t (h w) (m ph pw c) -> b c (t m) (h ph) (w pw)'
@@ -75,17 +74,13 @@ class VideoVAETarget(PretrainedTarget):
 
     Args:
         checkpoint: a folder as published for diffusers (``config.json`` and ``.safetensors``).
-        patch_size: pixels per side of an encoder patch; a multiple of the autoencoder's stride.
-        tubelet_size: video frames per encoder token.
         repeat_frames: how often each video frame is shown to the autoencoder.
         architecture: contents of ``config.json``, with ``_class_name`` (one of ``CODECS``; Cosmos
             by default). None: that of the folder.
-        statistics: file with per-channel mean and std, ``.pt``, ``.safetensors`` or ``.json``.
-        mean: mean of the latents, C values or one. None, as ``std``: the autoencoder's own, pooled
-            over time.
-        std: standard deviation, C values or one.
         clips_per_pass: most clips that go through the autoencoder at once; bounds memory.
-        init_cfg: mmengine initialisation config.
+        kwargs: arguments of ``PretrainedTarget``: ``patch_size``, a multiple of the autoencoder's
+            stride, ``tubelet_size``, ``statistics``, ``mean`` and ``std`` (the autoencoder's own
+            are pooled over time), ``init_cfg``.
     """
 
     lead_frames = 1
@@ -93,29 +88,20 @@ class VideoVAETarget(PretrainedTarget):
     def __init__(
         self,
         checkpoint: str,
-        patch_size: int = 16,
-        tubelet_size: int = 2,
         repeat_frames: int = 1,
         architecture: dict | None = None,
-        statistics: str | None = None,
-        mean: float | list[float] | None = None,
-        std: float | list[float] | None = None,
         clips_per_pass: int = 4,
-        init_cfg: dict | None = None,
+        **kwargs: Any,
     ):
         network = _build(architecture or read_architecture(checkpoint), checkpoint)
-        name, codec = type(network).__name__, CODECS[type(network).__name__]
-        channels = codec.channels(network.config)
-        mean, std = chosen_statistics(
-            (mean, std), statistics, _own_statistics(network.config, channels), type(self).__name__
-        )
-        super().__init__(
-            network, checkpoint, channels, patch_size, tubelet_size, statistics, mean, std, init_cfg
-        )
+        config, name = network.config, type(network).__name__
+        codec = CODECS[name]
+        channels = codec.channels(config)
+        super().__init__(network, checkpoint, channels, _own_statistics(config, channels), **kwargs)
         self.repeat_frames, self.clips_per_pass = repeat_frames, clips_per_pass
-        self.latents_per_side = latents_per_side(codec.stride(network.config), patch_size, name)
+        self.latents_per_side = latents_per_side(codec.stride(config), self.patch_size, name)
         self.latent_frames = _latent_frames(
-            codec.frames(network.config), tubelet_size, repeat_frames, name
+            codec.frames(config), self.tubelet_size, repeat_frames, name
         )
         self.steady = codec.steady
 

@@ -9,7 +9,7 @@ from ldm import LDM
 from safetensors.torch import load_file, save_file
 
 from nextvid_mm.layers import TokenGrid
-from nextvid_mm.models.target_generators.ldm_keys import from_ldm
+from nextvid_mm.models.target_generators.image_vae import from_ldm, from_old_diffusers, is_ldm
 from nextvid_mm.registry import MODELS
 
 # Stride 4 and 4 latent channels; attention in the middle only, as sd-vae-ft has it.
@@ -128,3 +128,125 @@ def test_a_stride_that_does_not_divide_the_patch_is_refused(folder):
         ValueError, match=r'DiffusersVAETarget has stride 4, which does not divide patch_size=14'
     ):
         make(folder, patch_size=14)
+
+
+SMALL = dict(patch_size=4, base_channels=32, channel_mult=(1, 2, 2), latent_channels=4)
+
+
+@pytest.fixture
+def released(tmp_path):
+    """An autoencoder and its file: wrapped in ``state_dict``, with parts that are not its own."""
+    ldm = LDM().eval()
+    state = ldm.state_dict() | {
+        'loss.logvar': torch.zeros(()),
+        'foundation_model.model.cls_token': torch.zeros(3),
+    }
+    path = tmp_path / 'vavae.pt'
+    torch.save(dict(state_dict=state), path)
+    return ldm, path
+
+
+def make_vavae(path, **changes):
+    target = MODELS.build(dict(type='VAVAETarget', checkpoint=str(path), **SMALL) | changes)
+    target.init_weights()
+    return target
+
+
+def test_latents_equal_latent_diffusion_frame_by_frame(released):
+    ldm, path = released
+    clip = torch.rand(2, 3, 4, 16, 16) * 2 - 1
+    tokens = make_vavae(path).encode(clip)
+    assert tokens.shape == (2, 2, 16, 8)
+    for frame in range(4):
+        latent = ldm.encode(clip[:, :, frame]).flatten(2).transpose(1, 2)
+        part = tokens[:, frame // 2, :, 4 * (frame % 2) : 4 * (frame % 2) + 4]
+        torch.testing.assert_close(part, latent, atol=1e-4, rtol=1e-4)
+
+
+def test_decoding_equals_latent_diffusion(released):
+    ldm, path = released
+    clip = torch.rand(1, 3, 4, 16, 16) * 2 - 1
+    target = make_vavae(path)
+    frames = target.decode(target.encode(clip), TokenGrid(2, 4, 4))
+    for frame in range(4):
+        expected = ldm.decode(ldm.encode(clip[:, :, frame]))
+        torch.testing.assert_close(frames[:, :, frame], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_statistics_are_per_latent_channel(released):
+    _, path = released
+    plain = make_vavae(path)
+    scaled = make_vavae(path, mean=[1.0, 2.0, 3.0, 4.0], std=[2.0, 2.0, 2.0, 4.0])
+    clip = torch.rand(1, 3, 6, 16, 16)
+    expected = (plain(clip).unflatten(-1, (2, 4)) - torch.tensor([1.0, 2, 3, 4])) / torch.tensor(
+        [2.0, 2, 2, 4]
+    )
+    clean = scaled(clip)
+    torch.testing.assert_close(clean.unflatten(-1, (2, 4)), expected)
+    torch.testing.assert_close(scaled.denormalize(clean), plain(clip), atol=1e-5, rtol=1e-5)
+
+
+def test_it_is_frozen(released):
+    target = make_vavae(released[1]).train()
+    assert not target.training
+    assert not any(p.requires_grad for p in target.parameters())
+
+
+def test_what_is_no_part_of_the_autoencoder_is_listed(released):
+    ldm, path = released
+    torch.save(ldm.state_dict() | {'teacher.weight': torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r'unexpected \(1\): teacher.weight'):
+        make_vavae(path)
+
+
+def test_the_architecture_is_the_released_one():
+    target = MODELS.build(dict(type='VAVAETarget', checkpoint='not read'))
+    assert target.channels == 64
+    assert target.network.config.block_out_channels == [128, 128, 256, 256, 512]
+    assert target.network.config.layers_per_block == 2
+
+
+def test_a_stride_that_does_not_divide_the_patch_is_refused_vavae(released):
+    with pytest.raises(ValueError, match='VAVAETarget has stride 4, .* patch_size=6'):
+        make_vavae(released[1], patch_size=6)
+
+
+def test_the_full_size_equals_latent_diffusion(tmp_path):
+    """128 channels, (1, 1, 2, 2, 4), z 32, as released; a small picture is enough."""
+    ldm = LDM(ch=128, mult=(1, 1, 2, 2, 4), z=32).eval()
+    path = tmp_path / 'vavae.pt'
+    torch.save(dict(state_dict=ldm.state_dict()), path)
+    target = MODELS.build(dict(type='VAVAETarget', checkpoint=str(path)))
+    target.init_weights()
+    clip = torch.rand(1, 3, 4, 32, 32) * 2 - 1
+    tokens = target(clip).unflatten(-1, (2, 32))
+    assert tokens.shape == (1, 1, 4, 2, 32)
+    for frame in (2, 3):
+        latent = ldm.encode(clip[:, :, frame]).flatten(2).transpose(1, 2)
+        torch.testing.assert_close(tokens[:, 0, :, frame - 2], latent, atol=1e-4, rtol=1e-4)
+
+
+def test_names_levels_and_shapes_are_translated():
+    conv = torch.zeros(4, 4, 1, 1)
+    renamed = from_ldm(
+        {
+            'encoder.down.4.attn.1.q.weight': conv,
+            'encoder.mid.block_2.nin_shortcut.weight': conv,
+            'decoder.up.0.block.2.norm1.bias': torch.zeros(4),
+            'decoder.norm_out.weight': torch.zeros(4),
+        },
+        levels=5,
+    )
+    assert {name: tuple(value.shape) for name, value in renamed.items()} == {
+        'encoder.down_blocks.4.attentions.1.to_q.weight': (4, 4),
+        'encoder.mid_block.resnets.1.conv_shortcut.weight': (4, 4, 1, 1),
+        'decoder.up_blocks.4.resnets.2.norm1.bias': (4,),
+        'decoder.conv_norm_out.weight': (4,),
+    }
+
+
+def test_formats_are_told_apart_and_old_names_renamed():
+    assert is_ldm({'decoder.up.0.block.2.norm1.bias': torch.zeros(4)})
+    old = {'decoder.mid_block.attentions.0.proj_attn.bias': torch.zeros(4)}
+    assert not is_ldm(old)
+    assert list(from_old_diffusers(old)) == ['decoder.mid_block.attentions.0.to_out.0.bias']

@@ -1,9 +1,19 @@
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from nextvid_mm.models.target_generators.pretrained import PretrainedTarget, chosen_statistics
-from nextvid_mm.models.target_generators.statistics import write_statistics
+from nextvid_mm.layers import ClipBatch
+from nextvid_mm.models.target_generators.pretrained import (
+    FramewiseTarget,
+    PretrainedTarget,
+    read_architecture,
+    read_statistics,
+    read_weights,
+    write_statistics,
+)
 
 
 class Doubled(PretrainedTarget):
@@ -64,13 +74,141 @@ def test_it_is_frozen_and_stays_in_evaluation_mode(files):
 
 def test_values_per_channel_must_be_as_many(files):
     with pytest.raises(ValueError, match='mean of Doubled has 2 values, but there are 3 latent'):
-        make(files, mean=[0.0, 1.0])
+        make(files, mean=[0.0, 1.0], std=1.0)
 
 
-def test_one_source_of_statistics():
-    assert chosen_statistics((None, None), 'x.pt', (0.0, 1.0), 'T') == (0.0, 1.0)
-    assert chosen_statistics((2.0, 3.0), None, (0.0, 1.0), 'T') == (2.0, 3.0)
-    with pytest.raises(ValueError, match="T has both statistics='x.pt' and mean or std"):
-        chosen_statistics((2.0, None), 'x.pt', (0.0, 1.0), 'T')
-    with pytest.raises(ValueError, match='mean=2.0 and std=None: give both or neither'):
-        chosen_statistics((2.0, None), None, (0.0, 1.0), 'T')
+def test_one_source_of_statistics(files):
+    assert make(files, own=(2.0, 3.0)).std == 3
+    given = make(files, own=(2.0, 3.0), mean=4.0, std=5.0)
+    assert (given.mean, given.std) == (4, 5)
+    with pytest.raises(ValueError, match=r"Doubled has both statistics='x.pt' and mean or std"):
+        make(files, statistics='x.pt', mean=2.0)
+    with pytest.raises(ValueError, match=r'mean=2.0 and std=None: give both or neither'):
+        make(files, mean=2.0)
+
+
+class Means(FramewiseTarget):
+    """The mean colour of a frame; counts the frames it sees."""
+
+    channels = 6
+
+    def rename(self, state):
+        return state
+
+    def encode_frames(self, frames):
+        self.seen.append(len(frames))
+        return frames.mean((2, 3))[:, None]
+
+    def decode(self, raw, grid):
+        raise AssertionError('not needed here')
+
+
+def make_framewise(**settings):
+    target = Means(
+        network=nn.Identity(), checkpoint='', latent_channels=3, patch_size=4, tubelet_size=2,
+        **settings,
+    )  # fmt: skip
+    target.seen = []
+    return target
+
+
+def test_frames_of_a_tubelet_are_stacked_on_channels():
+    clip = torch.rand(2, 3, 6, 4, 4)
+    tokens = make_framewise().encode(clip)
+    assert tokens.shape == (2, 3, 1, 6)
+    torch.testing.assert_close(tokens[1, 2, 0, 3:], clip[1, :, 5].mean((1, 2)))
+
+
+def test_a_static_clip_costs_one_frame():
+    clip = torch.rand(3, 3, 8, 4, 4)
+    static = torch.tensor([True, False, True])
+    clip[static] = clip[static][:, :, :1].expand(-1, -1, 8, -1, -1)
+    target = make_framewise()
+    expected = target(clip)
+    assert target.seen == [3 * 6]
+    target.seen.clear()
+    assert torch.equal(
+        target(clip, ClipBatch.of([dict(static=bool(flag)) for flag in static])), expected
+    )
+    assert target.seen == [6, 2]
+
+
+def test_passes_are_bounded_and_change_nothing():
+    clip, bounded = torch.rand(1, 3, 6, 4, 4), make_framewise(frames_per_pass=4)
+    assert torch.equal(bounded.encode(clip), make_framewise().encode(clip))
+    assert bounded.seen == [4, 2]
+    with pytest.raises(ValueError, match='frames_per_pass=0 of Means must be at least 1'):
+        make_framewise(frames_per_pass=0)
+
+
+MEAN, STD = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 1.0, 2.0])
+
+
+@pytest.mark.parametrize('suffix', ['.pt', '.safetensors', '.json'])
+def test_every_kind_of_file_makes_the_round_trip(tmp_path, suffix):
+    path = tmp_path / 'deep' / f'stats{suffix}'
+    write_statistics(path, MEAN, STD)
+    mean, std = read_statistics(path, 3)
+    assert torch.equal(mean, MEAN)
+    assert torch.equal(std, STD)
+
+
+def test_the_layout_is_lightningdits(tmp_path):
+    write_statistics(tmp_path / 'latents_stats.pt', MEAN, STD)
+    stored = torch.load(tmp_path / 'latents_stats.pt', weights_only=True)
+    assert {name: tuple(v.shape) for name, v in stored.items()} == dict(
+        mean=(1, 3, 1, 1), std=(1, 3, 1, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ('stored', 'message'),
+    [
+        (dict(mean=[0.0] * 3), r"has no \['std'\], only \['mean'\]"),
+        (dict(mean=[0.0] * 3, std=[1.0] * 4), 'std has 4 channels, the network has 3'),
+        (dict(mean=[0.0] * 3, std=[1.0, 0.0, 1.0]), 'std must be positive, found 0.0'),
+    ],
+)
+def test_wrong_statistics_are_refused(tmp_path, stored, message):
+    path = tmp_path / 'stats.json'
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match=message):
+        read_statistics(path, 3)
+
+
+def test_absent_and_unknown_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'statistics=.*compute_latent_stats.py'):
+        read_statistics(tmp_path / 'absent.pt', 3)
+    with pytest.raises(ValueError, match=r'stats.npz must end in one of \.pt'):
+        write_statistics(tmp_path / 'stats.npz', MEAN, STD)
+
+
+@pytest.mark.parametrize('wrapped', [False, True])
+def test_state_dicts_are_read_from_either_kind_of_file(tmp_path, wrapped):
+    state = {'weight': torch.randn(2, 3)}
+    torch.save(dict(state_dict=state) if wrapped else state, tmp_path / 'a.pt')
+    save_file(state, tmp_path / 'a.safetensors')
+    for name in ('a.pt', 'a.safetensors'):
+        assert torch.equal(read_weights(tmp_path / name)['weight'], state['weight'])
+
+
+def test_a_folder_has_weights_and_a_description(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'is missing \(no diffusion_pytorch_model'):
+        read_weights(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'no folder with a config.json.*`architecture`'):
+        read_architecture(tmp_path)
+    save_file({'weight': torch.ones(1)}, tmp_path / 'model.safetensors')
+    (tmp_path / 'config.json').write_text(json.dumps(dict(width=3)))
+    assert read_weights(tmp_path)['weight'] == 1
+    assert read_architecture(tmp_path) == dict(width=3)
+
+
+def test_a_missing_file_names_key_and_page():
+    with pytest.raises(FileNotFoundError, match=r'checkpoint=.absent.pt. is missing: docs/targ'):
+        read_weights('absent.pt')
+
+
+def test_code_in_a_file_is_not_run(tmp_path):
+    torch.save(dict(state_dict=nn.Linear(1, 1)), tmp_path / 'a.pt')
+    with pytest.raises(Exception, match='[Ww]eights.only'):
+        read_weights(tmp_path / 'a.pt')

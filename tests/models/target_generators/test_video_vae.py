@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLCosmos, AutoencoderKLWan
 
-from nextvid_mm.layers import TokenGrid
+from nextvid_mm.layers import ClipBatch, TokenGrid
 from nextvid_mm.models.target_generators.video_vae import _own_statistics
 from nextvid_mm.registry import MODELS
 
@@ -85,12 +85,16 @@ def test_several_latent_frames_and_squares_are_stacked_on_channels(cosmos):
     torch.testing.assert_close(part, latent[:, 1, 0, 3])
 
 
+def still_clips(*flags):
+    return ClipBatch.of([dict(static=flag) for flag in flags])
+
+
 def test_static_clips_are_encoded_from_one_tubelet(cosmos):
     clip = torch.rand(2, 3, 8, 16, 16)
     clip[1] = clip[1, :, :1]
     target = make(cosmos[1])
     torch.testing.assert_close(
-        target(clip, torch.tensor([False, True])), target(clip), atol=1e-5, rtol=1e-5
+        target(clip, still_clips(False, True)), target(clip), atol=1e-5, rtol=1e-5
     )
 
 
@@ -113,7 +117,7 @@ def test_wan_has_the_same_layout_but_no_short_cut(tmp_path):
     expected = (latents(vae, clip[:, :, [1, 2, 2, 3, 3, 4, 4, 5, 5]])[:, :, 1:] - 0.5) / 2
     torch.testing.assert_close(target(clip), expected.flatten(3).permute(0, 2, 3, 1))
     still = clip[:, :, :1].expand(-1, -1, 6, -1, -1)
-    assert torch.equal(target(still, torch.tensor([True])), target(still))
+    assert torch.equal(target(still, still_clips(True)), target(still))
 
 
 def test_statistics_per_latent_frame_are_pooled_without_the_first():
