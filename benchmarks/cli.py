@@ -15,6 +15,7 @@ from benchmarks.compiling import count_compilations
 from benchmarks.counted import count_components, expected_rates, published_run
 from benchmarks.frames import compare_frames
 from benchmarks.fuzz import fuzz as fuzz_files
+from benchmarks.hops import WAYS, count_hops
 from benchmarks.loading import compare_backends, compare_loader, with_videos
 from benchmarks.masks import mask_cost, mask_statistics
 from benchmarks.memory import compare_memory
@@ -57,6 +58,7 @@ examples:
   python -m benchmarks protocol --encoder CHECKPOINT            # the whole probe protocol
   python -m benchmarks compile --size tiny --backend aot_eager
   python -m benchmarks flops                                  # counted, nothing is run
+  python -m benchmarks hops                                   # functions from file to loss
   python -m benchmarks masks                                  # ours and V-JEPA's
 
 Times are medians with half the distance between quartiles. On a machine that others use, compare
@@ -192,6 +194,11 @@ def masks(args: Namespace) -> list[Report]:
     return [mask_statistics(args.draws), mask_cost(args.clips)]
 
 
+def hops(args: Namespace) -> list[Report]:
+    """Functions and files of ours that a step, or a probe, goes through."""
+    return [count_hops(way) for way in WAYS if args.ways in (way, 'all')]
+
+
 COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     step=step,
     attention=attention,
@@ -205,6 +212,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     protocol=protocol,
     compile=compile,
     flops=flops,
+    hops=hops,
     masks=masks,
 )
 
@@ -222,6 +230,9 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
     add('--warmup', type=int, default=1, help='runs before that (default: 1)')
     add('--clock', choices=CLOCKS, default='wall', help='wall, or processor time of the process')
     add('--device', default='cpu', help='cpu, cuda, ... (default: cpu)')
+    if command == 'hops':
+        add('ways', nargs='?', choices=[*WAYS, 'all'], default='all', help='which (default: all)')
+        return
     if command == 'loader':
         add('--config', default='configs/nextvid/vit-tiny_demo.py', help='whose train_dataloader')
         add('--videos', help='folder of videos to read in place of its sources')

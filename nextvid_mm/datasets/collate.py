@@ -32,29 +32,18 @@ def collate_clips(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """
     data = [sample['data_samples'] for sample in samples]
     info = [dict(sample.metainfo) for sample in data]
-    batch = ClipBatch.of(info, _stack_masks(data), _stack_targets(data, info))
-    return dict(inputs=_stack([s['inputs'] for s in samples], info, 'clip'), data_samples=batch)
-
-
-def _stack_masks(data: Sequence[Any]) -> list[BatchMask]:
-    masks = [sample.masks for sample in data if 'masks' in sample]
-    return [
-        BatchMask(
-            default_collate([mask['visible'] for mask in strategy]),
-            default_collate([mask['hidden'] for mask in strategy]),
-        )
-        for strategy in zip(*masks, strict=True)
+    drawn = [sample.masks for sample in data if 'masks' in sample]
+    masks = [
+        BatchMask(*(default_collate([mask[key] for mask in same]) for key in ('visible', 'hidden')))
+        for same in zip(*drawn, strict=True)
     ]
-
-
-def _stack_targets(data: Sequence[Any], info: Sequence[dict[str, Any]]) -> Tensor | None:
-    """Targets ``(B, T-1, N, C)``; those of still clips are stored once."""
-    targets = [sample.target for sample in data if 'target' in sample]
-    if not targets:
-        return None
-    longest = max(len(target) for target in targets)
-    spread = [t.expand(longest, -1, -1) if len(t) == 1 else t for t in targets]
-    return _stack(spread, info, 'cached target')
+    targets, target = [sample.target for sample in data if 'target' in sample], None
+    if targets:  # (B, T-1, N, C); those of still clips are stored once
+        longest = max(map(len, targets))
+        spread = [t.expand(longest, -1, -1) if len(t) == 1 else t for t in targets]
+        target = _stack(spread, info, 'cached target')
+    batch = ClipBatch.of(info, masks, target)
+    return dict(inputs=_stack([s['inputs'] for s in samples], info, 'clip'), data_samples=batch)
 
 
 def _stack(tensors: list[Tensor], info: Sequence[dict[str, Any]], what: str) -> Tensor:

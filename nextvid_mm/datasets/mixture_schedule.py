@@ -213,24 +213,20 @@ def permute(values: int | NDArray[np.integer], size: int, keys: Words) -> NDArra
     if result.size and int(result.max()) >= size:
         raise ValueError(f'value {int(result.max())} is outside [0, {size})')
     keys = np.broadcast_to(keys, result.shape)
+    # The halves of a word differ by one bit where the number of bits is odd.
     bits = max(1, (size - 1).bit_length())
-    outside = np.arange(result.size)
-    while outside.size:
-        result[outside] = _feistel(result[outside], bits, keys[outside])
-        outside = outside[result[outside] >= np.uint64(size)]
-    return result.astype(np.int64)
-
-
-def _feistel(values: Words, bits: int, keys: Words) -> Words:
-    """Permute ``range(2**bits)``; the halves differ by one bit where ``bits`` is odd."""
     low_bits = np.uint64(bits // 2)
     low_mask = np.uint64((1 << (bits // 2)) - 1)
     high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
-    high, low = values >> low_bits, values & low_mask
-    for step in range(_ROUNDS):
-        round_keys = keys + _ROUND_OFFSETS[step]
-        if step % 2 == 0:
-            high = high ^ (mix(low ^ round_keys) & high_mask)
-        else:
-            low = low ^ (mix(high ^ round_keys) & low_mask)
-    return (high << low_bits) | low
+    outside = np.arange(result.size)
+    while outside.size:
+        high, low = result[outside] >> low_bits, result[outside] & low_mask
+        for step in range(_ROUNDS):
+            round_keys = keys[outside] + _ROUND_OFFSETS[step]
+            if step % 2 == 0:
+                high = high ^ (mix(low ^ round_keys) & high_mask)
+            else:
+                low = low ^ (mix(high ^ round_keys) & low_mask)
+        result[outside] = (high << low_bits) | low
+        outside = outside[result[outside] >= np.uint64(size)]
+    return result.astype(np.int64)

@@ -141,7 +141,10 @@ class _SplitRotated(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         ctx.rotated = rotated
         ctx.save_for_backward(cos, sin)
-        turned = torch.addcmul(packed[:, :, :rotated] * cos, _swap(packed[:, :, :rotated]), sin)
+        half = packed.shape[-1] // 2  # to roll by it exchanges the halves
+        turned = torch.addcmul(
+            packed[:, :, :rotated] * cos, packed[:, :, :rotated].roll(half, -1), sin
+        )
         # Copied, not viewed: a view would keep the whole of `packed` until the backward pass.
         rest = packed[:, :, rotated:].clone()
         return tuple(part.transpose(1, 2) for x in (turned, rest) for part in x.unbind(2))
@@ -155,15 +158,9 @@ class _SplitRotated(torch.autograd.Function):
         for part, grad in enumerate(grads):
             packed[:, :, part].copy_(grad.transpose(1, 2))
         turned = packed[:, :, : ctx.rotated]
-        swapped = _swap(turned)
-        turned.mul_(cos).addcmul_(swapped, _swap(sin))  # the transposed rotation
+        swapped = turned.roll(D // 2, -1)
+        turned.mul_(cos).addcmul_(swapped, sin.roll(D // 2, -1))  # the transposed rotation
         return packed, None, None, None
-
-
-def _swap(x: Tensor) -> Tensor:
-    """Exchange the two halves of the channels."""
-    half = x.shape[-1] // 2
-    return torch.cat((x[..., half:], x[..., :half]), dim=-1)
 
 
 def join_tables(first: RopeTable, second: RopeTable, frames: int) -> RopeTable:

@@ -8,10 +8,11 @@ wrappers (FSDP2, ``torch.compile``, forward hooks) see it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from mmengine.model import BaseModule
+from torch import nn
 
 from nextvid_mm.registry import MODELS
 
@@ -38,6 +39,16 @@ class Part(BaseModule):
     def trunk(self) -> Any:
         """The module that has ``blocks`` and ``with_cp``: this one, or one inside it."""
         return self
+
+
+def replace_blocks(trunk: Any, blocks: Iterable[nn.Module]) -> None:
+    """Let a trunk consist of other blocks, fewer or more: a memory plan counts one and two.
+
+    What a trunk must offer for that: its forward pass goes through ``blocks`` one after the other
+    and knows their number from ``depth`` or from ``blocks``.
+    """
+    trunk.blocks = nn.ModuleList(blocks)
+    trunk.depth = len(trunk.blocks)
 
 
 def part_class(settings: Any, contract: type[Kind], key: str) -> type[Kind]:

@@ -21,6 +21,7 @@ from torch.nn.functional import layer_norm
 from torch.utils.hooks import RemovableHandle
 
 from nextvid_mm.layers import BatchMask, ClipBatch, attention
+from nextvid_mm.models.part import replace_blocks
 from nextvid_mm.registry import MODELS, SCOPE, TRANSFORMS
 
 AUTOCAST: torch.dtype | None = torch.bfloat16
@@ -76,7 +77,7 @@ class ActivationCounter:
         self.blocks = {name: list(part.blocks) for name, part in self.parts.items()}
         if model.reference is not None:  # it keeps nothing: one block is enough for the shapes
             trunk = model.reference.encoder.trunk
-            _cut(trunk, list(trunk.blocks)[:1])
+            replace_blocks(trunk, list(trunk.blocks)[:1])
 
     def count(
         self, num_frames: int, tau_samples: int, checkpointing: Sequence[str] = PARTS
@@ -117,7 +118,7 @@ class ActivationCounter:
         """What two clips keep less what one keeps, with one block per part, two in ``longer``."""
         for name, part in self.parts.items():
             part.with_cp = name in checkpointing
-            _cut(part, self.blocks[name][: 2 if name == longer else 1])
+            replace_blocks(part, self.blocks[name][: 2 if name == longer else 1])
         one, two = (self._kept(clips, num_frames) for clips in (1, 2))
         return {name: two[name] - one[name] for name in two}
 
@@ -138,10 +139,6 @@ class ActivationCounter:
         tally.unwatch()
         del losses
         return {name: max(seen) for name, seen in passes.items()} | dict(all=tally.total)
-
-
-def _cut(part: Any, blocks: list[nn.Module]) -> None:
-    part.blocks, part.depth = nn.ModuleList(blocks), len(blocks)
 
 
 class _Tally:

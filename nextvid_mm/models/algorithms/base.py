@@ -12,9 +12,10 @@ from torch import Tensor
 from nextvid_mm.layers import BatchMask, ClipBatch, TokenGrid
 from nextvid_mm.models.backbones.base import VideoEncoder
 from nextvid_mm.models.heads.base import Head
-from nextvid_mm.models.part import build_part
+from nextvid_mm.models.part import build_part, part_class
 from nextvid_mm.models.predictors.base import Predictor
 from nextvid_mm.models.target_generators.base import TargetGenerator
+from nextvid_mm.models.target_generators.ema_reference import EMAReference
 from nextvid_mm.registry import MODELS
 
 CONTRACTS = dict(
@@ -71,6 +72,7 @@ class ClipPretraining(BaseModel):
         for slot, settings in parts.items():
             part: Any = None
             if settings is not None and slot == 'reference':
+                part_class(settings, EMAReference, 'model.reference')
                 part = MODELS.build(settings, default_args=dict(backbone=parts['backbone']))
             elif settings is not None:
                 part = build_part(settings, CONTRACTS[slot], f'model.{slot}')

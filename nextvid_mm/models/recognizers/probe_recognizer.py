@@ -16,6 +16,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from nextvid_mm.layers import check_dtype, resolve_dtype
+from nextvid_mm.models.backbones.base import ClipEncoder
 from nextvid_mm.models.checkpoints import (
     PREFIXES,
     EncoderOrigin,
@@ -26,6 +27,7 @@ from nextvid_mm.models.checkpoints import (
     read_checkpoint,
     stored_backbone,
 )
+from nextvid_mm.models.part import part_class
 from nextvid_mm.registry import MODELS
 
 
@@ -75,15 +77,11 @@ class ProbeRecognizer(BaseRecognizer):
                 f'{[*PREFIXES, "untrained"]}'
             )
         config = resolve_backbone(backbone, encoder)
+        part_class(config, ClipEncoder, 'model.backbone')
         super().__init__(
             backbone=config | dict(type=MODELS.get(config['type'])),
             data_preprocessor=data_preprocessor or dict(type='mmaction.ActionDataPreprocessor'),
         )
-        if not hasattr(self.backbone, 'encode_layers'):
-            raise TypeError(
-                f'model.backbone of type {config["type"]!r} has no encode_layers(clip, last) that '
-                'gives the tokens to probe; CausalViT has'
-            )
         self.cls_head = MODELS.build(dict(in_channels=self.backbone.embed_dims) | cls_head)
         self.encoder, self.encoder_weights = encoder, encoder_weights
         depth = self.backbone.depth

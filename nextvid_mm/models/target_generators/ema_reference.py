@@ -21,6 +21,9 @@ class EMAReference(BaseModule):
     It starts as a copy of the encoder and follows it through ``update``, which ``EMAHook`` calls
     after every optimiser step. With momentum 0 it *is* the encoder (the "no EMA" ablation).
 
+    It is its own contract: another reference encoder is derived from it. Hooks and probes use
+    ``update``, ``copy_from``, ``encoder`` and the call.
+
     Args:
         backbone: config of the encoder, a ``VideoEncoder``; see its ``still``.
     """
