@@ -7,7 +7,9 @@ so that building the site needs neither PyTorch nor MMEngine.
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -43,6 +45,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         lines.append(f'| [`{name}`]({name}.md) | {line} |')
     files.append(File.generated(config, 'reference/index.md', content='\n'.join(lines) + '\n'))
     return files
+
+
+def on_page_markdown(markdown: str, **kwargs: Any) -> str:
+    """Name what lies outside of ``docs/`` instead of linking it: the site does not hold it."""
+    return re.sub(r'\[([^]]+)\]\(\.\./([^)]+)\)', r'\1 (`\2`)', markdown)
 
 
 def _dotted(path: Path) -> str:

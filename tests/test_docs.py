@@ -100,6 +100,14 @@ def test_the_site_builds_without_a_broken_link(tmp_path):
     assert 'QFormerPredictor' in reference
 
 
+def test_the_code_tour_passes_files_that_are_there():
+    page = (ROOT / 'docs' / 'code_tour.md').read_text(encoding='utf-8')
+    named = re.findall(r'`([\w/]+(?:\.py|/))`', page)
+    assert len(named) > 30
+    missing = [name for name in named if not (ROOT / 'nextvid_mm' / name).exists()]
+    assert [name for name in missing if not (ROOT / name).exists()] == []
+
+
 def test_every_page_is_in_the_index():
     index = (ROOT / 'docs' / 'README.md').read_text(encoding='utf-8')
     missing = [
