@@ -132,16 +132,11 @@ class MixtureDataset(Dataset):
             with isolated_rng(seed):
                 outcome = self._read(source, info, path)
                 if not isinstance(outcome, Failure):
-                    sample = self.pipeline(outcome)
+                    sample = self._finish(source, outcome)
                     break
             failures.append(outcome)
         else:
             raise RuntimeError(self._nothing_readable(source, failures))
-        if sample is None or 'data_samples' not in sample:
-            raise ValueError(
-                f'the pipelines of source {source.name!r} end without `data_samples`: finish '
-                "them, or the mixture's own pipeline, with mmaction.PackActionInputs"
-            )
         times = outcome.get('frame_times')
         sample['data_samples'].set_metainfo(
             dict(
@@ -193,6 +188,16 @@ class MixtureDataset(Dataset):
         finally:
             self._breadcrumbs.pick_up()
         return Failure(path, 'the pipeline returned None') if results is None else results
+
+    def _finish(self, source: Source, results: dict[str, Any]) -> dict[str, Any]:
+        """Run the common pipeline."""
+        sample = self.pipeline(results)
+        if sample is None or 'data_samples' not in sample:
+            raise ValueError(
+                f'the pipelines of source {source.name!r} end without `data_samples`: finish '
+                "them, or the mixture's own pipeline, with mmaction.PackActionInputs"
+            )
+        return sample
 
     def _nothing_readable(self, source: Source, failures: Sequence[Failure]) -> str:
         shown = '\n'.join(f'  {failure.path}: {failure.reason}' for failure in failures[:3])

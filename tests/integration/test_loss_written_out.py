@@ -11,7 +11,7 @@ from tiny import PATCH, SIZE, build, clips, samples, wake
 from torch import nn
 
 from nextvid_mm.flow import draw_flow
-from nextvid_mm.models.target_generators.framewise import FramewiseTarget
+from nextvid_mm.models.target_generators.pretrained import FramewiseTarget
 
 SIDE = SIZE // PATCH
 
