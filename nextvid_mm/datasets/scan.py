@@ -157,7 +157,7 @@ def check_file(
 
 
 def _check_video(path: str, min_frames: int, full: bool, backend: str, deadline: float) -> Finding:
-    video = open_video(path, backend, deadline=deadline)
+    video: Any = open_video(path, backend, deadline=deadline)
     count, last = len(video), video.duration - 1 / video.rate
     if full and backend == 'pyav':
         count = sum(1 for _ in video.every())

@@ -52,7 +52,7 @@ class LayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
     ) -> None:
         """Add the groups of a module; called by MMEngine for the model, then for its parts."""
         if get_layer_depth is None:
-            get_layer_depth = partial(module.backbone.get_layer_depth, prefix='backbone.')  # type: ignore[union-attr,operator]
+            get_layer_depth = partial(module.backbone.get_layer_depth, prefix='backbone.')
         super().add_params(params, module, prefix, get_layer_depth, **kwargs)
         if prefix == '':
             params[:] = _merged(params)

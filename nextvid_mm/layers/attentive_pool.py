@@ -96,7 +96,7 @@ class AttentiveProbes(nn.Module):
             if isinstance(module, StackedLinear):
                 module.reset_parameters(self.init)
         if self.init == 'vjepa':
-            last = [(block.proj, block.fc2) for block in self.blocks]
+            last: list[tuple] = [(block.proj, block.fc2) for block in self.blocks]
             last.append(() if self.fc2 is None else (self.fc2,))
             for place, linears in enumerate(last):
                 # The cross-attention counts as deep as the block before it, as published.

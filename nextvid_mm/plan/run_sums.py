@@ -135,9 +135,9 @@ def describe(sums: RunSums) -> Iterator[Table | str]:
         static = 'yes' if source.static else ''
         view.add_row(source.name, f'{source.share:.2%}', f'{source.clips:,}', static, *items)
     yield view
-    static = sum(source.clips for source in sums.sources if source.static)
+    still = sum(source.clips for source in sums.sources if source.static)
     yield (
-        f'clips: {sums.clips:,}, static {static:,}; counted in clips of {sums.unit_frames} frames: '
+        f'clips: {sums.clips:,}, static {still:,}; counted in clips of {sums.unit_frames} frames: '
         f'{sums.unit_clips:,.0f}'
     )
     yield f'tokens (tubelets x patches of the unmasked clips): {large_number(sums.tokens)}'

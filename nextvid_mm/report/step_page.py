@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def _clips(look: StepInsight) -> Section:
     )
 
 
-def _strips(strips: list[tuple[str, Tensor]]):
+def _strips(strips: list[tuple[str, Tensor]]) -> Any:
     side = strips[0][1].shape[-1]
     return tile_rows(strips, zoom=max(1, 128 // side), gap=2)
 
@@ -197,9 +198,9 @@ def _histogram(raw: Tensor, target: Tensor) -> Figure:
 
 def _features(look: StepInsight) -> Section:
     assert look.features is not None
-    project = getattr(look.model.align_head, 'proj', None)
+    project: Any = getattr(look.model.align_head, 'proj', None)
     rows = [_statistics('features', look.features)]
-    for number, strategy in enumerate(look.strategies if project else ()):
+    for number, strategy in enumerate(look.strategies if project is not None else ()):
         with torch.no_grad():
             projected = project(strategy.z)
         rows.append(_statistics(f'projected predictions, strategy {number}', projected))

@@ -112,7 +112,7 @@ class RandomErase(BaseTransform):
     def _draw(self, rows: int, columns: int) -> tuple[slice, slice] | None:
         """A rectangle that fits; None if ten draws give none."""
         for _ in range(10):
-            area = np.random.uniform(*self.area) * rows * columns
+            area = np.random.uniform(self.area[0], self.area[1]) * rows * columns
             ratio = math.exp(np.random.uniform(math.log(self.aspect), -math.log(self.aspect)))
             height, width = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
             if height < rows and width < columns:

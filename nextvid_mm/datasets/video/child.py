@@ -34,7 +34,7 @@ def _open_torchcodec(path: str) -> tuple[Any, dict[str, Any]]:
     video = VideoDecoder(path, dimension_order='NHWC', num_ffmpeg_threads=1, seek_mode='exact')
     # The start of every frame without decoding: what its scan of the packets found.
     frames = range(len(video))
-    rate = float(video.metadata.average_fps)
+    rate = float(video.metadata.average_fps or 0)
     return video, dict(times=[frame / rate for frame in frames], rate=rate)
 
 
@@ -76,7 +76,7 @@ def main(backend: str, descriptor: int) -> None:
             else:
                 answer = video.get_frames_at(request).data.numpy()
         except Exception as error:  # they raise whatever they like
-            answer = (type(error).__name__, str(error))
+            answer = (type(error).__name__, str(error))  # type: ignore[assignment]
         connection.send(answer)
 
 

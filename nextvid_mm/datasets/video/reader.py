@@ -210,7 +210,7 @@ class VideoReader:
     def _convert(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
         """An upright RGB picture."""
         picture = self._converter.reformat(frame, *self._size, format='rgb24', threads=1)
-        return self.orientation.upright(picture.to_ndarray())
+        return self.orientation.upright(picture.to_ndarray().astype(np.uint8, copy=False))
 
     def close(self) -> None:
         """Close the file."""

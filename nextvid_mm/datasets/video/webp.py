@@ -40,7 +40,7 @@ class WebPContainer:
             codec_context=SimpleNamespace(name='webp', skip_frame='DEFAULT'),
             time_base=Fraction(1, 1000),
             start_time=0,
-            duration=first * self._image.n_frames,
+            duration=first * getattr(self._image, 'n_frames', 1),
             average_rate=Fraction(1000, first),
             guessed_rate=None,
             metadata={},

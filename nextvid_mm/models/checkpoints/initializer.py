@@ -62,7 +62,7 @@ def _check_meaning(module: nn.Module, stored: dict, path: str) -> None:
     """Raise if the stored encoder computes something else with weights of the same shapes."""
     with torch.device('meta'):
         other = MODELS.build({k: v for k, v in stored.items() if k != 'init_cfg'})
-    pairs = {'type': (type(module).__name__, type(other).__name__)}
+    pairs: dict[str, tuple] = {'type': (type(module).__name__, type(other).__name__)}
     pairs |= {key: (getattr(module, key, None), getattr(other, key, None)) for key in _MEANING}
     different = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     if different:

@@ -77,7 +77,7 @@ class ProbeRecognizer(BaseRecognizer):
                 f'{[*PREFIXES, "untrained"]}'
             )
         config = resolve_backbone(backbone, encoder)
-        part_class(config, ClipEncoder, 'model.backbone')
+        part_class(config, ClipEncoder, 'model.backbone')  # type: ignore[type-abstract]
         super().__init__(
             backbone=config | dict(type=MODELS.get(config['type'])),
             data_preprocessor=data_preprocessor or dict(type='mmaction.ActionDataPreprocessor'),
