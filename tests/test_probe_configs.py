@@ -148,7 +148,9 @@ def test_vjepa2s_own_protocol(name):
     assert theirs.train_cfg.max_epochs == epochs
     assert (theirs.model.get('layers'), theirs.model.last_layers) == (layers, 1)
     head = theirs.model.cls_head
-    assert head.pool == dict(depth=4, output_proj=False, eps=1e-5, init='vjepa')
+    pool = dict(depth=4, output_proj=False, eps=1e-5, init='vjepa', same_start=False)
+    assert head.pool == pool
+    assert (theirs.model.dtype, theirs.train_cfg.rates_ahead) == ('float16', 1)
     assert (head.num_heads, head.mlp_ratio, head.standardize) == (16, 4.0, False)
     assert (head.lrs, head.weight_decays) == (ours.model.cls_head.lrs, [0.01, 0.1, 0.4, 0.8])
     assert theirs.model.encoder_weights == 'encoder'

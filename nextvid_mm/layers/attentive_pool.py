@@ -30,8 +30,8 @@ INITS = ('xavier', 'vjepa')
 class AttentiveProbes(nn.Module):
     """``num_members`` independent attentive probes over the same tokens.
 
-    Every parameter is stacked along a first dimension of ``num_members``. All members start equal,
-    and no operation mixes them, so that each learns what it would learn alone.
+    Every parameter is stacked along a first dimension of ``num_members``. No operation mixes the
+    members: each learns what it would learn alone.
 
     Args:
         in_channels: channels of the tokens.
@@ -45,6 +45,7 @@ class AttentiveProbes(nn.Module):
         eps: of all norms (V-JEPA: 1e-5).
         init: ``xavier`` (uniform), or ``vjepa``: truncated normal of 0.02, the last linear of each
             residual branch scaled down with its depth, PyTorch's default for the classifier.
+        same_start: all members start with the same weights (V-JEPA 2: each with its own).
 
     Raises:
         ValueError: for a number below 1, an unknown ``init``, or heads that do not divide the
@@ -62,6 +63,7 @@ class AttentiveProbes(nn.Module):
         output_proj: bool = True,
         eps: float = 1e-6,
         init: str = 'xavier',
+        same_start: bool = True,
     ):
         super().__init__()
         check_heads(in_channels, num_heads)
@@ -71,7 +73,7 @@ class AttentiveProbes(nn.Module):
         if init not in INITS:
             raise ValueError(f'init={init!r} of AttentiveProbes is not one of {", ".join(INITS)}')
         self.in_channels, self.num_heads, self.num_members = in_channels, num_heads, num_members
-        self.depth, self.eps, self.init = depth, eps, init
+        self.depth, self.eps, self.init, self.same_start = depth, eps, init, same_start
         G, C = num_members, in_channels
         self.query = nn.Parameter(torch.empty(G, C))
         self.norm_tokens = StackedNorm(G, C, eps)
@@ -91,6 +93,15 @@ class AttentiveProbes(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
+        """Draw the first weights of all members."""
+        drawn = []
+        for _ in range(1 if self.same_start else self.num_members):
+            self._draw()
+            drawn.append([parameter[0].clone() for parameter in self.parameters()])
+        for parameter, *own in zip(self.parameters(), *drawn, strict=True):
+            parameter.copy_(torch.stack(own))
+
+    def _draw(self) -> None:
         """Draw one probe's weights and give them to every member."""
         for module in self.modules():
             if isinstance(module, StackedLinear):

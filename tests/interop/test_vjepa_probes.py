@@ -1,13 +1,20 @@
 """Probes in V-JEPA 2's published layout against what such a classifier computes."""
 
+import argparse
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine import load
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from probe_run import make_videos, probe_run
 from published import Slab, norm_state, vit_state
 from torch.nn.functional import gelu, layer_norm, linear, softmax
 
+from nextvid_mm.cli.test import add_flags
+from nextvid_mm.cli.test import run as run_test
 from nextvid_mm.interop import convert
 from nextvid_mm.interop.published import from_vjepa2
 from nextvid_mm.layers import check_state, load_exactly
@@ -130,3 +137,27 @@ def test_the_tool_says_how_to_test_them(tmp_path):
     lines = convert('vjepa2', 'nextvid', encoder, tmp_path / 'out.pth', probe=file)
     assert '20 probes of 5 classes' in lines
     assert lines[-1].endswith(f'vjepa2_DATASET.py {tmp_path}/out.pth')
+
+
+def test_released_probes_are_tested_by_the_tool(tmp_path):
+    """From the two published files to accuracies of all twenty, and a dump."""
+    encoder, file, _ = with_probes(tmp_path)
+    convert('vjepa2', 'nextvid', encoder, tmp_path / 'probe.pth', probe=file)
+    make_videos(tmp_path / 'data')
+    base = Config.fromfile(ROOT / 'configs/probe/others/vjepa2_ssv2.py')
+    run = probe_run(tmp_path / 'data', tmp_path / 'out')
+    model = dict(base.model, num_segments=1, data_preprocessor=run.model.data_preprocessor)
+    run.model = dict(model, cls_head=dict(base.model.cls_head, num_classes=CLASSES), dtype=None)
+    (tmp_path / 'tiny.py').write_text(run.pretty_text)
+    flags = argparse.ArgumentParser()
+    add_flags(flags)
+    dump = tmp_path / 'dump.pkl'
+    arguments = [tmp_path / 'tiny.py', tmp_path / 'probe.pth', '--dump', dump]
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        run_test(flags.parse_args([*map(str, arguments), '--work-dir', str(tmp_path / 'out')]))
+    record = json.loads((tmp_path / 'out/probe_results.json').read_text())
+    assert record['split'] == 'test'
+    assert len(record['members']) == 20
+    predictions = load(dump)
+    assert len(predictions) == record['num_samples'] > 0
+    assert predictions[0]['pred_score'].shape == (CLASSES,)

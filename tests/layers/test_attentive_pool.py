@@ -58,6 +58,25 @@ def probes(request):
     return probes
 
 
+@pytest.mark.parametrize('init', ['xavier', 'vjepa'])
+def test_members_start_alike_or_each_with_its_own_weights(init):
+    torch.manual_seed(3)
+    alike = AttentiveProbes(C, K, H, num_members=3, depth=2, init=init)
+    torch.manual_seed(3)
+    apart = AttentiveProbes(C, K, H, num_members=3, depth=2, init=init, same_start=False)
+    drawn = 0
+    for one, other in zip(alike.parameters(), apart.parameters(), strict=True):
+        assert torch.equal(one[0], one[1])
+        assert torch.equal(one[0], one[2])
+        # The first draw is the same; biases at 0 and norms are no draws.
+        assert torch.equal(one[0], other[0])
+        if other[0].unique().numel() > 1:
+            assert not torch.equal(other[0], other[1])
+            assert not torch.equal(other[1], other[2])
+            drawn += 1
+    assert drawn >= 8
+
+
 def test_equals_plain_cross_attention_in_outputs_and_gradients(probes):
     tokens = torch.randn(B, N, C, dtype=torch.float64)
     ours = probes(tokens)

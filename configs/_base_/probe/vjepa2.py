@@ -2,11 +2,14 @@
 # tools/convert_checkpoint.py --from vjepa2 writes them: docs/evaluate.md, row by row.
 vjepa2 = dict(
     encoder_weights='encoder',
+    dtype='float16',
     cls_head=dict(
         standardize=False,
-        pool=dict(depth=4, output_proj=False, eps=1e-5, init='vjepa'),
+        pool=dict(depth=4, output_proj=False, eps=1e-5, init='vjepa', same_start=False),
     ),
 )
+# Their schedule counts a step before the first one.
+schedule_vjepa2 = dict(rates_ahead=1)
 
 size_vjepa2 = 256
 # What these encoders normalise by, inside: noise is normal on their scale.

@@ -4,6 +4,7 @@ _base_ = ['../diving48.py', '../../_base_/probe/vjepa2.py']
 
 # ViT-g has 40 layers: model.layers=[24,29,34,39].
 model = dict(_base_.vjepa2, last_layers=1, layers=[17, 19, 21, 23])
+train_cfg = _base_.schedule_vjepa2
 
 train_pipeline = [
     _base_.open_video,

@@ -3,6 +3,7 @@
 _base_ = ['../in1k.py', '../../_base_/probe/vjepa2.py']
 
 model = _base_.vjepa2
+train_cfg = _base_.schedule_vjepa2
 
 size = _base_.size_vjepa2
 train_pipeline = [

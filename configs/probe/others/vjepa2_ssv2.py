@@ -3,6 +3,7 @@
 _base_ = ['../ssv2.py', '../../_base_/probe/vjepa2.py']
 
 model = _base_.vjepa2
+train_cfg = _base_.schedule_vjepa2
 
 train_pipeline = [
     _base_.open_video,

@@ -6,6 +6,7 @@ import copy
 import itertools
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -153,6 +154,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         val_begin: First epoch after which validation may run.
         val_interval: Epochs between validations; one follows the last epoch in any case.
         features: Folder of cached features (``--cache-features``); None trains online.
+        rates_ahead: Steps by which learning rates run ahead: with 1, the first step has the rate
+            of the second, as in V-JEPA 2's evaluation.
 
     Raises:
         ValueError: If the batch does not divide into the processes, or cached features are asked
@@ -167,6 +170,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         val_begin: int = 1,
         val_interval: int = 1,
         features: str | None = None,
+        rates_ahead: int = 0,
     ) -> None:
         config = dict(dataloader)
         batch, world = config['batch_size'], runner.world_size
@@ -179,7 +183,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         config['sampler'] = dict(type='EpochSampler', shuffle=True) | dict(
             config.get('sampler') or {}
         )
-        self.features, self.settings = features, config
+        self.features, self.settings, self.rates_ahead = features, config, rates_ahead
         if features is not None:
             _check_cached(runner, config)
             config = config | dict(dataset=cached_dataset(runner.cfg, 'train'))
@@ -216,6 +220,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         """Train from the runner's step to the last epoch, or until a hook stops it."""
         self.runner.call_hook('before_train')
         self.prepare()
+        if self._iter == 0:
+            self._advance_rates()
         while self._epoch < self._max_epochs:
             self.run_epoch()
             if self.stop_training:
@@ -224,6 +230,18 @@ class ExactEpochLoop(EpochBasedTrainLoop):
                 self.runner.val_loop.run()
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _advance_rates(self) -> None:
+        """Let every schedule begin and end ``rates_ahead`` steps earlier."""
+        schedulers = self.runner.param_schedulers or []
+        if isinstance(schedulers, dict):
+            schedulers = itertools.chain.from_iterable(schedulers.values())
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='.*before `optimizer.step')  # on purpose
+            for scheduler in schedulers:
+                scheduler.end += self.rates_ahead
+                for _ in range(self.rates_ahead):
+                    scheduler.step()
 
     def run_epoch(self) -> None:
         """Run the rest of an epoch; a hook that stops training leaves it unfinished."""

@@ -15,10 +15,11 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 from torch.nn import functional as F
 
+from nextvid_mm.layers import check_dtype, resolve_dtype
 from nextvid_mm.layers.attentive_pool import AttentiveProbes, RunningStandardizer
 from nextvid_mm.registry import MODELS
 
-POOL_KEYS = ('depth', 'output_proj', 'eps', 'init')
+POOL_KEYS = ('depth', 'output_proj', 'eps', 'init', 'same_start')
 
 
 class ProbeMember(NamedTuple):
@@ -52,7 +53,10 @@ class ProbeHead(BaseHead):
         fixed_member: ``(lr, weight_decay)`` of the member that is reported besides the best;
             None takes the middle of both lists.
         standardize: standardise each channel over all training features before the probes.
-        pool: further keys of ``AttentiveProbes``: ``depth``, ``output_proj``, ``eps``, ``init``.
+        pool: further keys of ``AttentiveProbes``: ``depth``, ``output_proj``, ``eps``, ``init``,
+            ``same_start``.
+        dtype: autocast type of the probes: None for float32, ``bfloat16``, ``float16`` (whose
+            gradients are not scaled), or ``auto``.
         label_smooth_eps: label smoothing.
         topk: accuracies logged in training, of the fixed member.
         init_cfg: mmengine initialisation config.
@@ -69,6 +73,7 @@ class ProbeHead(BaseHead):
         fixed_member: Sequence[float] | None = None,
         standardize: bool = True,
         pool: dict | None = None,
+        dtype: str | None = None,
         label_smooth_eps: float = 0.0,
         topk: int | tuple[int, ...] = (1, 5),
         init_cfg: dict | None = None,
@@ -82,6 +87,8 @@ class ProbeHead(BaseHead):
             average_clips='prob',
             init_cfg=init_cfg,
         )
+        check_dtype(dtype, 'model.cls_head.dtype')
+        self.dtype = dtype
         self.members = build_grid(lrs, weight_decays)
         self.fixed_member = find_member(self.members, fixed_member, lrs, weight_decays)
         self.standardizer = RunningStandardizer(in_channels) if standardize else None
@@ -105,7 +112,7 @@ class ProbeHead(BaseHead):
         super().init_weights()
 
     def reset_parameters(self) -> None:
-        """Draw one probe's weights for all members and forget which was the best."""
+        """Draw the probes' first weights and forget which was the best."""
         self.probes.reset_parameters()
         self.selected.fill_(self.fixed_member)
 
@@ -117,7 +124,9 @@ class ProbeHead(BaseHead):
         """Tokens ``(B, N, C)`` to logits ``(B, G, K)``."""
         if self.standardizer is not None:
             feats = self.standardizer(feats)
-        return self.probes(feats)
+        dtype = resolve_dtype(self.dtype, feats.device)
+        with torch.autocast(feats.device.type, dtype, enabled=dtype is not None):
+            return self.probes(feats)
 
     def loss(self, feats: Tensor, data_samples: list[BaseDataElement], **kwargs: Any) -> dict:
         """Sum of the members' losses, and the fixed member's accuracy.

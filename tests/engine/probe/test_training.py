@@ -108,6 +108,28 @@ def test_a_killed_run_continues_bit_for_bit(request, tmp_path, name, step):
     assert _results(tmp_path)['mode'] == ours['meta']['mode'] == mode
 
 
+class Rates(Hook):
+    """Writes down the first member's learning rate of every step."""
+
+    def __init__(self):
+        self.rates = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+
+@pytest.mark.parametrize('features', [{}, CACHED], ids=['online', 'cached'])
+def test_rates_may_run_ahead_by_a_step(root, tmp_path, features):
+    """As in V-JEPA 2's evaluation; the default starts at the peak."""
+    plain, ahead = Rates(), Rates()
+    _train(root, tmp_path / 'plain', plain, **features)
+    _train(root, tmp_path / 'ahead', ahead, **features, **{'train_cfg.rates_ahead': 1})
+    assert len(plain.rates) == STEPS
+    assert plain.rates[1:] == pytest.approx(ahead.rates[:-1])
+    assert plain.rates[0] > ahead.rates[0]
+    assert ahead.rates[-1] == pytest.approx(0, abs=1e-12)
+
+
 def test_features_of_another_kind_are_no_continuation(whole, tmp_path):
     _train(whole[0], tmp_path, **SAVING, **{'train_cfg.max_epochs': 1})
     with pytest.raises(ValueError, match="mode 'online' and cannot be resumed with 'cached feat"):

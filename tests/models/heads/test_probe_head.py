@@ -55,6 +55,22 @@ def test_keys_of_the_pool_are_passed_on_and_checked():
         ProbeHead(3, 24, num_heads=2, pool=dict(depht=2))
 
 
+def test_probes_compute_in_the_type_of_the_config():
+    tokens = torch.randn(2, 5, 24)
+    exact = ProbeHead(3, 24, num_heads=2)
+    short = ProbeHead(3, 24, num_heads=2, dtype='bfloat16')
+    short.load_state_dict(exact.state_dict())
+    assert exact(tokens).dtype == torch.float32
+    logits = short(tokens)
+    assert not torch.equal(logits.float(), exact(tokens))
+    torch.testing.assert_close(logits.float(), exact(tokens), atol=0.05, rtol=0.05)
+    losses = short.loss_by_feat(logits, torch.tensor([0, 1]))
+    losses['loss_cls'].backward()
+    assert short.probes.to_key.weight.grad.dtype == torch.float32
+    with pytest.raises(ValueError, match=r"model.cls_head.dtype='half' is not one of"):
+        ProbeHead(3, 24, num_heads=2, dtype='half')
+
+
 def test_first_weights_follow_from_the_seed_alone():
     heads = []
     for draws in (0, 3):
