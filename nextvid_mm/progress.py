@@ -1,8 +1,11 @@
-"""The bar that everything which takes a while shows."""
+"""The bar that everything which takes a while shows, and silence where a log would bury it."""
 
+import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from mmengine.logging import MMLogger
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -57,3 +60,15 @@ def track(
     """
     with progress_bar(unit, quiet, console=console) as bar:
         yield from bar.track(items, total=total, description=text)
+
+
+@contextmanager
+def quiet_log() -> Iterator[None]:
+    """Hold back MMEngine's report of several lines per initialised parameter."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -14,10 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from nextvid_mm.engine.probe.features import cached_loader, innermost_dataset
-from nextvid_mm.engine.probe.training import quiet
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
-from nextvid_mm.progress import progress_bar
+from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import DATASETS, SCOPE
 
 from .learned import class_names, clips_of, load_model, look_at_features, look_at_generation
@@ -189,7 +188,7 @@ def load_videos(config: Config, max_videos: int) -> DataLoader:
         )
     chosen = copy.deepcopy(config)
     dataset = chosen.val_dataloader.dataset
-    with quiet():
+    with quiet_log():
         count = len(DATASETS.build(copy.deepcopy(dataset)))
         if count > max_videos:
             order = np.random.default_rng(0).permutation(count)[:max_videos]

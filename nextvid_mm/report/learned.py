@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from nextvid_mm.data_checks import label_names, list_file_of
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.probe.features import innermost_dataset
-from nextvid_mm.engine.probe.training import build_probe, quiet
+from nextvid_mm.engine.probe.training import build_probe
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
 from nextvid_mm.layers import BatchMask, ClipBatch
+from nextvid_mm.progress import quiet_log
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 from nextvid_mm.visualization.figures import project
 from nextvid_mm.visualization.sheets import draw_sheet, overlay_attention, tile_rows
@@ -58,7 +59,7 @@ def load_model(config: Config, checkpoint: Path, device: str = 'cpu') -> nn.Modu
     """Build a pretraining model on a device and load all of its weights."""
     require_registered(config.model, 'the config of the run')
     model = MODELS.build(dict(config.model, _scope_=SCOPE))
-    with quiet():
+    with quiet_log():
         load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
     return model.eval().to(device)
 

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from nextvid_mm.datasets import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
-from nextvid_mm.engine.probe.training import quiet
 from nextvid_mm.engine.stages import Stage, StageTable
 from nextvid_mm.layers import BatchMask, ClipBatch, TokenGrid, gather_patches
 from nextvid_mm.models.algorithms.nextvid import NextVid
 from nextvid_mm.models.heads import FlowMatchingHead
 from nextvid_mm.models.heads.flow_matching import FlowPass
+from nextvid_mm.progress import quiet_log
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE
 
 PARTS = ('backbone', 'neck', 'head', 'align_head')
@@ -144,7 +144,7 @@ def look_at_step(
 
 def _build(cfg: Config, checkpoint: str | None) -> NextVid:
     model = MODELS.build(dict(cfg.model, compile=False, _scope_=SCOPE))
-    with quiet():
+    with quiet_log():
         model.init_weights()
         if checkpoint is not None:
             load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')

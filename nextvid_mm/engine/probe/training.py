@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-import logging
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
@@ -27,6 +24,7 @@ from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.loops import run_seed, validates
 from nextvid_mm.engine.probe.features import MODE, FeatureCache, cached_dataset, cached_loader
 from nextvid_mm.engine.probe.results import RESULTS, read_record
+from nextvid_mm.progress import quiet_log
 from nextvid_mm.registry import (
     DATA_SAMPLERS,
     LOOPS,
@@ -220,7 +218,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         """Train from the runner's step to the last epoch, or until a hook stops it."""
         self.runner.call_hook('before_train')
         self.prepare()
-        if self._iter == 0:
+        if self._iter == 0 and self.rates_ahead:
             self._advance_rates()
         while self._epoch < self._max_epochs:
             self.run_epoch()
@@ -233,12 +231,9 @@ class ExactEpochLoop(EpochBasedTrainLoop):
 
     def _advance_rates(self) -> None:
         """Let every schedule begin and end ``rates_ahead`` steps earlier."""
-        schedulers = self.runner.param_schedulers or []
-        if isinstance(schedulers, dict):
-            schedulers = itertools.chain.from_iterable(schedulers.values())
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', message='.*before `optimizer.step')  # on purpose
-            for scheduler in schedulers:
+            for scheduler in self.runner.param_schedulers or []:
                 scheduler.end += self.rates_ahead
                 for _ in range(self.rates_ahead):
                     scheduler.step()
@@ -346,18 +341,6 @@ def build_probe(config: Mapping[str, Any], encoder: str | None = None, **model: 
     if encoder is not None:
         settings['encoder'] = encoder
     probe = MODELS.build(settings)
-    with quiet():
+    with quiet_log():
         probe.init_weights()
     return probe
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back MMEngine's report of several lines per initialised parameter."""
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
