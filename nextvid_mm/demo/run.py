@@ -25,9 +25,10 @@ from nextvid_mm.datasets.collate import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.demo.data.generate import make_demo_data
 from nextvid_mm.demo.data.spec import DemoSpec
-from nextvid_mm.engine.probe.training import fit_probe, quiet
+from nextvid_mm.engine.probe.training import fit_probe
 from nextvid_mm.files import write_text
 from nextvid_mm.models.checkpoints import read_config
+from nextvid_mm.progress import quiet_log
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE, require_registered
 from nextvid_mm.report import write_report
 from nextvid_mm.visualization import generation_sheet
@@ -184,7 +185,7 @@ def draw_sheet(config: Config, checkpoint: Path, path: Path, clips: int = 4) -> 
         clips: rows of the picture.
     """
     model = MODELS.build(config.model)
-    with quiet():
+    with quiet_log():
         load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
     model.eval()
     stage = config.train_cfg.stages[0]

@@ -27,9 +27,9 @@ from rich.progress import Progress, TaskID
 
 from nextvid_mm.demo.ablations.tables import Row
 from nextvid_mm.demo.run import PRETRAIN, PROBE, fixed_top1, probe_settings
-from nextvid_mm.engine.probe.training import fit_probe, quiet
+from nextvid_mm.engine.probe.training import fit_probe
 from nextvid_mm.files import write_text
-from nextvid_mm.progress import progress_bar
+from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import SCOPE
 
 _STEP = re.compile(r'Iter\(train\) \[\s*(\d+)/(\d+)\]')
@@ -166,7 +166,7 @@ class Run:
         self.result_file = self.folder / 'result.json'
         self.stages: list[dict] = []
         if row.config is not None:
-            with quiet():
+            with quiet_log():
                 config = Config.fromstring(at_demo_scale(root / row.config), '.py')
             config.merge_from_dict(budget.options)
             scale = budget.steps_scale
