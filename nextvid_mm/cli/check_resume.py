@@ -227,10 +227,9 @@ def compare_checkpoints(ours: Path, theirs: Path) -> list[str]:
 
 
 def _last_checkpoint(work_dir: Path) -> dict[str, Any]:
-    import torch
+    from nextvid_mm.models.checkpoints import read_file
 
-    path = Path((work_dir / 'last_checkpoint').read_text().strip())
-    return torch.load(path, map_location='cpu', weights_only=True)
+    return read_file((work_dir / 'last_checkpoint').read_text().strip())
 
 
 def _differences(one: Any, two: Any, where: str) -> Iterator[str]:

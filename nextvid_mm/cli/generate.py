@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
 
     from nextvid_mm.inferencers.generation import Sampling, generate_files
-    from nextvid_mm.models.checkpoints.generator import load_generator
+    from nextvid_mm.models.checkpoints import load_generator
     from nextvid_mm.registry import SCOPE
 
     init_default_scope(SCOPE)

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     from nextvid_mm.inferencers.live import at_most, build_bank, run_stream
     from nextvid_mm.inferencers.streaming import StreamingEncoder
     from nextvid_mm.layers import resolve_dtype
-    from nextvid_mm.models.checkpoints.generator import training_fps
+    from nextvid_mm.models.checkpoints import training_fps
     from nextvid_mm.registry import SCOPE
 
     init_default_scope(SCOPE)

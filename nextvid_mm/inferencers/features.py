@@ -20,7 +20,7 @@ from torch import Tensor
 
 from nextvid_mm.datasets.shards import ShardReader, ShardWriter
 from nextvid_mm.layers import check_dtype, resolve_dtype
-from nextvid_mm.models.checkpoints.encoder import open_encoder
+from nextvid_mm.models.checkpoints import open_encoder
 from nextvid_mm.progress import progress_bar, track
 from nextvid_mm.registry import INFERENCERS
 

@@ -20,7 +20,7 @@ from nextvid_mm.inferencers.clip_files import Seed, movie, read_seed, write_movi
 from nextvid_mm.inferencers.cost import measure_rollout
 from nextvid_mm.inferencers.rollout import roll_out
 from nextvid_mm.layers import BatchMask
-from nextvid_mm.models.checkpoints.generator import Generator
+from nextvid_mm.models.checkpoints import Generator
 from nextvid_mm.progress import track
 from nextvid_mm.visualization.sheets import hide_patches, tile_rows
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nextvid_mm.models.checkpoints.encoder import open_encoder
+from nextvid_mm.models.checkpoints import open_encoder
 
 
 class StreamingEncoder:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.models.backbones.causal_vit import CausalViT
-from nextvid_mm.models.checkpoints.encoder import (
+from nextvid_mm.models.checkpoints import (
     EXPORT_KEY,
     EncoderOrigin,
     essential_config,

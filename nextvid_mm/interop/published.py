@@ -30,12 +30,12 @@ import torch
 from torch import Tensor
 
 from nextvid_mm.models.backbones.joint_vit import sinusoid_table
+from nextvid_mm.models.checkpoints import read_file
 
 from .converted import (
     Converted,
     flatten_patch_embed,
     infer_arch,
-    read_file,
     require,
     split_off,
     unwrap,

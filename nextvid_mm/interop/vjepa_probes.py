@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .converted import read_file, require
+from nextvid_mm.models.checkpoints import read_file
+
+from .converted import require
 
 # The published grid; they list it by weight decay first.
 LRS, DECAYS = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4), (0.01, 0.1, 0.4, 0.8)

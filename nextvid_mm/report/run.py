@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
@@ -16,7 +15,7 @@ from nextvid_mm.engine.probe.results import REPEATED
 from nextvid_mm.engine.probe.results import RESULTS as PROBE_RESULTS
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.inferencers.generation import recorded_masking
-from nextvid_mm.models.checkpoints import find_component, read_config
+from nextvid_mm.models.checkpoints import find_component, read_config, read_file
 from nextvid_mm.models.recognizers import ProbeRecognizer
 from nextvid_mm.registry import require_registered
 from nextvid_mm.visualization.figures import Series
@@ -53,8 +52,7 @@ class Run:
         """What its checkpoint says about itself; empty without one."""
         if self.checkpoint is None:
             return {}
-        saved = torch.load(self.checkpoint, map_location='cpu', weights_only=True, mmap=True)
-        return saved.get('meta', {})
+        return read_file(self.checkpoint).get('meta', {})
 
     @property
     def stages(self) -> list[tuple[str, int, int]]:

@@ -18,7 +18,7 @@ from nextvid_mm.inferencers.generation import (
     normalised,
     write_rollout,
 )
-from nextvid_mm.models.checkpoints.generator import load_generator
+from nextvid_mm.models.checkpoints import load_generator
 
 QUICK = Sampling(samples=2, num_steps=2)
 

@@ -70,7 +70,10 @@ def test_python(number, folder, monkeypatch):
 @pytest.mark.parametrize(
     ('command', 'message'),
     [
-        ('tools/generate.py none.pth clip.mp4', 'generate: error: none.pth: no such checkpoint'),
+        (
+            'tools/generate.py none.pth clip.mp4',
+            'generate: error: none.pth: there is no such checkpoint',
+        ),
         ('tools/generate.py CKPT none.mp4', 'generate: error: none.mp4: no such image or video'),
         ('tools/generate.py CKPT clip.mp4 --rollout 0', 'generate: error: rollout=0 must be'),
         ('tools/generate.py encoder.pth clip.mp4', 'encoder.pth holds no decoder'),

@@ -1,15 +1,11 @@
-import argparse
-
 import pytest
 import torch
 from probing import build_probe
-from safetensors.torch import save_file
 
 from nextvid_mm.interop.converted import (
     Converted,
     flatten_patch_embed,
     infer_arch,
-    read_file,
     split_off,
     unwrap,
 )
@@ -75,33 +71,7 @@ def test_parts_are_split_by_prefix():
     assert (kept, dropped) == (dict(a=1), ('head', 'headless'))
 
 
-def test_both_kinds_of_file_and_the_arguments_of_training_scripts(tmp_path):
+def test_the_first_wrapper_is_taken_off():
     weights = dict(w=torch.arange(3.0))
-    save_file(weights, tmp_path / 'a.safetensors')
-    torch.save(dict(model=weights, args=argparse.Namespace(lr=1.0)), tmp_path / 'a.pth')
-    assert torch.equal(read_file(tmp_path / 'a.safetensors')['w'], weights['w'])
-    content = read_file(tmp_path / 'a.pth')
-    assert torch.equal(unwrap(content, ('module', 'model'))['w'], weights['w'])
+    assert unwrap(dict(model=weights, args=1), ('module', 'model')) is weights
     assert unwrap(weights, ('module', 'model')) is weights
-
-
-class Payload:
-    def __reduce__(self):
-        return (print, ('code of the file was run',))
-
-
-@pytest.mark.parametrize('content', ['code', 'garbage', 'list'])
-def test_what_is_no_checkpoint_is_refused_and_never_run(tmp_path, content, capsys):
-    path = tmp_path / 'bad.pth'
-    if content == 'garbage':
-        path.write_bytes(b'not a checkpoint at all')
-    else:
-        torch.save(dict(model=Payload()) if content == 'code' else [1, 2], path)
-    with pytest.raises(ValueError, match=r'bad.pth (is no checkpoint|holds a list)'):
-        read_file(path)
-    assert 'was run' not in capsys.readouterr().out
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match='absent.pth'):
-        read_file(tmp_path / 'absent.pth')

@@ -13,7 +13,7 @@ from tiny import clips
 from nextvid_mm.interop.converted import Converted
 from nextvid_mm.interop.export import export_encoder, timm_name, write_card
 from nextvid_mm.interop.timm_models import MODELS_OF_NAME
-from nextvid_mm.models.checkpoints.encoder import EncoderOrigin
+from nextvid_mm.models.checkpoints import EncoderOrigin
 from nextvid_mm.registry import MODELS
 
 

@@ -32,7 +32,7 @@ from nextvid_mm.interop.published import (
     from_vjepa2,
     pair_order,
 )
-from nextvid_mm.models.checkpoints.encoder import read_checkpoint, stored_backbone
+from nextvid_mm.models.checkpoints import read_checkpoint, stored_backbone
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert_checkpoint.py'
 

@@ -18,7 +18,7 @@ from nextvid_mm.cli.test import run as run_test
 from nextvid_mm.interop import convert
 from nextvid_mm.interop.published import from_vjepa2
 from nextvid_mm.layers import check_state, load_exactly
-from nextvid_mm.models.checkpoints.encoder import read_checkpoint, stored_backbone
+from nextvid_mm.models.checkpoints import read_checkpoint, stored_backbone
 from nextvid_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,6 +15,7 @@ from .encoder import (
     stored_backbone,
     stored_config,
 )
+from .files import read_file
 from .generator import Generator, find_component, load_generator, training_fps
 from .initializer import EncoderWeights
 
@@ -37,6 +38,7 @@ __all__ = [
     'plain_config',
     'read_checkpoint',
     'read_config',
+    'read_file',
     'stored_backbone',
     'stored_config',
     'training_fps',

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from nextvid_mm.layers import load_exactly, resolve_arch
 from nextvid_mm.registry import MODELS, require_registered
 
 from .config_data import parse_config, plain_config
+from .files import read_file, read_metadata
 
 # Where the encoders lie in our checkpoints, by the value of ``encoder_weights``.
 PREFIXES = {'reference': 'reference.encoder.', 'encoder': 'backbone.'}
@@ -133,32 +133,27 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if the file is missing.
+        ValueError: as ``read_file``.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f'model.encoder={str(path)!r}: no such checkpoint; give the path of a file or None for '
-            'an untrained encoder'
-        )
-    return dict(_read(str(path), os.stat(path)))
+    return dict(_read(str(path), os.stat(path) if Path(path).exists() else None))
 
 
 @lru_cache(maxsize=1)
-def _read(path: str, state: os.stat_result) -> dict[str, Any]:
+def _read(path: str, state: os.stat_result | None) -> dict[str, Any]:
     """``state``, with size and time, tells a file from another under the same name."""
+    content = read_file(path)
     if Path(path).suffix == '.safetensors':
-        return _read_exported(path)
-    checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=True)
-    return checkpoint if 'state_dict' in checkpoint else dict(state_dict=checkpoint)
+        return _as_checkpoint(content, path)
+    return content if 'state_dict' in content else dict(state_dict=content)
 
 
-def _read_exported(path: str | Path) -> dict[str, Any]:
+def _as_checkpoint(content: dict[str, Tensor], path: str) -> dict[str, Any]:
     """An exported encoder in the form of a checkpoint; see ``tools/convert_checkpoint.py``."""
-    with safe_open(path, framework='pt') as file:
-        description = json.loads((file.metadata() or {}).get(EXPORT_KEY, '{}'))
-        state = {f'backbone.{name}': file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    description = read_metadata(path, EXPORT_KEY)
+    state = {f'backbone.{name}': value for name, value in content.items()}
     step = description.get('step')
     if 'backbone' in description:
-        origin = EncoderOrigin(str(path), 'encoder', '', step, description['backbone'])
+        origin = EncoderOrigin(path, 'encoder', '', step, description['backbone'])
         state['_extra_state'] = origin.as_tensor()
     return dict(state_dict=state, meta=dict(iter=step))
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nextvid_mm.layers import TokenGrid, load_exactly
-from nextvid_mm.models.algorithms.nextvid import NextVid
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 
 from .encoder import read_checkpoint, stored_config
 
+if TYPE_CHECKING:
+    from nextvid_mm.models.algorithms import NextVid
+
+KIND = 'NextVid'
 DECODER = 'head.'
 TARGETS = 'target_generator.'
 DEFAULT_FPS = 4.0  # the paper's
@@ -57,19 +59,14 @@ def load_generator(path: str | Path, device: str | torch.device = 'cpu') -> Gene
             its configuration, or holds targets that cannot be turned into pixels.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such checkpoint')
-    try:
-        checkpoint = read_checkpoint(path)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f'{path} cannot be read as a checkpoint: {error}') from error
+    checkpoint = read_checkpoint(path)
     _check_decoder(checkpoint, path)
     config = stored_config(checkpoint, 'model')
     if config is None:
         raise ValueError(f'{path} does not record the configuration of its model (meta.cfg)')
     kind = str(config.get('type')).rpartition('.')[2]
-    if kind != NextVid.__name__:
-        raise ValueError(f'{path} holds a {kind}; only {NextVid.__name__} generates next frames')
+    if kind != KIND:
+        raise ValueError(f'{path} holds a {kind}; only {KIND} generates next frames')
     require_registered(config, str(path))
     model = MODELS.build(dict(config, compile=False, _scope_=SCOPE))
     _load_strictly(model, checkpoint['state_dict'], path)

@@ -16,19 +16,18 @@ from typing import Any
 
 import torch
 from einops import rearrange, repeat
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import load_exactly
+from nextvid_mm.models.checkpoints import read_file
 
 from .base import TargetGenerator
 
 HELP_PAGE = 'docs/targets.md'
 # Kinds of files with statistics.
 SUFFIXES = ('.pt', '.pth', '.safetensors', '.json')
-# Files with the weights in a folder as published by diffusers and transformers.
-FOLDER_FILES = ('diffusion_pytorch_model.safetensors', 'model.safetensors')
 STACKED = '(b t dt) n c -> b t n (dt c)'
 UNSTACKED = 'b t n (dt c) -> (b t dt) n c'
 
@@ -103,10 +102,10 @@ class PretrainedTarget(TargetGenerator):
             FileNotFoundError: if a file does not exist.
             ValueError: if it is not exactly for this network.
         """
-        state = self.rename(read_weights(self.checkpoint))
-        load_exactly(
-            self.network, state, f'model.target_generator.checkpoint={str(self.checkpoint)!r}'
-        )
+        key = 'model.target_generator.checkpoint'
+        stored = read_file(self.checkpoint, key, f'{HELP_PAGE} says where weights come from')
+        state = self.rename(stored.get('state_dict', stored))
+        load_exactly(self.network, state, f'{key}={str(self.checkpoint)!r}')
         if self.statistics is not None:
             mean, std = read_statistics(self.statistics, self.latent_channels)
             self.mean.copy_(mean)
@@ -211,26 +210,7 @@ def _load(path: Path) -> dict[str, Any]:
     check_suffix(path)
     if path.suffix == '.json':
         return json.loads(path.read_text(encoding='utf-8'))
-    if path.suffix == '.safetensors':
-        return load_file(path)
-    return torch.load(path, map_location='cpu', weights_only=True)
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict on the CPU, without running code from the file.
-
-    Args:
-        path: a folder as published by diffusers or transformers, a ``.safetensors`` file, or a
-            file of ``torch.save``; a state dict under ``state_dict`` is taken out.
-
-    Raises:
-        FileNotFoundError: if there is no such file, or the folder has no weights.
-    """
-    file = _find(Path(path))
-    if file.suffix == '.safetensors':
-        return load_file(file)
-    stored = torch.load(file, map_location='cpu', weights_only=True)
-    return stored.get('state_dict', stored)
+    return read_file(path)
 
 
 def read_architecture(path: str | Path) -> dict[str, Any]:
@@ -246,16 +226,3 @@ def read_architecture(path: str | Path) -> dict[str, Any]:
             f'give one, or describe the network under `architecture`; {HELP_PAGE} says how'
         )
     return json.loads(file.read_text(encoding='utf-8'))
-
-
-def _find(path: Path) -> Path:
-    """The file with the weights."""
-    candidates = [path / name for name in FOLDER_FILES] if path.is_dir() else [path]
-    for file in candidates:
-        if file.is_file():
-            return file
-    detail = f' (no {" or ".join(FOLDER_FILES)} in it)' if path.is_dir() else ''
-    raise FileNotFoundError(
-        f'model.target_generator.checkpoint={str(path)!r} is missing{detail}: {HELP_PAGE} says '
-        'where weights come from and belong'
-    )

@@ -2,7 +2,6 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from nextvid_mm.layers import ClipBatch
@@ -11,7 +10,6 @@ from nextvid_mm.models.target_generators.pretrained import (
     PretrainedTarget,
     read_architecture,
     read_statistics,
-    read_weights,
     write_statistics,
 )
 
@@ -184,31 +182,23 @@ def test_absent_and_unknown_files_are_named(tmp_path):
 
 
 @pytest.mark.parametrize('wrapped', [False, True])
-def test_state_dicts_are_read_from_either_kind_of_file(tmp_path, wrapped):
-    state = {'weight': torch.randn(2, 3)}
-    torch.save(dict(state_dict=state) if wrapped else state, tmp_path / 'a.pt')
-    save_file(state, tmp_path / 'a.safetensors')
-    for name in ('a.pt', 'a.safetensors'):
-        assert torch.equal(read_weights(tmp_path / name)['weight'], state['weight'])
+def test_a_state_dict_is_taken_out_of_its_wrapper(files, wrapped):
+    state = {'net.weight': torch.randn(3, 3)}
+    torch.save(dict(state_dict=state) if wrapped else state, files / 'net.pt')
+    target = make(files, mean=0.0, std=1.0)
+    target.init_weights()
+    assert torch.equal(target.network.weight, state['net.weight'])
 
 
-def test_a_folder_has_weights_and_a_description(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'is missing \(no diffusion_pytorch_model'):
-        read_weights(tmp_path)
+def test_a_folder_describes_its_network(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no folder with a config.json.*`architecture`'):
         read_architecture(tmp_path)
-    save_file({'weight': torch.ones(1)}, tmp_path / 'model.safetensors')
     (tmp_path / 'config.json').write_text(json.dumps(dict(width=3)))
-    assert read_weights(tmp_path)['weight'] == 1
     assert read_architecture(tmp_path) == dict(width=3)
 
 
-def test_a_missing_file_names_key_and_page():
-    with pytest.raises(FileNotFoundError, match=r'checkpoint=.absent.pt. is missing: docs/targ'):
-        read_weights('absent.pt')
-
-
-def test_code_in_a_file_is_not_run(tmp_path):
-    torch.save(dict(state_dict=nn.Linear(1, 1)), tmp_path / 'a.pt')
-    with pytest.raises(Exception, match='[Ww]eights.only'):
-        read_weights(tmp_path / 'a.pt')
+def test_a_missing_file_names_key_and_page(files):
+    (files / 'net.pt').unlink()
+    message = r'target_generator.checkpoint=.*net.pt.: there is no such checkpoint; docs/targets.md'
+    with pytest.raises(FileNotFoundError, match=message):
+        make(files).init_weights()
