@@ -29,7 +29,7 @@ BATCH = 8
 def compare_backends(
     config: Config, clips: int = 64, repeats: int = 5, clock: str = 'wall'
 ) -> Report:
-    """Open files, choose frames and decode them with every back-end.
+    """Open files, choose frames and decode them with every backend.
 
     Args:
         config: a training config; its first source of videos is read, without its cache.

@@ -1,4 +1,4 @@
-"""What a roll-out costs with the cache of past frames, and with encoding them again."""
+"""What a rollout costs with the cache of past frames, and with encoding them again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def compare_rollout(
     device: str = 'cpu',
     clock: str = 'wall',
 ) -> Report:
-    """Time whole roll-outs, and encoder and predictor alone, with and without the cache.
+    """Time whole rollouts, and encoder and predictor alone, with and without the cache.
 
     Solving for the next frame costs the same in both ways. The larger the encoder beside the
     decoder, and the fewer the solver's steps, the less of the whole it is.
@@ -36,9 +36,9 @@ def compare_rollout(
     shape = (workload.batch, 3, workload.frames, workload.pixels, workload.pixels)
     clip = torch.rand(shape, device=device) * 2 - 1
     ways = rollout_ways(model, clip, tubelets, range(workload.batch), num_steps)
-    series = side_by_side(ways, repeats, 1, clock, 'roll-outs')
+    series = side_by_side(ways, repeats, 1, clock, 'rollouts')
     report = Report(
-        f'roll-out of {tubelets} tubelets, {num_steps} solver steps, {describe(workload)}',
+        f'rollout of {tubelets} tubelets, {num_steps} solver steps, {describe(workload)}',
         settings_of(workload, repeats, device, clock) | dict(tubelets=tubelets, steps=num_steps),
         ('what', 'median s', '±', 'times the cache'),
     )

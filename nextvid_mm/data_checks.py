@@ -34,14 +34,14 @@ def require_paths(owner: str, **paths: str) -> None:
 
 
 def require_data_of(owner: str, config: Mapping[str, Any]) -> None:
-    """Make sure that the paths in the config of an MMEngine data set exist.
+    """Make sure that the paths in the config of an MMEngine dataset exist.
 
     MMAction2 and MMPretrain would fail later, with a bare path or, where a folder of videos is
     missing, not until the first sample.
 
     Args:
         owner: Name of the source, for the message.
-        config: The data set's config; ``data_root``, ``ann_file`` and ``data_prefix`` are looked
+        config: The dataset's config; ``data_root``, ``ann_file`` and ``data_prefix`` are looked
             at.
     """
     root = config.get('data_root') or ''
@@ -54,10 +54,10 @@ def require_data_of(owner: str, config: Mapping[str, Any]) -> None:
 
 
 def list_file_of(config: Mapping[str, Any]) -> str:
-    """List file in the config of an MMEngine data set, below its ``data_root``; '' if it has none.
+    """List file in the config of an MMEngine dataset, below its ``data_root``; '' if it has none.
 
     Args:
-        config: The data set's config, without wrappers.
+        config: The dataset's config, without wrappers.
     """
     return _below(config.get('data_root') or '', config.get('ann_file') or '')
 

@@ -40,7 +40,7 @@ _FLAGS = {'frames': '--num-frames'}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags: the fields of the data set's specification."""
+    """Add the flags: the fields of the dataset's specification."""
     from nextvid_mm.demo.data.spec import DemoSpec
 
     add_shared(parser, '--out', '(a folder)', default='data/demo')

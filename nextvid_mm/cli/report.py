@@ -17,7 +17,7 @@ examples:
 
 With a probe config, its validation videos serve for the map of features, the attention of the
 trained probe and the comparison of generated frames with copying the last one. The demo leaves its
-own in its work directory, where it is found. Of a large data set, an even choice of --max-videos is
+own in its work directory, where it is found. Of a large dataset, an even choice of --max-videos is
 decoded, batch by batch.
 
 Your own probes are read from the probe_results.json files that tools/test.py leaves, each beside

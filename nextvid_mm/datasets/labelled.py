@@ -1,4 +1,4 @@
-"""A labelled data set for training and evaluating a probe."""
+"""A labelled dataset for training and evaluating a probe."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _SAMPLER = 'SampleClipByTime'
 
 @DATASETS.register_module()
 class LabelledDataset(MixtureDataset):
-    """Any labelled data set of MMAction2 or MMPretrain, read reproducibly.
+    """Any labelled dataset of MMAction2 or MMPretrain, read reproducibly.
 
     What is random about a sample follows from its request alone (of a plain index: from the
     index), as in pretraining. A file that cannot be read is replaced by another in training; in
@@ -24,8 +24,8 @@ class LabelledDataset(MixtureDataset):
     Every data sample gets the metainfo ``sample_idx`` and ``path``, whatever its pipeline packs.
 
     Args:
-        dataset: Config of the data set, such as ``mmaction.VideoDataset``, with its pipeline.
-        pipeline: Of the data set, if not among its own keys. Here MMAction2's inferencers find it.
+        dataset: Config of the dataset, such as ``mmaction.VideoDataset``, with its pipeline.
+        pipeline: Of the dataset, if not among its own keys. Here MMAction2's inferencers find it.
         test_mode: Report unreadable samples instead of replacing them.
         fps: True frames per second of the clips, for a pipeline with ``SampleClipByTime``; takes
             the place of the pipeline's own ``frame_interval`` or ``fps``. None: as the pipeline
@@ -60,12 +60,12 @@ class LabelledDataset(MixtureDataset):
 
     @property
     def inner(self) -> Any:
-        """The data set itself."""
+        """The dataset itself."""
         return self.sources[0].dataset
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """The data set's own, with its classes if it knows them."""
+        """The dataset's own, with its classes if it knows them."""
         return self.inner.metainfo
 
     def label(self, index: int) -> int:

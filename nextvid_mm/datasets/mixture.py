@@ -1,4 +1,4 @@
-"""A weighted mixture of image and video data sets, read clip by clip on request."""
+"""A weighted mixture of image and video datasets, read clip by clip on request."""
 
 import os
 import time
@@ -20,7 +20,7 @@ _HEADER = np.dtype([('pid', '<i8'), ('length', '<i8'), ('begin', '<f8')])
 
 
 class Source(NamedTuple):
-    """One data set of a mixture."""
+    """One dataset of a mixture."""
 
     name: str
     weight: float
@@ -49,7 +49,7 @@ class MixtureDataset(Dataset):
 
     Args:
         sources: Per source a dict of ``name``, ``weight`` (only proportions matter), ``dataset``
-            (config of any MMEngine-style data set, such as ``mmaction.VideoDataset``, with its
+            (config of any MMEngine-style dataset, such as ``mmaction.VideoDataset``, with its
             pipeline) and optionally ``check_files`` (look for every file at start; default False).
         pipeline: Transforms that follow each source's own. Errors in these are never taken for
             unreadable data.
@@ -209,7 +209,7 @@ class MixtureDataset(Dataset):
 
 
 def _build_source(place: int, config: dict[str, Any]) -> Source:
-    """Check the keys of a source and build its data set."""
+    """Check the keys of a source and build its dataset."""
     name = config.pop('name', f'number {place}')
     where = f'source {name!r} of the mixture'
     missing = {'weight', 'dataset'} - set(config)
@@ -234,7 +234,7 @@ def _build_source(place: int, config: dict[str, Any]) -> Source:
 
 
 def _build_dataset(where: str, config: Mapping[str, Any]) -> BaseDataset:
-    """Build a source's data set; what is wrong with its data or list is said in full."""
+    """Build a source's dataset; what is wrong with its data or list is said in full."""
     require_data_of(where, config)
     if explained := misread_line(config):
         raise ValueError(f'{where}: {explained}')

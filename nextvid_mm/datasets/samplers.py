@@ -37,7 +37,7 @@ class ClipSampler:
         seed: Seed of the run, the same on every process. The Runner supplies it.
 
     Raises:
-        TypeError: If the data set is not a mixture.
+        TypeError: If the dataset is not a mixture.
         ValueError: If there is no common seed, or nothing can be drawn from the mixture.
     """
 

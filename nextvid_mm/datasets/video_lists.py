@@ -1,4 +1,4 @@
-"""Video data sets for one's own clips: a list of paths, or a folder."""
+"""Video datasets for one's own clips: a list of paths, or a folder."""
 
 import logging
 import os
@@ -73,16 +73,16 @@ class ClipListDataset(BaseActionDataset):
 def misread_line(config: Mapping[str, Any]) -> str | None:
     """What MMAction2's ``VideoDataset`` would misread in its list, and what to do about it.
 
-    That data set splits every line at its spaces, comments and all. It takes a blank line for a
+    That dataset splits every line at its spaces, comments and all. It takes a blank line for a
     video, a byte-order mark for part of a name, and says no more than that it got too many parts,
     or no number.
 
     Args:
-        config: of a data set; of any type.
+        config: of a dataset; of any type.
 
     Returns:
         One sentence about the first such line; None if all are fine, the list cannot be found, or
-        the data set is another.
+        the dataset is another.
     """
     kind = DATASETS.get(config['type']) if isinstance(config['type'], str) else config['type']
     if not (isinstance(kind, type) and issubclass(kind, VideoDataset)) or config.get('multi_class'):
@@ -98,7 +98,7 @@ def misread_line(config: Mapping[str, Any]) -> str | None:
     return (
         f'{ann_file}, line {number}: {line!r} {fault}, for {kind.__name__}, which reads nothing '
         'but "path label" lines. Correct the line, or set type=\'ClipListDataset\' for this '
-        'data set, which reads comments, spaces, blank lines and a byte-order mark'
+        'dataset, which reads comments, spaces, blank lines and a byte-order mark'
     )
 
 

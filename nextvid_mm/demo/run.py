@@ -81,7 +81,7 @@ def run_demo(
         work_dir: one folder per seed goes here, with ``results.json`` beside them.
         seeds: one pretraining and one set of probes for each.
         options: ``KEY=VALUE`` overrides of the pretraining config.
-        spec: the data set to generate.
+        spec: the dataset to generate.
         probe_options: overrides of the probe config.
 
     Raises:

@@ -110,7 +110,7 @@ def bounded_wait(batches: Iterator[Any], dataset: Any) -> Iterator[None]:
 
     Args:
         batches: The DataLoader's iterator; without workers, nothing is looked at.
-        dataset: Its data set; ``overdue_files()`` gives path and seconds per process id, if it has
+        dataset: Its dataset; ``overdue_files()`` gives path and seconds per process id, if it has
             that.
 
     Raises:
@@ -176,7 +176,7 @@ def worker_deaths_explained(batches: Iterator[Any], dataset: Dataset) -> Iterato
 
     Args:
         batches: The DataLoader's iterator.
-        dataset: Its data set; ``current_files()`` gives a path per process id, if it has that.
+        dataset: Its dataset; ``current_files()`` gives a path per process id, if it has that.
 
     Raises:
         RuntimeError: In place of the original, naming the file.

@@ -113,7 +113,7 @@ def measure_streaming(
 
 @dataclass(frozen=True)
 class RolloutCost:
-    """Seconds that the same roll-out takes with the key/value cache and without.
+    """Seconds that the same rollout takes with the key/value cache and without.
 
     Attributes:
         context: tubelets it starts from.
@@ -157,7 +157,7 @@ def measure_rollout(
     num_steps: int = 20,
     solver: str = 'euler',
 ) -> RolloutCost:
-    """Time the same roll-out both ways, without a window: nothing is evicted in either.
+    """Time the same rollout both ways, without a window: nothing is evicted in either.
 
     Arguments as in ``roll_out``; without ``seeds``, the clips' are 0, 1, ...
     """

@@ -1,4 +1,4 @@
-"""Pictures and films of what a model generates: masked next frames, and roll-outs.
+"""Pictures and films of what a model generates: masked next frames, and rollouts.
 
 Shape legend: S samples, T video frames, n generated tubelets.
 """
@@ -36,7 +36,7 @@ class Sampling:
         num_steps: solver steps per frame.
         solver: ``euler`` or ``heun``.
         seed: of masks and noise.
-        window: tubelets a roll-out remembers, None for all.
+        window: tubelets a rollout remembers, None for all.
     """
 
     samples: int = 4
@@ -180,7 +180,7 @@ def write_masked(result: MaskedGeneration, stem: Path, tubelet: int, fps: float)
 def write_rollout(
     context: Tensor, generated: Tensor, truth: Tensor, stem: Path, tubelet: int, fps: float
 ) -> list[Path]:
-    """Write a sheet (one picture per tubelet), a GIF and an MP4 of a roll-out.
+    """Write a sheet (one picture per tubelet), a GIF and an MP4 of a rollout.
 
     Args:
         context: the seed ``(3, T, height, width)`` in [-1, 1].
@@ -220,14 +220,14 @@ def generate_files(
         generator: the model.
         source: image or video.
         folder: where the files go; named after ``source``.
-        sampling: how to sample; without a ``window``, a roll-out remembers as many tubelets as the
+        sampling: how to sample; without a ``window``, a rollout remembers as many tubelets as the
             longest training clips had.
         rollout: video frames to generate after the seed; None for masked generation.
         num_frames: video frames of the seed; None for 16, or those of the longest training clips if
             that is less (1 tubelet for an image that is continued).
         fps: frames taken per second of video; None for the training's.
         start: seconds of video to skip.
-        compare: time the roll-out with and without the key/value cache, and print both.
+        compare: time the rollout with and without the key/value cache, and print both.
 
     Raises:
         ValueError: if a number is out of range or the seed too short.

@@ -1,4 +1,4 @@
-"""Autoregressive roll-out: generate a frame, look at it, generate the next (arXiv 2512.21004, §3).
+"""Autoregressive rollout: generate a frame, look at it, generate the next (arXiv 2512.21004, §3).
 
 Shape legend: B clips, T context frames (tubelets), n generated ones, N patches per frame, C target
 channels.
@@ -56,7 +56,7 @@ def roll_out(
     """
     if not model.neck.rolls_out:
         raise ValueError(
-            f'model.neck of type {type(model.neck).__name__} has no predict_next, which a roll-out '
+            f'model.neck of type {type(model.neck).__name__} has no predict_next, which a rollout '
             'needs; QFormerPredictor has'
         )
     grid = model.backbone.grid_of(clip)
@@ -82,7 +82,7 @@ def rollout_ways(
 ) -> dict[str, Callable[[], Tensor]]:
     """Functions whose times tell what the cache is worth, by name.
 
-    A whole roll-out with and without the cache, then the part that the cache shortens: encoder and
+    A whole rollout with and without the cache, then the part that the cache shortens: encoder and
     predictor alone, where the clip's last tubelet stands in for every generated one. Arguments as
     in ``roll_out``.
     """
@@ -101,8 +101,8 @@ def rollout_ways(
         return last
 
     return {
-        'roll-out, cache': partial(whole, True),
-        'roll-out, encoded again': partial(whole, False),
+        'rollout, cache': partial(whole, True),
+        'rollout, encoded again': partial(whole, False),
         'encoder and predictor, cache': partial(context, cached),
         'encoder and predictor, encoded again': partial(context, recomputed),
     }

@@ -209,7 +209,7 @@ def _data(meta: Mapping[str, Any]) -> str:
         [source.get('name'), source.get('weight'), length, source['dataset'].get('type')]
         for source, length in zip(sources, lengths, strict=True)
     ]
-    return _table(('source', 'sampling weight', 'items', 'data set'), rows)
+    return _table(('source', 'sampling weight', 'items', 'dataset'), rows)
 
 
 def _versions(meta: Mapping[str, Any]) -> str:

@@ -178,7 +178,7 @@ def generation_section(
     Args:
         insight: from ``look_at_generation``.
         names: of the labels.
-        rollout: cost of a roll-out with and without cache.
+        rollout: cost of a rollout with and without cache.
         sheet: a further sheet the run left behind.
     """
     title = 'Generated next frames'

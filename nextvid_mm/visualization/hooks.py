@@ -21,7 +21,7 @@ from .sheets import draw_sheet
 class GenerationVisHook(Hook):
     """Logs a sheet of original, masked and generated frames every ``interval`` steps.
 
-    The sheet goes to every back-end of the config's ``visualizer``: TensorBoard, Weights & Biases,
+    The sheet goes to every backend of the config's ``visualizer``: TensorBoard, Weights & Biases,
     or files in the work directory. Its clips are the first of the step. No random number of the
     training is drawn: training goes on bit for bit as without this hook.
 

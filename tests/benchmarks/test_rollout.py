@@ -1,4 +1,4 @@
-"""Roll-outs with and without the cache are timed side by side."""
+"""Rollouts with and without the cache are timed side by side."""
 
 from statistics import median
 

@@ -93,7 +93,7 @@ COMMON_PIPELINE = [
 
 @pytest.fixture
 def clips_config(clip_folder):
-    """Config of the ten clips as an MMAction2 data set."""
+    """Config of the ten clips as an MMAction2 dataset."""
     return dict(
         type='mmaction.VideoDataset',
         ann_file='list.txt',
@@ -105,7 +105,7 @@ def clips_config(clip_folder):
 
 @pytest.fixture
 def corrupt_config(corrupt_folder):
-    """Config of the unreadable files as a data set."""
+    """Config of the unreadable files as a dataset."""
     return dict(
         type='ClipListDataset',
         ann_file='list.txt',

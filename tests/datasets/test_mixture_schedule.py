@@ -6,7 +6,7 @@ import pytest
 
 from nextvid_mm.datasets.mixture_schedule import MixtureSchedule, make_key, mix, permute
 
-# Weights of the paper (arXiv 2512.21004, Table 6) and rough sizes of the data sets.
+# Weights of the paper (arXiv 2512.21004, Table 6) and rough sizes of the datasets.
 NAMES = ['in1k', 'ssv2', 'k400', 'internvid', 'own']
 WEIGHTS = [0.25, 0.05, 0.18, 0.20, 0.32]
 LENGTHS = [1_281_167, 168_913, 240_000, 10_000_000, 20_000_000]

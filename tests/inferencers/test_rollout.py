@@ -1,4 +1,4 @@
-"""Roll-out: cached equals recomputed, causality, seeds, and the work it saves."""
+"""Rollout: cached equals recomputed, causality, seeds, and the work it saves."""
 
 import pytest
 import torch

@@ -32,7 +32,7 @@ def blocks(language):
 def commands():
     text = '\n'.join(blocks('bash')).replace('\\\n', ' ')
     lines = [shlex.split(line)[1:] for line in text.splitlines() if line]
-    # Probing takes data sets; what it does with such a file is tested below.
+    # Probing takes datasets; what it does with such a file is tested below.
     return [words for words in lines if words[0] != 'tools/test.py']
 
 

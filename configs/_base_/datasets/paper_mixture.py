@@ -1,5 +1,5 @@
 # The data mixture of arXiv 2512.21004, Table 6: weights of a clip coming from each source.
-# Where each data set is expected: docs/data.md.
+# Where each dataset is expected: docs/data.md.
 # Decides these rows of docs/choices.md: counts, visible, aspect,
 # strategies, crops, frames, order.
 img_size = 256

@@ -1,4 +1,4 @@
-# Attentive probes on a frozen encoder: arXiv 2512.21004, Tables 9 and 10. The data set's config
+# Attentive probes on a frozen encoder: arXiv 2512.21004, Tables 9 and 10. The dataset's config
 # adds classes, segments, data and epochs.
 # Decides these rows of docs/choices.md: encoder, probe optimiser.
 default_scope = 'nextvid_mm'
@@ -40,7 +40,7 @@ optim_wrapper = dict(
     optimizer=dict(type='GridAdamW', betas=(0.9, 0.999)),
 )
 
-# The data set's config adds batch sizes, and list and pipeline inside of `dataset.dataset`.
+# The dataset's config adds batch sizes, and list and pipeline inside of `dataset.dataset`.
 # `batch_size` is a batch of the optimiser in training, of all processes together, as published
 # (ExactEpochLoop divides it); in validation it is what each process loads at a time, as everywhere
 # in MMEngine, and changes memory, not results.
@@ -63,7 +63,7 @@ param_scheduler = dict(
     type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True
 )
 
-# Test and validation are the same data: the test labels of these data sets are not public.
+# Test and validation are the same data: the test labels of these datasets are not public.
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 val_evaluator = dict(type='ProbeMetric', topk=(1, 5))

@@ -1,4 +1,4 @@
-"""Opens videos and decodes clips of them, with a cache for small data sets."""
+"""Opens videos and decodes clips of them, with a cache for small datasets."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class VideoInit(BaseTransform):
         max_clip_megabytes: Videos that decode to more are not cached.
         stream: Which of several video streams of a file. None: the first.
         num_threads: Threads of a decoder. 1 is fastest when several workers share the cores.
-        timeout: Seconds for one video, where the data set sets no limit.
+        timeout: Seconds for one video, where the dataset sets no limit.
         backend_args: Of MMEngine's file backend, for files that are not on a local disk.
 
     Raises:

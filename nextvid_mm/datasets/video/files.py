@@ -1,4 +1,4 @@
-"""Finds videos and pictures: suffixes, lists and folders, the same for data sets and tools."""
+"""Finds videos and pictures: suffixes, lists and folders, the same for datasets and tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a demo data set to disk: cached, resumable, in MMAction2's formats.
+"""Write a demo dataset to disk: cached, resumable, in MMAction2's formats.
 
 Layout under the root (annotation lines are ``file.mp4 label``, relative to the videos' folder)::
 
@@ -45,13 +45,13 @@ _Job = tuple[DemoSpec, list[tuple[Path, tuple[str, int]]]]
 def make_demo_data(
     root: str | os.PathLike, spec: DemoSpec | None = None, workers: int = 2, quiet: bool = False
 ) -> Path:
-    """Make sure that ``root`` holds the data set of ``spec``.
+    """Make sure that ``root`` holds the dataset of ``spec``.
 
-    A complete data set of the same spec is kept as it is; an interrupted one is continued; one
+    A complete dataset of the same spec is kept as it is; an interrupted one is continued; one
     that differs in the number of files grows or shrinks; one of other content is replaced.
 
     Args:
-        root: Folder of the data set; created if missing.
+        root: Folder of the dataset; created if missing.
         spec: What to generate. Default: ``DemoSpec()``.
         workers: Processes to render with; 0 renders in this process. With more, a script must
             guard its entry point by ``if __name__ == '__main__':``.
@@ -136,7 +136,7 @@ def clip_name(index: int) -> str:
 
 
 def planned_files(root: Path, spec: DemoSpec) -> dict[Path, tuple[str, int]]:
-    """Every video and image of the data set: path to (split or 'images', number)."""
+    """Every video and image of the dataset: path to (split or 'images', number)."""
     photographs = sorted(Path(name).stem for name in PHOTOGRAPHS['train'])
     files = {
         root / f'videos_{split}' / clip_name(index): (split, index)
@@ -150,7 +150,7 @@ def planned_files(root: Path, spec: DemoSpec) -> dict[Path, tuple[str, int]]:
 
 
 def is_complete(root: str | os.PathLike, spec: DemoSpec) -> bool:
-    """Whether ``root`` holds the whole data set of ``spec``."""
+    """Whether ``root`` holds the whole dataset of ``spec``."""
     root = Path(root)
     # The stamp outlives files that somebody deletes by hand: compare the folders too.
     complete = _read_stamp(root) == _stamp(spec, complete=True)
@@ -161,7 +161,7 @@ def prepare(root: Path, spec: DemoSpec) -> dict[Path, tuple[str, int]]:
     """Create the folder, remove what does not belong to the spec, and return what is missing.
 
     Args:
-        root: Folder of the data set.
+        root: Folder of the dataset.
         spec: What it shall hold.
 
     Returns:

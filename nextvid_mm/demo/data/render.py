@@ -61,7 +61,7 @@ def render_clip(spec: DemoSpec, split: str, index: int) -> tuple[np.ndarray, int
     """Render the clip number ``index`` of a split.
 
     Args:
-        spec: The data set.
+        spec: The dataset.
         split: 'train' or 'val'.
         index: Clip number in the split, 0 to ``spec.num_clips(split) - 1``.
 

@@ -1,4 +1,4 @@
-"""What a demo data set is made of: one frozen value object, hashed to know when to regenerate."""
+"""What a demo dataset is made of: one frozen value object, hashed to know when to regenerate."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ _COUNTS = ('num_train', 'num_val', 'num_images', 'probe_clips_per_class')
 
 @dataclass(frozen=True)
 class DemoSpec:
-    """Everything that decides the content of a demo data set.
+    """Everything that decides the content of a demo dataset.
 
     Args:
         seed: The same seed gives the same frames.
@@ -93,7 +93,7 @@ class DemoSpec:
     def digest(self) -> str:
         """Hexadecimal hash of all that decides what clip or image number i looks like.
 
-        How many there are is no part of it: a larger data set keeps the files of a smaller one.
+        How many there are is no part of it: a larger dataset keeps the files of a smaller one.
         """
         content = {key: value for key, value in asdict(self).items() if key not in _COUNTS}
         content.update(difficulty=float(self.difficulty), version=GENERATOR_VERSION)

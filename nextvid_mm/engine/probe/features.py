@@ -37,7 +37,7 @@ _NOTE, _TOKENS = 'features.json', 'tokens.bin'
 
 @dataclass(frozen=True)
 class FeatureSet(Dataset):
-    """Tokens ``(n, N, C)`` of a data set, mapped from a file, and its labels; read in batches."""
+    """Tokens ``(n, N, C)`` of a dataset, mapped from a file, and its labels; read in batches."""
 
     tokens: Tensor
     labels: list[int]
@@ -57,16 +57,16 @@ class FeatureSet(Dataset):
 
 
 class FeatureCache:
-    """Tokens of one view per sample, one folder per encoder, data set and setting.
+    """Tokens of one view per sample, one folder per encoder, dataset and setting.
 
     The name of the folder is a hash of everything that decides the features: encoder weights and
-    configuration, last layers, segments, precision, and the data set with its pipeline. Changing
+    configuration, last layers, segments, precision, and the dataset with its pipeline. Changing
     any of them makes a new entry; folders can be deleted at any time.
 
     Args:
         root: folder of all entries.
         model: a ``ProbeRecognizer`` with its encoder in place.
-        dataset: config of the data set.
+        dataset: config of the dataset.
     """
 
     def __init__(self, root: str | Path, model: nn.Module, dataset: Mapping[str, Any]):
@@ -97,7 +97,7 @@ class FeatureCache:
         """Encode every sample of a loader once; an interrupted pass starts over.
 
         Args:
-            loader: in the order of the data set, one view per sample.
+            loader: in the order of the dataset, one view per sample.
 
         Raises:
             OSError: if the disk has no room; names the bytes needed.
@@ -155,7 +155,7 @@ def cached_loader(config: Config, split: str) -> DataLoader:
 
 
 def cached_dataset(config: Config, split: str) -> dict[str, Any]:
-    """Config of a split's data set with nothing random in its pipeline.
+    """Config of a split's dataset with nothing random in its pipeline.
 
     That is ``val``, the validation set as it is, or ``train``, the training set with the
     validation pipeline, cut down to the central view.

@@ -173,7 +173,7 @@ class ProbeMetric(BaseMetric):
                 logging.WARNING,
             )
         if len(samples) != self._size:
-            text = f'evaluated {len(samples)} different samples of a data set of {self._size}'
+            text = f'evaluated {len(samples)} different samples of a dataset of {self._size}'
             print_log(text, 'current', logging.WARNING)
 
 

@@ -44,7 +44,7 @@ class OnlineProbeHook(Hook):
         interval: Steps between measurements; one follows the last step.
         config: Path of a probe config (``configs/probe/demo.py``): its training and validation
             sets are drawn from. Or a dict with ``train`` and ``val``, each the config of a
-            labelled data set.
+            labelled dataset.
         train_clips: Labelled videos to fit on, spread evenly over the list.
         val_clips: Videos to test on, likewise.
         k: Neighbours.
@@ -131,7 +131,7 @@ class OnlineProbeHook(Hook):
 
 
 def _dataset_configs(config: str | Mapping[str, Any]) -> dict[str, Any]:
-    """The two data sets' configs.
+    """The two datasets' configs.
 
     Raises:
         FileNotFoundError: If the config file does not exist.
@@ -149,12 +149,12 @@ def _dataset_configs(config: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_clips(config: Mapping[str, Any], count: int) -> tuple[Tensor, Tensor]:
-    """Decode ``count`` samples spread evenly over a data set.
+    """Decode ``count`` samples spread evenly over a dataset.
 
     Args:
-        config: of a data set whose samples hold ``inputs`` ``(M, 3, T, height, width)``; the
+        config: of a dataset whose samples hold ``inputs`` ``(M, 3, T, height, width)``; the
             first of the M is taken.
-        count: samples; all, if the data set has fewer.
+        count: samples; all, if the dataset has fewer.
 
     Returns:
         Clips ``(n, 3, T, height, width)``, uint8, and labels ``(n,)``.

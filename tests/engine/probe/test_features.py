@@ -10,7 +10,7 @@ from nextvid_mm.engine.probe.features import FeatureCache
 
 
 class Loader(list):
-    """Batches with the length of their data set."""
+    """Batches with the length of their dataset."""
 
     def __init__(self, batches):
         super().__init__(batches)

@@ -22,7 +22,7 @@ TAGS = ('knn_encoder', 'knn_reference', 'linear_encoder', 'linear_reference')
 
 @pytest.fixture(scope='module')
 def sets(tmp_path_factory):
-    """The two data sets of a probe config, nothing random in them."""
+    """The two datasets of a probe config, nothing random in them."""
     root = make_videos(tmp_path_factory.mktemp('online') / 'data')
     cfg = probe_run(root, root)
     return {split: cached_dataset(cfg, split) for split in ('train', 'val')}
