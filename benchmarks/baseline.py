@@ -8,7 +8,7 @@ autoencoder encodes every frame of every clip, and the moving average is a loop 
 It uses the weights of a ``NextVid``, and its losses and gradients are equal to it: only the way
 there differs.
 
-Shape legend: B clips, T frames (tubelets), N tokens per frame, L = T * N tokens, h heads, D head
+Shape legend: B clips, T tubelets, N tokens per tubelet, L = T * N tokens, h heads, D head
 dimension, k tau samples, C channels.
 """
 

@@ -288,7 +288,7 @@ def _add_own_flags(command: str, add: Callable) -> None:
         add('--axis', choices=('encoder', *AXES), default='encoder', help='what grows')
         add('--values', nargs='+', help='sizes along the axis')
     elif command == 'stream':
-        add('--length', type=int, default=120, help='frames (tubelets) of the stream')
+        add('--length', type=int, default=120, help='tubelets of the stream')
         add('--window', type=int, default=32, help='frames in the cache')
     elif command == 'rollout':
         add('--length', type=int, default=16, help='tubelets to generate')

@@ -8,7 +8,7 @@ A multiplication with its addition counts as two. Only useful work is counted: m
 convolutions, and of attention the pairs a token may see (of frame-wise causal attention, the lower
 half). Norms, activation functions and rotations are left out.
 
-Shape legend: B clips, T frames (tubelets), N patches per frame, K visible and M queried ones, k tau
+Shape legend: B clips, T tubelets, N patches per tubelet, K visible and M queried ones, k tau
 samples, C channels.
 """
 

@@ -66,7 +66,7 @@ def draw_attention_patterns(frames: int = 4, tokens: int = 3) -> Figure:
     """The three patterns as the boolean matrices that are never built.
 
     Args:
-        frames: frames (tubelets).
+        frames: tubelets.
         tokens: tokens per frame.
     """
     query = np.arange(frames).repeat(tokens)[:, None]

@@ -1,6 +1,6 @@
 """What a stream shows, while it runs: speed, latency and a label.
 
-Shape legend: n labelled videos, T frames (tubelets), N tokens per frame, C channels.
+Shape legend: n labelled videos, T tubelets, N tokens per frame, C channels.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Autoregressive rollout: generate a frame, look at it, generate the next (arXiv 2512.21004, §3).
+"""Autoregressive rollout: generate a tubelet, read it, generate the next (arXiv 2512.21004, §3).
 
-Shape legend: B clips, T context frames (tubelets), n generated ones, N patches per frame, C target
+Shape legend: B clips, T context tubelets, n generated ones, N patches per tubelet, C target
 channels.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nextvid_mm.flow import draw_flow
 
-# From pixels of new frames to the predictor's output (B, 1, N, C) for the frame after them.
+# From pixels of new tubelets to the predictor's output (B, 1, N, C) for the tubelet after them.
 Predict = Callable[[Tensor], Tensor]
 
 
@@ -32,7 +32,7 @@ def roll_out(
 ) -> Iterator[Tensor]:
     """Continue clips, one tubelet after the other.
 
-    Each step encodes the newest frames, predicts every patch of the next tubelet from all frames so
+    Each step encodes the newest tubelets, predicts every patch of the next one from all tubelets so
     far, generates targets with the flow decoder, decodes them to pixels and feeds these back to the
     encoder. All patches of the context are shown.
 
@@ -43,16 +43,16 @@ def roll_out(
         seeds: one per clip, of its noise: a clip's continuation does not depend on its batch.
         num_steps: solver steps per tubelet.
         solver: ``euler`` or ``heun``.
-        window: frames that are remembered, generated ones included; None for all.
-        use_cache: keep keys and values of past frames in encoder and predictor. Without it, all
-            frames are encoded again in every step: the same result (up to eviction) at a higher
+        window: tubelets that are remembered, generated ones included; None for all.
+        use_cache: keep keys and values of past tubelets in encoder and predictor. Without it, all
+            tubelets are encoded again in every step: the same result (up to eviction) at a higher
             price.
 
     Yields:
         ``tubelets`` times the next video frames ``(B, 3, tubelet_size, height, width)`` in [-1, 1].
 
     Raises:
-        ValueError: if the predictor cannot predict one frame at a time.
+        ValueError: if the predictor cannot predict one tubelet at a time.
     """
     if not model.neck.rolls_out:
         raise ValueError(
@@ -109,7 +109,7 @@ def rollout_ways(
 
 
 def cached(model: Any, window: int) -> Predict:
-    """Predictions at the cost of the new frames."""
+    """Predictions at the cost of the new tubelets."""
     encoded = model.backbone.make_cache(window)
     context_cache = model.neck.make_cache(window)
 
@@ -122,7 +122,7 @@ def cached(model: Any, window: int) -> Predict:
 
 
 def recomputed(model: Any, window: int) -> Predict:
-    """Predictions from the last ``window`` frames, encoded from the start every time."""
+    """Predictions from the last ``window`` tubelets, encoded from the start every time."""
     frames: list[Tensor] = []
 
     def predict(new: Tensor) -> Tensor:

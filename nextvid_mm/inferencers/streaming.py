@@ -1,6 +1,6 @@
-"""Features of endless videos at a constant cost per frame.
+"""Features of endless videos at a constant cost per tubelet.
 
-Shape legend: B streams, T frames (tubelets), N tokens per frame, C channels.
+Shape legend: B streams, T tubelets, N tokens per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from nextvid_mm.models.checkpoints import open_encoder
 class StreamingEncoder:
     """A ``CausalViT`` that is fed video as it arrives.
 
-    While no frame has been evicted, features equal those of the whole video encoded at once. From
-    then on every layer attends to the last ``window`` frames. That is *not* the same as encoding
-    the last ``window`` frames alone: what the oldest of them took from frames before it, in earlier
-    layers, remains. The receptive field is ``depth * (window - 1) + 1`` frames. Rotary positions
+    While no tubelet has been evicted, features equal those of the whole video encoded at once. From
+    then on every layer attends to the last ``window`` tubelets. That is *not* the same as encoding
+    the last ``window`` tubelets alone: what the oldest took from those before it, in earlier
+    layers, remains. The receptive field is ``depth * (window - 1) + 1`` tubelets. Rotary positions
     are relative, so a stream can be of any length (with ``tiled_rope``, the rotation of released
     V-JEPA 2 weights, they are not quite: features then drift with the length of the stream).
 
     Args:
         encoder: the encoder; put into evaluation mode and moved to ``device``.
-        window: frames (tubelets) that are remembered, the newest included. The encoder has learnt
-            from clips of so many frames; a longer memory is beyond what it was trained on.
+        window: tubelets that are remembered, the newest included. The encoder has learnt
+            from clips of so many tubelets; a longer memory is beyond what it was trained on.
         device: where to compute; None for where the encoder is.
         dtype: autocast type, such as ``torch.bfloat16``, also of the cache; None for the encoder's.
     """

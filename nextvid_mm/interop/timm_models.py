@@ -3,7 +3,7 @@
 ``timm.create_model('nextvid_vit_large_patch16_256', checkpoint_path='encoder.safetensors')`` loads
 what ``tools/convert_checkpoint.py --to safetensors`` has written.
 
-Shape legend: B batch, T frames (tubelets), N patches per frame, C channels.
+Shape legend: B batch, T tubelets, N patches per tubelet, C channels.
 """
 
 from __future__ import annotations

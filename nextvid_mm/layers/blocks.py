@@ -1,6 +1,6 @@
 """Transformer, cross-attention and DiT blocks, all pre-norm, and how they are initialised.
 
-Shape legend: B batch, T frames, N tokens per frame, C channels.
+Shape legend: B batch, T tubelets, N tokens per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class CausalBlock(nn.Module):
 
 
 class ContextBlock(nn.Module):
-    """Predictor block: queries read earlier frames of a fixed context, then an MLP.
+    """Predictor block: queries read earlier tubelets of a fixed context, then an MLP.
 
     Queries never attend to each other and the context is never changed.
 
@@ -148,7 +148,7 @@ class ContextBlock(nn.Module):
         context_rope: RopeTable,
         attend: Attend | None = None,
     ) -> Tensor:
-        """Queries ``(B, T, Nq, C)`` of frames 1..T, context ``(B, T, Nk, C)`` of frames 0..T-1.
+        """Queries ``(B, T, Nq, C)`` of tubelets 1..T, context ``(B, T, Nk, C)`` of tubelets 0..T-1.
 
         ``attend`` as in ``ContextAttention``.
         """
@@ -174,7 +174,7 @@ class DiTBlock(nn.Module):
         self.modulation = AdaLN(dim, 6)
 
     def forward(self, x: Tensor, condition: Tensor, rope: RopeTable) -> Tensor:
-        """One frame a row: ``(F, N, C)`` tokens and ``(F, C)`` conditions to ``(F, N, C)``."""
+        """One tubelet a row: ``(F, N, C)`` tokens and ``(F, C)`` conditions to ``(F, N, C)``."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
         y = self.attn(modulate(self.norm1(x), shift1, scale1)[:, None], rope)[:, 0]
         x = x + gate1 * y
@@ -184,7 +184,7 @@ class DiTBlock(nn.Module):
 class CrossDiTBlock(nn.Module):
     """Decoder block that reads the condition by attention instead of having it on its channels.
 
-    Noisy targets of a frame attend to each other, then to the condition tokens of their frame; the
+    Noisy targets of a tubelet attend to each other, then to the condition tokens of theirs; the
     three branches are modulated by the flow time.
 
     Args:
@@ -204,7 +204,7 @@ class CrossDiTBlock(nn.Module):
         self.modulation = AdaLN(dim, 9)
 
     def forward(self, x: Tensor, condition: Tensor, rope: RopeTable, tokens: Tensor) -> Tensor:
-        """One frame a row.
+        """One tubelet a row.
 
         Args:
             x: noisy targets ``(F, N, C)``.
@@ -219,7 +219,7 @@ class CrossDiTBlock(nn.Module):
         y = modulate(self.norm1(x), shift[0], scale[0])[:, None]
         x = x + gate[0] * self.attn(y, rope)[:, 0]
         y = modulate(self.norm2(x), shift[1], scale[1])[:, None]
-        # With a single block of keys, attention to "earlier frames" is plain cross-attention.
+        # With a single block of keys, attention to "earlier tubelets" is plain cross-attention.
         x = x + gate[1] * self.cross(y, tokens[:, None], rope, rope)[:, 0]
         return x + gate[2] * self.mlp(modulate(self.norm3(x), shift[2], scale[2]))
 

@@ -1,10 +1,10 @@
-"""Keys and values of past frames, so that a new frame costs one frame.
+"""Keys and values of past tubelets, so that a new tubelet costs one tubelet.
 
 The encoder is causal and the predictor never changes its context: what either has computed for a
-frame stays valid for ever. Rotary positions are relative, so keys stay where they were rotated to,
+tubelet stays valid for ever. Rotary positions are relative: keys stay where they were rotated to,
 and attention does not care for the order of keys: the buffer is a ring that is never shifted.
 
-Shape legend: B streams, h heads, T new frames, N tokens per frame, D head dimension.
+Shape legend: B streams, h heads, T new tubelets, N tokens per tubelet, D head dimension.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from .attention import Attend, prefix_attention, sdpa
 
 
 class FrameCache:
-    """A ring buffer of the last ``window`` frames for every layer of a network.
+    """A ring buffer of the last ``window`` tubelets for every layer of a network.
 
-    Memory is allocated once, with the first frame, and does not grow. All streams of a batch
+    Memory is allocated once, with the first tubelet, and does not grow. All streams of a batch
     advance together; each can be started afresh on its own.
 
     Args:
         depth: layers.
-        window: frames that are kept, the newest included.
+        window: tubelets that are kept, the newest included.
     """
 
     def __init__(self, depth: int, window: int):
         if window < 1:
             raise ValueError(f'window={window} of a frame cache must be at least 1 frame')
         self.window = window
-        self.seen = 0  # frames so far, which is the time position of the next one
-        self._born: list[int] = []  # first frame of each stream
-        self._keys: list[Any] = [None] * depth  # tensors from the first frame on
+        self.seen = 0  # tubelets so far, which is the time position of the next one
+        self._born: list[int] = []  # first tubelet of each stream
+        self._keys: list[Any] = [None] * depth  # tensors from the first tubelet on
         self._values: list[Any] = [None] * depth
 
     @property
@@ -59,18 +59,18 @@ class FrameCache:
             self._born[stream] = self.seen
 
     def causal(self, layer: int) -> Attend:
-        """Attention of one layer's new frames to own and cached earlier frames.
+        """Attention of one layer's new tubelets to own and cached earlier tubelets.
 
         The function stores the keys and values it is given. ``advance`` ends the step.
         """
         return partial(self._attend_causally, layer)
 
     def context(self, layer: int, frames: int) -> Attend:
-        """Attention of one block of queries to ``frames`` new and all cached context frames."""
+        """Attention of one block of queries to ``frames`` new and all cached context tubelets."""
         return partial(self._attend_to_all, layer, frames)
 
     def advance(self, frames: int) -> None:
-        """Count ``frames`` new frames, once every layer has stored them."""
+        """Count ``frames`` new tubelets, once every layer has stored them."""
         self.seen += frames
 
     def _attend_causally(self, layer: int, q: Tensor, k: Tensor, v: Tensor, frames: int) -> Tensor:
@@ -93,7 +93,7 @@ class FrameCache:
         return self._read(layer, q, self.seen + frames)
 
     def _store(self, layer: int, k: Tensor, v: Tensor, frames: int, ahead: int = 0) -> None:
-        """Write ``frames`` frames from time ``seen + ahead`` on; the last ``window`` remain."""
+        """Write ``frames`` tubelets from time ``seen + ahead`` on; the last ``window`` remain."""
         n = k.shape[2] // frames
         keys, values = self._buffers(layer, k, n)
         for number in range(max(0, frames - self.window), frames):
@@ -102,7 +102,7 @@ class FrameCache:
             values[:, :, slot * n : (slot + 1) * n] = v[:, :, number * n : (number + 1) * n]
 
     def _read(self, layer: int, q: Tensor, end: int) -> Tensor:
-        """Attention of queries to all frames in the buffer, the newest being ``end - 1``."""
+        """Attention of queries to all tubelets in the buffer, the newest being ``end - 1``."""
         keys, values = self._keys[layer], self._values[layer]
         n = keys.shape[2] // self.window
         filled = min(end, self.window) * n
@@ -119,10 +119,10 @@ class FrameCache:
         return (frame >= born[:, None]).repeat_interleave(n, dim=1)[:, None, None]
 
     def _buffers(self, layer: int, k: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        """Keys and values ``(B, h, window * N, D)``, allocated for the first frame.
+        """Keys and values ``(B, h, window * N, D)``, allocated for the first tubelet.
 
         Raises:
-            ValueError: if frames do not fit those in the buffer.
+            ValueError: if tubelets do not fit those in the buffer.
         """
         B, h, _, D = k.shape
         shape = (B, h, self.window * n, D)

@@ -3,7 +3,7 @@
 `TokenGrid` says how many there are, `patchify` and `TubeletEmbed` make them of pixels, and
 `ClipBatch` is what comes with the pixels of a batch, as tensors.
 
-Shape legend: B clips, T frames (tubelets), H and W patches, N patches per frame, P values per
+Shape legend: B clips, T tubelets, H and W patches, N patches per tubelet, P values per
 patch, K visible and M queried patches, C channels.
 """
 
@@ -41,11 +41,11 @@ class TokenGrid:
 
     @property
     def patches(self) -> int:
-        """Number of patches in one frame (H * W)."""
+        """Number of patches in one tubelet (H * W)."""
         return self.height * self.width
 
     def with_frames(self, frames: int) -> TokenGrid:
-        """The same spatial grid over another number of frames."""
+        """The same spatial grid over another number of tubelets."""
         return TokenGrid(frames, self.height, self.width)
 
     @classmethod
@@ -70,12 +70,12 @@ class TokenGrid:
 
 
 def gather_patches(tokens: Tensor, index: Tensor | None, frames: int | None = None) -> Tensor:
-    """Keep the same spatial positions of every frame.
+    """Keep the same spatial positions of every tubelet.
 
     Args:
         tokens: ``(B, T, N, C)``.
-        index: ``(B, K)`` patch numbers inside a frame, or None to keep all.
-        frames: keep only the first so many frames; None keeps all T.
+        index: ``(B, K)`` patch numbers inside a tubelet, or None to keep all.
+        frames: keep only the first so many tubelets; None keeps all T.
 
     Returns:
         ``(B, frames, K, C)``.
@@ -129,7 +129,7 @@ class BatchMask(NamedTuple):
     """One masking strategy over a batch."""
 
     visible: Tensor | None
-    """``(B, K)`` patch numbers inside a frame that the encoder sees; None for all."""
+    """``(B, K)`` patch numbers inside a tubelet that the encoder sees; None for all."""
     queried: Tensor | None
     """``(B, M)`` patch numbers that are predicted; None for all."""
 

@@ -7,7 +7,7 @@ over is not rotated. Channel pairs are laid out in halves: channel ``i`` of the 
 rotates with channel ``i`` of the second half, so that a rotation is two multiplications: of the
 head by cosines, and of its exchanged halves by sines.
 
-Shape legend: B batch, T frames, N tokens per frame, D head dimension.
+Shape legend: B batch, T tubelets, N tokens per tubelet, D head dimension.
 """
 
 from __future__ import annotations
@@ -73,12 +73,12 @@ class Rope3D(ExactBuffers):
     def forward(
         self, grid: TokenGrid, patches: Tensor | None = None, first_frame: int = 0
     ) -> RopeTable:
-        """Rotation table of the tokens ``patches`` of every frame of ``grid``.
+        """Rotation table of the tokens ``patches`` of every tubelet of ``grid``.
 
         Args:
-            grid: frames and spatial size.
-            patches: ``(B, N)`` patch numbers inside a frame; None means all patches.
-            first_frame: time position of the first frame of ``grid``.
+            grid: time steps and spatial size.
+            patches: ``(B, N)`` patch numbers inside a tubelet; None means all patches.
+            first_frame: time position of the first tubelet of ``grid``.
         """
         device = self.frequency.device
         if patches is None:
@@ -164,7 +164,7 @@ class _SplitRotated(torch.autograd.Function):
 
 
 def join_tables(first: RopeTable, second: RopeTable, frames: int) -> RopeTable:
-    """Table of tokens that stand side by side in every frame.
+    """Table of tokens that stand side by side in every tubelet.
 
     Args:
         first: of ``(B or 1, 1, T * N, D)`` tokens.
@@ -172,7 +172,7 @@ def join_tables(first: RopeTable, second: RopeTable, frames: int) -> RopeTable:
         frames: T.
 
     Returns:
-        Table of ``T * (N + M)`` tokens, each frame's N before its M.
+        Table of ``T * (N + M)`` tokens, each tubelet's N before its M.
     """
     joined = []
     for parts in zip(first, second, strict=True):

@@ -1,6 +1,6 @@
 """Looks into a trained model: maps of its features, attention of a probe, generated frames.
 
-Shape legend: n clips, T frames (tubelets), H and W patches, C channels.
+Shape legend: n clips, T tubelets, H and W patches, C channels.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What one training step of a config is made of, taken apart on a real batch.
 
-Shape legend: B clips, T frames (tubelets), N patches of a frame, K visible and M queried ones,
+Shape legend: B clips, T tubelets, N patches of a tubelet, K visible and M queried ones,
 C channels.
 """
 

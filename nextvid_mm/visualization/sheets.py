@@ -1,6 +1,6 @@
 """Picture sheets: what went in, what was hidden, what the model made of it.
 
-Shape legend: B clips, T frames (tubelets), H and W patches, M hidden patches.
+Shape legend: B clips, T tubelets, H and W patches, M hidden patches.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What an encoder is.
 
-Shape legend: B batch, T frames (tubelets), H and W patches, N = H * W tokens per frame, K visible
+Shape legend: B batch, T tubelets, H and W patches, N = H * W tokens per tubelet, K visible
 ones, P values per patch, C channels.
 """
 
@@ -37,9 +37,9 @@ class ClipEncoder(Part):
     """
 
     causal = False
-    """Whether a token sees own and earlier frames only."""
+    """Whether a token sees own and earlier tubelets only."""
     streams = False
-    """Whether it can go frame by frame, see ``VideoEncoder.encode_step``."""
+    """Whether it can go tubelet by tubelet, see ``VideoEncoder.encode_step``."""
 
     def __init__(
         self,
@@ -136,14 +136,14 @@ class VideoEncoder(ClipEncoder):
         last: int = 1,
         cache: FrameCache | None = None,
     ) -> list[Tensor]:
-        """Encode the visible patches of every frame. Callers call the encoder itself.
+        """Encode the visible patches of every tubelet. Callers call the encoder itself.
 
         Args:
-            patches: ``(B, T, N, P)`` from ``patchify``; frames beyond ``grid`` are ignored.
-            grid: the clip's token grid, or that of its first frames.
-            visible: ``(B, K)`` patch numbers inside a frame, or None for all.
+            patches: ``(B, T, N, P)`` from ``patchify``; tubelets beyond ``grid`` are ignored.
+            grid: the clip's token grid, or that of its first tubelets.
+            visible: ``(B, K)`` patch numbers inside a tubelet, or None for all.
             last: number of last blocks whose output is returned.
-            cache: earlier frames, given only to encoders that stream.
+            cache: earlier tubelets, given only to encoders that stream.
 
         Returns:
             ``last`` tensors ``(B, T, K, C)``, normalised, deepest last.
@@ -193,7 +193,7 @@ class VideoEncoder(ClipEncoder):
         return {key: value for key, value in settings.items() if key != 'init_cfg'}
 
     def make_cache(self, window: int) -> FrameCache:
-        """An empty cache of ``window`` frames (tubelets), to go frame by frame.
+        """An empty cache of ``window`` tubelets, to go tubelet by tubelet.
 
         Raises:
             ValueError: if the encoder cannot stream.
@@ -214,16 +214,16 @@ class VideoEncoder(ClipEncoder):
         visible: Tensor | None = None,
         last: int = 1,
     ) -> list[Tensor]:
-        """Encode only the new frames of a video whose earlier frames are in ``cache``.
+        """Encode only the new tubelets of a video whose earlier tubelets are in ``cache``.
 
-        Equal to a call with the whole video while no frame has left the cache. After that, each
-        layer attends to the last ``cache.window`` frames; see ``StreamingEncoder``.
+        Equal to a call with the whole video while no tubelet has left the cache. After that, each
+        layer attends to the last ``cache.window`` tubelets; see ``StreamingEncoder``.
 
         Args:
-            patches: ``(B, T, N, P)`` of the T new frames.
-            grid: token grid of the new frames.
-            cache: from ``make_cache``; the new frames are added to it.
-            visible: ``(B, K)`` patch numbers inside a frame, the same in every step; None for all.
+            patches: ``(B, T, N, P)`` of the T new tubelets.
+            grid: token grid of the new tubelets.
+            cache: from ``make_cache``; the new tubelets are added to it.
+            visible: ``(B, K)`` patch numbers inside a tubelet, the same in each step; None for all.
             last: number of last blocks whose output is returned.
 
         Returns:

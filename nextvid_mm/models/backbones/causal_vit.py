@@ -1,6 +1,6 @@
 """The frame-wise causal video ViT (arXiv 2512.21004, §3.1, Table 7).
 
-Shape legend: B batch, T frames (tubelets), N tokens per frame, K visible ones, P values per patch,
+Shape legend: B batch, T tubelets, N tokens per tubelet, K visible ones, P values per patch,
 C channels.
 """
 
@@ -30,7 +30,7 @@ from .base import VideoEncoder
 
 @MODELS.register_module()
 class CausalViT(VideoEncoder):
-    """Vision transformer whose tokens see their own and earlier frames only.
+    """Vision transformer whose tokens see their own and earlier tubelets only.
 
     Usable as an MMAction2 backbone (``output='map'``) and as an MMPretrain backbone
     (``output='maps'``); an image ``(B, 3, height, width)`` is taken as a static clip of one
@@ -122,7 +122,7 @@ class CausalViT(VideoEncoder):
         last: int = 1,
         cache: FrameCache | None = None,
     ) -> list[Tensor]:
-        """Encode the visible patches of every frame, see ``VideoEncoder``."""
+        """Encode the visible patches of every tubelet, see ``VideoEncoder``."""
         self.check_last(last)
         x = self.patch_embed(gather_patches(patches, visible, grid.frames))
         rope = self.rope(grid, visible, first_frame=cache.seen if cache else 0)
@@ -132,7 +132,7 @@ class CausalViT(VideoEncoder):
         outputs = []
         for depth, block in enumerate(self.blocks):
             if cache is not None:
-                # Not through __call__: a compiled block would be compiled anew for every frame.
+                # Not through __call__: a compiled block would be compiled anew for every tubelet.
                 x = block.forward(x, rope, cache.causal(depth))
             elif self.with_cp and torch.is_grad_enabled():
                 x = checkpoint(block, x, rope, use_reentrant=False)

@@ -1,6 +1,6 @@
 """Video ViTs of other projects, in which every token attends to every other one.
 
-Shape legend: B batch, T frames (tubelets), H and W patches, N = H * W tokens per frame, C channels.
+Shape legend: B batch, T tubelets, H and W patches, N = H * W tokens per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class JointViT(ClipEncoder):
             ``learned`` is a table in the weights (V-JEPA); ``rope`` and ``tiled_rope`` rotate
             queries and keys, the latter as the released V-JEPA 2 does, see ``Rope3D``.
         pretrain_size: pixels per side in pretraining. Sinusoids of other sizes are interpolated
-            within a frame, learned tables in space and time.
+            within a tubelet, learned tables in space and time.
         pretrain_frames: video frames of a clip in pretraining.
         patch_size: pixels per side of a patch.
         tubelet_size: video frames per token.
@@ -149,7 +149,7 @@ def sinusoid_table(length: int, channels: int) -> Tensor:
 
 
 def _resample(table: Tensor, stored: TokenGrid, grid: TokenGrid) -> Tensor:
-    """Learned positions ``(1, L, C)`` for another grid; a shorter clip takes the first frames."""
+    """Learned positions ``(1, L, C)`` for another grid; a shorter clip takes the first tubelets."""
     if (stored.height, stored.width) == (grid.height, grid.width) and grid.frames <= stored.frames:
         return table[:, : grid.frames * grid.patches]
     cube = table.view(1, stored.frames, stored.height, stored.width, -1).permute(0, 4, 1, 2, 3)

@@ -1,6 +1,6 @@
 """What a head of pretraining is.
 
-Shape legend: B batch, T predicted frames, M tokens per frame, C channels.
+Shape legend: B batch, T predicted tubelets, M tokens per tubelet, C channels.
 """
 
 from __future__ import annotations

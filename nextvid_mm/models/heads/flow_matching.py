@@ -1,7 +1,7 @@
 """The conditioned flow-matching head and its frame-isolated DiT decoder (arXiv 2512.21004, §3.3).
 
-Shape legend: B batch, T predicted frames, k tau samples, F = B * T * k rows (one frame each),
-M tokens per frame, C channels.
+Shape legend: B batch, T predicted tubelets, k tau samples, F = B * T * k rows (one tubelet each),
+M tokens per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PREDICTIONS = ('velocity', 'clean')
 
 @MODELS.register_module()
 class FrameDiT(nn.Module):
-    """DiT over one frame at a time, conditioned token by token on the aligned ``z``.
+    """DiT over one tubelet at a time, conditioned token by token on the aligned ``z``.
 
     ``[z ; h]`` concatenated on channels then projected is the sum of two projections: z is
     projected once and broadcast over tau samples.
@@ -87,9 +87,9 @@ class FrameDiT(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def spatial_rope(self, grid: TokenGrid, positions: Tensor | None, copies: int) -> RopeTable:
-        """Table of the tokens of one frame, repeated for the ``copies`` frames of each clip.
+        """Table of the tokens of one tubelet, repeated for the ``copies`` tubelets of each clip.
 
-        Time does not matter here: it turns all tokens that meet in a frame by the same angle.
+        Time does not matter here: it turns all tokens that meet in a tubelet by the same angle.
         """
         table = self.rope(grid.with_frames(1), positions)
         if positions is None:
@@ -126,7 +126,7 @@ class FrameDiT(nn.Module):
 
 @MODELS.register_module()
 class CrossSelfDiT(FrameDiT):
-    """DiT whose noisy targets attend to each other and to the condition tokens of their frame.
+    """DiT whose noisy targets attend to each other and to the condition tokens of their tubelet.
 
     The ablation of the spatially aligned condition: which ``z`` belongs to which target is left for
     attention to find. Arguments as in ``FrameDiT``.
@@ -217,7 +217,7 @@ class FlowMatchingHead(Head):
         positions: Tensor | None = None,
         seeds: Any = None,
     ) -> dict[str, Tensor]:
-        """``loss_flow``, see ``Head``: averaged over frames, tokens and channels."""
+        """``loss_flow``, see ``Head``: averaged over tubelets, tokens and channels."""
         found = self.regress(z, target, grid, positions, seeds)
         flow = mse_loss(found.predicted.float(), found.velocity.float())
         return dict(loss_flow=self.loss_weight * flow)

@@ -1,6 +1,6 @@
 """Heads that regress: targets, as other methods and for comparison, and reference features.
 
-Shape legend: B batch, T predicted frames, M tokens per frame, C channels.
+Shape legend: B batch, T predicted tubelets, M tokens per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class RegressionHead(Head):
         positions: Tensor | None = None,
         seeds: Any = None,
     ) -> dict[str, Tensor]:
-        """``loss_regression``, see ``Head``: averaged over frames, tokens and channels."""
+        """``loss_regression``, see ``Head``: averaged over tubelets, tokens and channels."""
         error = mse_loss(self.predict(z, grid, positions).float(), target.float())
         return dict(loss_regression=self.loss_weight * error)
 
@@ -128,7 +128,7 @@ class LinearRegressionHead(Head):
         positions: Tensor | None = None,
         seeds: Any = None,
     ) -> dict[str, Tensor]:
-        """``loss_regression``, see ``Head``: averaged over frames, tokens and channels."""
+        """``loss_regression``, see ``Head``: averaged over tubelets, tokens and channels."""
         error = self.criterion(self.proj(z).float(), target.float())
         return dict(loss_regression=self.loss_weight * error)
 

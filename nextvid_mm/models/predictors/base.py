@@ -1,6 +1,6 @@
 """What a predictor is.
 
-Shape legend: B batch, T frames (tubelets), K visible and M queried tokens per frame, C channels.
+Shape legend: B batch, T tubelets, K visible and M queried tokens per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from nextvid_mm.models.part import Part
 
 
 class Predictor(Part):
-    """Predicts tokens of later frames, or hidden ones, from what the encoder saw.
+    """Predicts tokens of later tubelets, or hidden ones, from what the encoder saw.
 
     Write ``forward``; with ``rolls_out = True`` also ``predict_next`` and ``make_cache``.
     """
 
     ahead = 1
-    """Frames (tubelets) a prediction lies after the newest context it reads."""
+    """Tubelets that a prediction lies after the newest context it reads."""
     rolls_out = False
-    """Whether it can predict frame after frame from a cache."""
+    """Whether it can predict tubelet after tubelet from a cache."""
 
     @abstractmethod
     def forward(
         self, context: Tensor, grid: TokenGrid, visible: Tensor | None, queried: Tensor | None
     ) -> Tensor:
-        """Predict the tokens ``queried`` of frames ahead..T-1.
+        """Predict the tokens ``queried`` of tubelets ahead..T-1.
 
         Args:
-            context: encoder output ``(B, T-ahead, K, C_encoder)`` of frames from 0 on; later
-                frames may follow and are not read.
-            grid: the clip's full token grid, T frames.
+            context: encoder output ``(B, T-ahead, K, C_encoder)`` of tubelets from 0 on; later
+                tubelets may follow and are not read.
+            grid: the clip's full token grid, T tubelets.
             visible: ``(B, K)`` patches the context covers, or None for all.
             queried: ``(B, M)`` patches to predict, or None for all.
 
@@ -49,12 +49,12 @@ class Predictor(Part):
         visible: Tensor | None = None,
         queried: Tensor | None = None,
     ) -> Tensor:
-        """Predict the one frame that follows the context, whose earlier frames are in ``cache``.
+        """Predict the tubelet that follows the context, whose earlier tubelets are in ``cache``.
 
         Args:
-            context: encoder output ``(B, T, K, C_encoder)`` of the T new frames only.
-            grid: token grid of the new frames.
-            cache: from ``make_cache``; the new frames are added to it.
+            context: encoder output ``(B, T, K, C_encoder)`` of the T new tubelets only.
+            grid: token grid of the new tubelets.
+            cache: from ``make_cache``; the new tubelets are added to it.
             visible: ``(B, K)`` patches the context covers, or None for all.
             queried: ``(B, M)`` patches to predict, or None for all.
 
@@ -64,5 +64,5 @@ class Predictor(Part):
         raise NotImplementedError(f'{type(self).__name__} has no predict_next: it cannot roll out')
 
     def make_cache(self, window: int) -> FrameCache:
-        """An empty cache for ``predict_next`` that keeps ``window`` frames (tubelets)."""
+        """An empty cache for ``predict_next`` that keeps ``window`` tubelets."""
         raise NotImplementedError(f'{type(self).__name__} has no make_cache: it cannot roll out')

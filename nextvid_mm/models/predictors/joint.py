@@ -1,6 +1,6 @@
 """Predictors in which context and queries are one sequence.
 
-Shape legend: B batch, T frames (tubelets), K visible and M queried tokens per frame, C channels.
+Shape legend: B batch, T tubelets, K visible and M queried tokens per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class JointPredictor(Predictor):
     """Self-attention over context and queries together: prediction without context isolation.
 
     The context becomes part of the predictor's hidden state: it is transformed block by block, and
-    queries attend to each other. A query still reads no frame it must not: frame t of the sequence
-    holds the context of frame t and the queries of frame ``t + ahead``, and attention is frame-wise
-    causal. With ``ahead=0, causal=False`` this is the decoder of a masked autoencoder (VideoMAE,
-    arXiv 2203.12602) or the predictor of V-JEPA (arXiv 2404.08471).
+    queries attend to each other. A query still reads nothing it must not: tubelet t of the sequence
+    holds the context of t and the queries of ``t + ahead``; attention is frame-wise causal. With
+    ``ahead=0, causal=False`` this is the decoder of a masked autoencoder (VideoMAE, arXiv
+    2203.12602) or the predictor of V-JEPA (arXiv 2404.08471).
 
     Args:
         in_channels: channels of the encoder.
@@ -38,7 +38,7 @@ class JointPredictor(Predictor):
         depth: self-attention blocks.
         num_heads: attention heads.
         mlp_ratio: hidden width of the MLPs over ``embed_dims``.
-        ahead: frames (tubelets) a query lies after the newest context it may read.
+        ahead: tubelets a query lies after the newest context it may read.
         causal: False lets all tokens of a clip attend to each other; only with ``ahead=0``.
         with_cp: recompute blocks in the backward pass: False, ``light`` or True, see
             ``set_recompute``.
@@ -82,7 +82,7 @@ class JointPredictor(Predictor):
     def forward(
         self, context: Tensor, grid: TokenGrid, visible: Tensor | None, queried: Tensor | None
     ) -> Tensor:
-        """Predict the tokens ``queried`` of frames ahead..T-1, see ``Predictor``."""
+        """Predict the tokens ``queried`` of tubelets ahead..T-1, see ``Predictor``."""
         past = grid.with_frames(grid.frames - self.ahead)
         T, M = past.frames, grid.patches if queried is None else queried.shape[1]
         context = self.context_proj(context[:, :T])

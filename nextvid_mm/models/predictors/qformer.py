@@ -1,6 +1,6 @@
 """The context-isolated autoregressive predictor (arXiv 2512.21004, §3.2).
 
-Shape legend: B batch, T frames (tubelets), K visible and M queried tokens per frame, C channels.
+Shape legend: B batch, T tubelets, K visible and M queried tokens per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .base import Predictor
 
 @MODELS.register_module()
 class QFormerPredictor(Predictor):
-    """One learnable query, placed by rotary position, reads what came before each frame.
+    """One learnable query, placed by rotary position, reads what came before each tubelet.
 
     The context is projected to the predictor's width once and then only serves as key and value.
 
@@ -70,7 +70,7 @@ class QFormerPredictor(Predictor):
     def forward(
         self, context: Tensor, grid: TokenGrid, visible: Tensor | None, queried: Tensor | None
     ) -> Tensor:
-        """Predict the tokens ``queried`` of frames 1..T-1, see ``Predictor``."""
+        """Predict the tokens ``queried`` of tubelets 1..T-1, see ``Predictor``."""
         past = grid.with_frames(grid.frames - 1)
         M = grid.patches if queried is None else queried.shape[1]
         context = self.context_proj(context[:, : past.frames])
@@ -93,7 +93,7 @@ class QFormerPredictor(Predictor):
         visible: Tensor | None = None,
         queried: Tensor | None = None,
     ) -> Tensor:
-        """Predict the one frame that follows the context, see ``Predictor``."""
+        """Predict the tubelet that follows the context, see ``Predictor``."""
         T, next_frame = grid.frames, cache.seen + grid.frames
         M = grid.patches if queried is None else queried.shape[1]
         context = self.context_proj(context)
@@ -101,11 +101,11 @@ class QFormerPredictor(Predictor):
         query_rope = self.rope(grid.with_frames(1), queried, first_frame=next_frame)
         x = self.query.expand(context.shape[0], 1, M, -1)
         for depth, block in enumerate(self.blocks):
-            # Not through __call__: a compiled block would be compiled anew for every frame.
+            # Not through __call__: a compiled block would be compiled anew for every tubelet.
             x = block.forward(x, context, query_rope, context_rope, cache.context(depth, T))
         cache.advance(T)
         return self.norm(x)
 
     def make_cache(self, window: int) -> FrameCache:
-        """An empty cache for ``predict_next`` that keeps ``window`` frames (tubelets)."""
+        """An empty cache for ``predict_next`` that keeps ``window`` tubelets."""
         return FrameCache(self.depth, window)

@@ -151,7 +151,7 @@ class ProbeRecognizer(BaseRecognizer):
             clips: ``(R, 3, T, height, width)``.
 
         Returns:
-            ``(R, N, C)``, N over layers, frames and patches.
+            ``(R, N, C)``, N over layers, tubelets and patches.
         """
         if self.single_frame:
             clips = clips[:, :, [clips.shape[2] // 2]].expand_as(clips)

@@ -75,12 +75,12 @@ class TargetGenerator(BaseModule):
 
     @torch.no_grad()
     def forward(self, clip: Tensor, batch: ClipBatch | None = None, first: int = 1) -> Tensor:
-        """Clean targets of the frames ``first``..T-1; earlier ones are not encoded.
+        """Clean targets of the tubelets ``first``..T-1; earlier ones are not encoded.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
             batch: says which clips are the same picture all the time: that is encoded once.
-            first: 1 where the first frame is never a target, 0 where it is.
+            first: 1 where the first tubelet is never a target, 0 where it is.
 
         Returns:
             ``(B, T - first, N, C)``.
