@@ -332,5 +332,5 @@ def parse(arguments: Sequence[str] | None = None) -> Namespace:
 
 def main() -> None:
     """Parse the flags and measure; report a wrong flag in one line."""
-    with errors_in_one_line('benchmark', of_config=False):
+    with errors_in_one_line('benchmark'):
         run(parse())

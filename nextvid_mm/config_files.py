@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextvid_mm.checks import meant
+from nextvid_mm.config_checks import Problem, problems
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -39,11 +40,6 @@ _READ_ELSEWHERE = {
     'runner_type',
     'strategy',
     'sync_bn',
-}
-_NESTED_KEYS = {
-    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
-    'auto_scale_lr': {'enable', 'base_batch_size'},
-    'randomness': {'seed', 'diff_rank_seed', 'deterministic'},
 }
 
 
@@ -99,10 +95,10 @@ def checked_config(path: str | Path, options: Mapping[str, Any] | None = None) -
 
 
 @cache
-def runner_keys() -> frozenset[str]:
-    """Top-level keys that have a reader: arguments of the Runner, and what is read elsewhere.
+def runner_arguments() -> dict[str, ast.expr | None]:
+    """Arguments of the Runner with their annotations.
 
-    The arguments are taken from its source, which takes a moment; importing it takes seconds.
+    They are taken from its source, which takes a moment; importing it takes seconds.
     """
     spec = importlib.util.find_spec('mmengine')
     folders = spec.submodule_search_locations if spec is not None else None
@@ -111,8 +107,14 @@ def runner_keys() -> frozenset[str]:
     runner = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == 'Runner')
     init = next(n for n in runner.body if getattr(n, 'name', '') == '__init__')
     assert isinstance(init, ast.FunctionDef)
-    names = {argument.arg for argument in [*init.args.args, *init.args.kwonlyargs]}
-    return frozenset(names - {'self', 'cfg'} | _READ_ELSEWHERE)
+    arguments = [*init.args.args, *init.args.kwonlyargs]
+    return {one.arg: one.annotation for one in arguments if one.arg not in ('self', 'cfg')}
+
+
+@cache
+def runner_keys() -> frozenset[str]:
+    """Top-level keys that have a reader: arguments of the Runner, and what is read elsewhere."""
+    return frozenset(set(runner_arguments()) | _READ_ELSEWHERE)
 
 
 def check_config(
@@ -134,10 +136,49 @@ def check_config(
         key = option.partition('.')[0]
         if key not in known:
             raise ValueError(f'--cfg-options {option}: {_unknown(key, known)}')
-    for parent, allowed in _NESTED_KEYS.items():
-        for key in cfg.get(parent) or {}:
-            if key not in allowed:
-                raise ValueError(f'config key {parent}: {_unknown(key, allowed)}')
+    read = {**runner_arguments(), **dict.fromkeys(_READ_ELSEWHERE)}
+    found = list(problems(cfg, read))
+    if found:
+        first, more = found[0], len(found) - 1
+        also = f' ({more} more of this kind: {found[1].path})' if more else ''
+        raise ValueError(f'{set_where(first, filename, options)} {first.path}: {first.text}{also}')
+
+
+def set_where(problem: Problem, filename: str | None, options: Iterable[str]) -> str:
+    """The flag, or file and line, that set the key of a problem; begins the message."""
+    dotted = re.sub(r'\[(\d+)\]', r'.\1', problem.path)
+    for option in options:
+        if f'{dotted}.'.startswith(f'{option}.') or f'{option}.'.startswith(f'{dotted}.'):
+            return '--cfg-options'
+    if filename is None or not filename.endswith('.py'):
+        return f'{filename}:' if filename else 'config key'
+    for path in _files_of(Path(filename)):
+        text = path.read_text(encoding='utf-8')
+        lines = sorted(
+            line
+            for node in ast.walk(ast.parse(text))
+            for name, line in _keys_of(node)
+            if name == problem.key
+        )
+        if lines:
+            return f'{path}:{lines[0]}:'
+    return f'{filename}:'
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [file for file, _, _ in _inheritance(path)]
+
+
+def _keys_of(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Names of keys that a node of a config's source sets, with their lines."""
+    if isinstance(node, ast.Call):
+        yield from ((word.arg, word.value.lineno) for word in node.keywords if word.arg)
+    elif isinstance(node, ast.Dict):
+        yield from (
+            (str(key.value), key.lineno) for key in node.keys if isinstance(key, ast.Constant)
+        )
+    elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id, node.lineno
 
 
 def check_file(filename: str) -> set[str]:
@@ -165,7 +206,11 @@ def _unknown(key: str, allowed: Iterable[str]) -> str:
 
 def _inheritance(path: Path) -> Iterator[tuple[Path, set[str], set[str]]]:
     """Yield (file, top-level names it assigns, names it uses) of a config and its bases."""
-    tree = ast.parse(path.read_text(encoding='utf-8'), filename=str(path))
+    try:
+        tree = ast.parse(path.read_text(encoding='utf-8'), filename=str(path))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        line = getattr(error, 'lineno', 0)
+        raise ValueError(f'{path}:{line}: is no Python: {error.args[0]}') from error
     yield path, _assigned(tree), _used(tree)
     for base in _bases(tree):
         file = path.parent / base

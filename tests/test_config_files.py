@@ -36,7 +36,7 @@ def test_runner_keys_and_used_helpers_pass(write):
             'size = 64\n'
             'pipeline = [dict(type="Resize", scale=size)]\n'
             'train_dataloader = dict(dataset=dict(root={{_base_.data_root}}, pipeline=pipeline))\n'
-            'test_dataloader = dict(n=_base_.old_name)\n'
+            'custom_hooks = [dict(type="EMAHook", momentum=_base_.old_name)]\n'
             'custom_imports = dict(imports=[])\n'
             'find_unused_parameters = True\n'
         )
@@ -79,7 +79,7 @@ def test_other_libraries_bases_may_hold_unused_names(write):
 
 def test_options_must_hit_a_key(write):
     path = write('size = 3\nmodel = dict(a=size)\n')
-    check(path, ['model.a', 'optim_wrapper.optimizer.lr', 'size'])
+    check(path, ['model.a', 'optim_wrapper.optimizer', 'size'])
     with pytest.raises(ValueError, match=r"--cfg-options modle\.a.*'model'"):
         check(path, ['modle.a'])
 

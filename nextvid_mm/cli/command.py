@@ -7,11 +7,14 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
+
+from nextvid_mm.stopping import INTERRUPTED, STOPPED, Stopped, stop_on_signals
 
 GROUPS: dict[str, tuple[str, ...]] = {
     'see it work': ('demo', 'run_ablations', 'make_demo_data'),
@@ -28,10 +31,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 
-# What wrong flags, configs, files or a missing library raise; anything else is a fault of the
-# program. Parts built from a config refuse unknown arguments with the last two.
-_USER_ERRORS = (ValueError, OSError, ImportError)
-_CONFIG_ERRORS = (TypeError, KeyError)
+# What wrong flags, configs, files, data or a missing library raise: the text says it all. Of other
+# errors, the type says something, too, and the place.
+_TOLD = (ValueError, OSError, ImportError, RuntimeError, FloatingPointError, AssertionError)
+# What a torch loader puts around the error of a worker.
+_WRAPPED = re.compile(r'^Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback')
+_LAST_ERROR = re.compile(r'^[\w.]*(?:Error|Exception|Exit|Warning|Interrupt)\b: ', re.M)
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,7 +69,7 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
         prog = f'nextvid {_dashed(name)}'
     parser = make_parser(name, prog)
     args = parser.parse_args(words)
-    with errors_in_one_line(prog, of_config='config' in args or 'probe_config' in args):
+    with errors_in_one_line(prog, show_traceback=args.debug):
         code = tool(name).run(args)
     if code:
         sys.exit(code)
@@ -96,6 +101,9 @@ def make_parser(name: str, prog: str | None = None) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_flags(parser)
+    parser.add_argument(
+        '--debug', action='store_true', help='show where in the program an error came from'
+    )
     return parser
 
 
@@ -112,28 +120,64 @@ def overview() -> str:
 
 
 @contextmanager
-def errors_in_one_line(
-    prog: str, show_traceback: bool = False, of_config: bool = True
-) -> Iterator[None]:
-    """End the program with one line that says what is wrong with flags, config or data.
+def errors_in_one_line(prog: str, show_traceback: bool = False) -> Iterator[None]:
+    """End the program with one line that says what went wrong; codes as in ``stopping.py``.
+
+    The traceback stands in the log file of a run, if there is one.
 
     Args:
         prog: What was called; begins the line.
-        show_traceback: Print where the error came from, too (``log_level='DEBUG'``).
-        of_config: Parts are built from a config, whose mistakes may be TypeError or KeyError.
+        show_traceback: Print where the error came from, too (``--debug``).
     """
-    expected: tuple[type[Exception], ...] = _USER_ERRORS
-    if of_config:
-        expected += _CONFIG_ERRORS
+    label = _label(prog)
     try:
-        yield
-    except expected as error:
+        with stop_on_signals():
+            yield
+    except (KeyboardInterrupt, Stopped) as stop:
+        name = stop.name if isinstance(stop, Stopped) else 'SIGINT'
+        text = stop.text if isinstance(stop, Stopped) else ''
+        word = 'Ctrl-C' if name == 'SIGINT' else name
+        print(f'{label}: stopped by {word}{text and ". "}{text}', file=sys.stderr)
+        sys.exit(INTERRUPTED if name == 'SIGINT' else STOPPED)
+    except Exception as error:  # whatever it is, the user is told in one line
         if show_traceback:
             traceback.print_exc()
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        vague = isinstance(error, _CONFIG_ERRORS) and not show_traceback
-        hint = " (log_level='DEBUG' in the config shows where)" if vague else ''
-        sys.exit(f'{_label(prog)}: error: {text}{hint}')
+        _put_into_log(error)
+        hint = '' if show_traceback or isinstance(error, _TOLD) else '; --debug shows the traceback'
+        sys.exit(f'{label}: error: {what_is_wrong(error)}{hint}')
+
+
+def what_is_wrong(error: BaseException) -> str:
+    """An error's text: without torch's wrapping, with its type and place where that says more."""
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    if _WRAPPED.match(text):
+        text = text[[found.end() for found in _LAST_ERROR.finditer(text)][-1] :].strip()
+    if 'out of memory' in text or isinstance(error, MemoryError):
+        return f'{_OUT_OF_MEMORY} ({(text.splitlines() or ["MemoryError"])[0]})'
+    sentence = isinstance(error, KeyError) and ' ' in text
+    if text and (sentence or isinstance(error, (*_TOLD, TypeError))):
+        return text
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f' ({Path(frames[-1].filename).name}:{frames[-1].lineno})' if frames else ''
+    return f'{type(error).__name__}: {text or "no message"}{place}'
+
+
+_OUT_OF_MEMORY = (
+    'out of memory: lower micro_batch_size in train_cfg.stages (or the batch size), or set '
+    'with_cp=True; tools/plan_memory.py says what fits. --resume goes on from the last checkpoint'
+)
+
+
+def _put_into_log(error: Exception) -> None:
+    """Write the traceback into the log file of the run, if one has been opened."""
+    logging = sys.modules.get('mmengine.logging')
+    loggers = logging.MMLogger._instance_dict.values() if logging is not None else ()
+    for handler in (handler for logger in loggers for handler in logger.handlers):
+        stream = getattr(handler, 'stream', None)
+        if hasattr(handler, 'baseFilename') and stream is not None and not stream.closed:
+            with suppress(OSError):
+                stream.write(''.join(traceback.format_exception(error)))
+                stream.flush()
 
 
 def _label(prog: str) -> str:

@@ -6,13 +6,17 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+from nextvid_mm.config_rules import LAUNCHERS
+
 FLOATS = ('float32', 'bfloat16', 'float16')
 ENCODERS = ('reference', 'encoder')
 
 
 class CfgOptions(argparse.Action):
-    """MMEngine's ``DictAction``, imported once the flag is there."""
+    """``KEY=VALUE`` words by dotted key, as MMEngine's ``DictAction`` reads them, and paths.
+
+    A value keeps its blanks, and one in quotes of its own (``KEY='"a,b"'``) its commas.
+    """
 
     def __call__(
         self,
@@ -21,15 +25,29 @@ class CfgOptions(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Parse ``KEY=VALUE`` words into a dict by dotted key."""
+        """Parse the words; the flag may be given several times."""
+        options = dict(getattr(namespace, self.dest, None) or {})
         for word in values or ():
-            if '=' not in word:
+            key, equals, text = word.partition('=')
+            if not equals or not key:
                 parser.error(f'argument {option_string}: {word!r} is not KEY=VALUE')
+            try:
+                options[key] = option_value(text)
+            except AssertionError as error:
+                parser.error(f'argument {option_string}: {word!r}: {error}')
+        setattr(namespace, self.dest, options)
 
-        from mmengine.config import DictAction
 
-        action = DictAction(self.option_strings, self.dest, nargs='+')
-        action(parser, namespace, values, option_string)
+def option_value(text: str) -> Any:
+    """The value that a word of ``--cfg-options`` means: number, truth value, None, text or list."""
+    from mmengine.config import DictAction
+
+    inner = text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in '"\'' else None
+    if inner is not None and not inner.startswith(('[', '(')):
+        return inner
+    if ',' in text or text.startswith(('[', '(')) or inner is not None:
+        return DictAction._parse_iterable(text)
+    return DictAction._parse_int_float_bool(text)
 
 
 SHARED: dict[str, tuple[str, dict[str, Any]]] = {

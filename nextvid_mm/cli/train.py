@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nextvid_mm.cli.command import errors_in_one_line
 from nextvid_mm.cli.flags import add_launcher, add_shared
 
 if TYPE_CHECKING:
@@ -65,14 +64,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Build the Runner and train."""
     cfg = load_config(args)
-    with errors_in_one_line('train', show_traceback=cfg.get('log_level') == 'DEBUG'):
-        from nextvid_mm.registry import build_runner
+    from nextvid_mm.registry import build_runner
 
-        if args.cache_features is not None:
-            from nextvid_mm.engine.probe.training import cache_features
+    if args.cache_features is not None:
+        from nextvid_mm.engine.probe.training import cache_features
 
-            cache_features(cfg, args.cache_features)
-        build_runner(cfg).train()
+        cache_features(cfg, args.cache_features)
+    build_runner(cfg).train()
 
 
 def load_config(args: argparse.Namespace) -> Config:

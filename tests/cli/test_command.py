@@ -2,6 +2,7 @@
 
 import ast
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 import nextvid_mm.cli
 from nextvid_mm.cli import GROUPS, errors_in_one_line, main, make_parser, tool
-from nextvid_mm.cli.command import NAMES
+from nextvid_mm.cli.command import NAMES, what_is_wrong
 from nextvid_mm.cli.flags import SHARED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,11 +142,54 @@ def test_a_users_error_ends_in_one_line(error):
         raise error
 
 
-def test_a_fault_of_the_program_keeps_its_traceback(capsys):
-    with pytest.raises(ZeroDivisionError), errors_in_one_line('train'):
-        raise ZeroDivisionError
-    with pytest.raises(KeyError), errors_in_one_line('generate', of_config=False):
-        raise KeyError('frames')
+def test_any_other_error_says_its_type_and_place(capsys):
+    with pytest.raises(SystemExit) as end, errors_in_one_line('train'):
+        raise ZeroDivisionError('division by zero')
+    text = r'train: error: ZeroDivisionError: division by zero \(test_command.py:\d+\); --debug .*'
+    assert re.fullmatch(text, end.value.code)
+    assert 'Traceback' not in capsys.readouterr().err
     with pytest.raises(SystemExit), errors_in_one_line('train', show_traceback=True):
         raise TypeError('unexpected keyword')
     assert 'Traceback' in capsys.readouterr().err
+
+
+def test_an_error_of_a_loader_worker_is_that_error():
+    wrapped = (
+        'Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call '
+        'last):\n  File "a.py", line 1, in f\n    g()\nKeyError: \'x\'\n\nDuring handling of the '
+        'above exception, another exception occurred:\n\n  File "a.py"\nValueError: list.txt, line '
+        '3: no label'
+    )
+    assert what_is_wrong(ValueError(wrapped)) == 'list.txt, line 3: no label'
+
+
+def test_out_of_memory_says_what_to_lower():
+    said = what_is_wrong(RuntimeError('CUDA out of memory. Tried to allocate 2 GiB'))
+    assert said.startswith('out of memory: lower micro_batch_size')
+    assert 'Tried to allocate 2 GiB' in said
+    assert what_is_wrong(MemoryError()).endswith('(MemoryError)')
+
+
+@pytest.mark.parametrize(
+    ('name', 'code', 'text'),
+    [('SIGINT', 130, 'Ctrl-C'), ('SIGTERM', 143, 'SIGTERM'), ('SIGHUP', 143, 'SIGHUP')],
+)
+def test_a_stop_is_one_line_and_its_code(name, code, text, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run behind
+    with pytest.raises(SystemExit) as end, errors_in_one_line('scan_dataset.py'):
+        signal.raise_signal(getattr(signal, name))
+    assert end.value.code == code
+    assert capsys.readouterr().err == f'scan_dataset: stopped by {text}\n'
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_traceback_stands_in_the_log_of_the_run(tmp_path):
+    from mmengine.logging import MMLogger
+
+    log = tmp_path / 'run.log'
+    MMLogger.get_instance('of the test', log_file=str(log))
+    with pytest.raises(SystemExit), errors_in_one_line('train'):
+        raise ValueError('bad value')
+    assert 'Traceback' in log.read_text()
+    assert log.read_text().endswith('ValueError: bad value\n')

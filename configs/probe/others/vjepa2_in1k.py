@@ -6,6 +6,7 @@ model = _base_.vjepa2
 train_cfg = _base_.schedule_vjepa2
 
 size = _base_.size_vjepa2
+augment = _base_.augment  # of videos; what pictures have stands below
 train_pipeline = [
     _base_.load,
     dict(type='mmpretrain.RandomResizedCrop', scale=size, **_base_.bicubic),

@@ -1,0 +1,144 @@
+"""How a program ends: signals that ask it to, the children it leaves none of, and exit codes.
+
+====  ==========================================================================================
+code  meaning
+====  ==========================================================================================
+0     done
+1     an error, told in one line
+2     wrong flags
+130   stopped by Ctrl-C
+143   stopped by SIGTERM, SIGUSR1 or SIGHUP (a scheduler, a closed terminal)
+====  ==========================================================================================
+
+A training that was stopped has saved before it ends with 130 or 143.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+ERROR, WRONG_FLAGS, INTERRUPTED, STOPPED = 1, 2, 130, 143
+ASKING = ('SIGTERM', 'SIGUSR1', 'SIGHUP')
+"""Signals that ask a program to end; Ctrl-C is Python's own."""
+
+# How long a child may take to save when this program is stopped.
+PATIENCE_SECONDS = 120.0
+
+
+class Stopped(BaseException):
+    """A signal has asked this program to end.
+
+    Like ``KeyboardInterrupt``, it passes every ``except Exception``.
+
+    Args:
+        name: of the signal.
+        text: what the last line says beside it.
+    """
+
+    def __init__(self, name: str, text: str = '') -> None:
+        super().__init__(name, text)
+        self.name, self.text = name, text
+
+    @property
+    def code(self) -> int:
+        """The exit code."""
+        return INTERRUPTED if self.name == 'SIGINT' else STOPPED
+
+
+@contextmanager
+def stop_on_signals(names: Sequence[str] = ASKING) -> Iterator[None]:
+    """Let signals raise :class:`Stopped` where the program is, so that what it opened is closed.
+
+    Outside of the main thread, nothing changes; so it does for signals that are ignored (``nohup``)
+    or noted by somebody else.
+
+    Args:
+        names: the signals.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in names:
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    raise Stopped(signal.Signals(number).name)
+
+
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Let the system signal this process when its parent ends, however that happens (Linux)."""
+    if sys.platform == 'linux':
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
+
+
+def leave_to_parent() -> None:
+    """For workers of a pool: Ctrl-C is the parent's matter, and none outlives it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ASKING:
+        with suppress(AttributeError):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    end_with_parent(signal.SIGKILL)
+
+
+@contextmanager
+def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
+    """A child process that ends when the block does, and with this program.
+
+    If the block is left by a signal or an error, the child is asked to end (SIGTERM: a training
+    saves), and is killed if it has not after :data:`PATIENCE_SECONDS` or at a second Ctrl-C. It is
+    in a session of its own: Ctrl-C in a terminal reaches it through this program only.
+
+    Args:
+        command: program and arguments.
+        **options: of ``subprocess.Popen``.
+    """
+    process = subprocess.Popen(
+        command, start_new_session=True, preexec_fn=end_with_parent, **options
+    )
+    try:
+        yield process
+    except BaseException:
+        _end(process)
+        raise
+    finally:
+        if process.poll() is None:
+            process.wait()
+
+
+def _end(process: subprocess.Popen) -> None:
+    try:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt, Stopped):
+        process.kill()
+    process.wait()
+
+
+def run_child(command: Sequence[str], **options: Any) -> int:
+    """Run a child process to its end; see :func:`child`. Returns its exit code.
+
+    Raises:
+        Stopped: If the child was stopped by a signal that this program did not see.
+    """
+    with child(command, **options) as process:
+        code = process.wait()
+    if code in (INTERRUPTED, STOPPED):
+        raise Stopped('SIGINT' if code == INTERRUPTED else 'SIGTERM')
+    return code

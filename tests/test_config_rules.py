@@ -1,0 +1,41 @@
+"""Settings that contradict each other; tests/test_mistakes.py has most of them in a real config."""
+
+import pytest
+
+from nextvid_mm.config_rules import RULES, Problem
+
+
+def found(cfg):
+    return [problem for rule in RULES for problem in rule(cfg)]
+
+
+def test_a_path_ends_in_its_key():
+    assert Problem('a.b[1].c', '').key == 'c'
+    assert Problem('a.b[1]', '').key == '1'
+
+
+def test_nothing_is_found_in_nothing_and_in_other_loops():
+    assert found({}) == []
+    other = dict(
+        train_cfg=dict(type='EpochBasedTrainLoop'),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        train_dataloader=dict(batch_size=4, num_workers=2, persistent_workers=True),
+    )
+    assert found(other) == []
+
+
+@pytest.mark.parametrize(
+    ('sources', 'text'),
+    [
+        ([dict(name='a', weight=0), dict(name='b', weight=0)], 'no source has a weight above 0'),
+        ([dict(name='a', weight=1), dict(name='a', weight=1)], "two sources are called 'a'"),
+    ],
+)
+def test_a_mixture_must_have_something_to_draw(sources, text):
+    (problem,) = found(dict(train_dataloader=dict(dataset=dict(sources=sources))))
+    assert problem == Problem('train_dataloader.dataset.sources', text)
+
+
+def test_a_file_to_start_from_may_be_elsewhere():
+    assert found(dict(load_from='https://host/file.pth')) == []
+    assert [problem.path for problem in found(dict(load_from='absent.pth'))] == ['load_from']

@@ -1,0 +1,100 @@
+"""Signals end a program with its children, and none of them is left."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nextvid_mm.stopping import Stopped, child, leave_to_parent, run_child, stop_on_signals
+
+PYTHON = [sys.executable, '-S', '-c']
+SAVES = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (open(sys.argv[1], 'w').write('saved'), sys.exit(143)))
+open(sys.argv[1] + '.ready', 'w')
+time.sleep(60)
+"""
+DEAF = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+open(sys.argv[1], 'w')
+time.sleep(60)
+"""
+
+
+def test_codes():
+    assert Stopped('SIGINT').code == 130
+    assert Stopped('SIGTERM').code == Stopped('SIGHUP').code == Stopped('SIGUSR1').code == 143
+
+
+def test_signals_are_raised_where_the_program_is_and_given_back():
+    before = signal.getsignal(signal.SIGUSR1)
+    with pytest.raises(Stopped) as stop, stop_on_signals():
+        signal.raise_signal(signal.SIGUSR1)
+    assert stop.value.name == 'SIGUSR1'
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def leave(command, ready, error):
+    """Leave the block of a child with an error, once a file is there; return the child."""
+    with child(command) as process:
+        while not ready.exists():
+            time.sleep(0.01)
+        error.process = process
+        raise error
+
+
+def test_a_child_is_asked_to_end_and_may_save(tmp_path):
+    mark = tmp_path / 'mark'
+    with pytest.raises(KeyboardInterrupt):
+        leave([*PYTHON, SAVES, str(mark)], tmp_path / 'mark.ready', KeyboardInterrupt())
+    assert mark.read_text() == 'saved'
+
+
+def test_a_child_that_does_not_end_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr('nextvid_mm.stopping.PATIENCE_SECONDS', 0.1)
+    with pytest.raises(ValueError, match='mine') as left:
+        leave([*PYTHON, DEAF, str(tmp_path / 'a')], tmp_path / 'a', ValueError('mine'))
+    assert left.value.process.returncode == -signal.SIGKILL
+
+
+def test_the_code_of_a_child():
+    assert run_child([*PYTHON, 'raise SystemExit(3)']) == 3
+    with pytest.raises(Stopped, match='SIGINT'):
+        run_child([*PYTHON, 'raise SystemExit(130)'])
+
+
+def test_no_child_outlives_its_parent(tmp_path):
+    mark = tmp_path / 'pid'
+    pid = os.fork()
+    if pid == 0:
+        with child([*PYTHON, 'import time; time.sleep(60)']) as process:
+            mark.write_text(str(process.pid))
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+    command = Path(f'/proc/{mark.read_text()}/cmdline')
+    end = time.monotonic() + 10
+    while command.exists() and command.read_bytes():  # a zombie has none
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_workers_of_a_pool_leave_ctrl_c_to_their_parent():
+    pid = os.fork()
+    if pid == 0:
+        leave_to_parent()
+        os.kill(os.getpid(), signal.SIGINT)
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
