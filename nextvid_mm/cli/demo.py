@@ -37,11 +37,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run everything, in the checkout's folder or, of an installed wheel, in the current one."""
-    from nextvid_mm.config_files import home_folder, project_folder
+    from nextvid_mm.config_files import home_folder
     from nextvid_mm.demo.run import run_demo
 
     home = home_folder()
     work_dir = (args.work_dir or home / 'work_dirs' / 'demo').resolve()
     work_dir.mkdir(parents=True, exist_ok=True)
     os.chdir(home)  # the configs find data/ there
-    run_demo(project_folder(), work_dir, args.seeds, args.cfg_options)
+    run_demo(work_dir, args.seeds, args.cfg_options)

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace, console: Console) -> None:
     """Run the rows and write table, JSON and plot."""
-    from nextvid_mm.config_files import checked_config, home_folder, project_folder
+    from nextvid_mm.config_files import checked_config, home_folder
     from nextvid_mm.demo.ablations import (
         Budget,
         draw_plot,
@@ -86,11 +86,11 @@ def report(args: argparse.Namespace, console: Console) -> None:
 
     rows = select_rows(args.table, args.rows)
     budget = Budget(args.steps_scale, args.cfg_options, args.probe_options)
-    home, project = home_folder(), project_folder()
+    home = home_folder()
     work_dir = (args.work_dir or home / 'work_dirs' / 'ablations').resolve()
     os.chdir(home)  # the configs find data/ there
     make_demo_data(DATA, DemoSpec())
-    results = run_rows(project, work_dir, rows, args.seeds, budget, args.jobs)
+    results = run_rows(work_dir, rows, args.seeds, budget, args.jobs)
     summaries, classes = summarise(results), count_classes(checked_config(PROBE))
     console.print(make_table(args.table, rows, summaries, classes))
     plot = draw_plot(args.table, rows, summaries, classes, work_dir / f'{args.table}.png')

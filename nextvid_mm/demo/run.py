@@ -21,6 +21,7 @@ from mmengine.runner import load_checkpoint
 from rich.console import Console
 from rich.table import Table
 
+from nextvid_mm.config_files import find_config, project_folder
 from nextvid_mm.datasets.collate import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.demo.data.generate import make_demo_data
@@ -66,7 +67,6 @@ class DemoResult:
 
 
 def run_demo(
-    root: Path,
     work_dir: Path,
     seeds: Sequence[int],
     options: Sequence[str] = (),
@@ -76,9 +76,8 @@ def run_demo(
     """Run everything; a finished pretraining is kept, an interrupted one continues.
 
     Args:
-        root: folder of the project, with configs and tools; data goes to ``data/demo`` below the
-            current folder, where the configs look for it.
-        work_dir: one folder per seed goes here, with ``results.json`` beside them.
+        work_dir: one folder per seed goes here, with ``results.json`` beside them; data goes to
+            ``data/demo`` below the current folder, where the configs look for it.
         seeds: one pretraining and one set of probes for each.
         options: ``KEY=VALUE`` overrides of the pretraining config.
         spec: the dataset to generate.
@@ -91,14 +90,14 @@ def run_demo(
     console = Console(highlight=False)
     console.rule('1/4 data')
     make_demo_data(DATA, spec or DemoSpec())
-    probe = Config.fromfile(root / PROBE)
+    probe = Config.fromfile(find_config(PROBE))
     probe.merge_from_dict(dict(probe_options or {}))
     results = []
     for seed in seeds:
         folder = work_dir / f'seed_{seed}'
         console.rule(f'2/4 pretraining in four stages, seed {seed}')
         start = time.perf_counter()
-        checkpoint = pretrain(root, folder, seed, options)
+        checkpoint = pretrain(folder, seed, options)
         seconds = dict(pretraining=time.perf_counter() - start)
         console.rule(f'3/4 attentive probes on frozen encoders, seed {seed}')
         results.append(probe_rows(probe, checkpoint, seed, seconds, console))
@@ -117,13 +116,14 @@ def run_demo(
     return results
 
 
-def pretrain(root: Path, folder: Path, seed: int, options: Sequence[str]) -> Path:
+def pretrain(folder: Path, seed: int, options: Sequence[str]) -> Path:
     """Run ``tools/train.py`` in a process of its own and return the last checkpoint.
 
     Raises:
         PretrainingError: if it fails; names the command and its log.
     """
-    command = [sys.executable, str(root / 'tools/train.py'), str(root / PRETRAIN)]
+    script, config = project_folder() / 'tools/train.py', find_config(PRETRAIN)
+    command = [sys.executable, str(script), str(config)]
     command += ['--work-dir', str(folder), '--seed', str(seed), '--resume']
     command += ['--cfg-options', *options] if options else []
     code = subprocess.run(command, check=False).returncode

@@ -19,9 +19,8 @@ def test_options_are_handed_on_as_they_are(call, asked, tmp_path, monkeypatch):
     assert call('demo', '--seeds', 1, 2, '--cfg-options', 'a.b=1', 'c=2') == 0
     assert Path.cwd() == tmp_path / 'home'
     assert call('demo', '--work-dir', 'mine') == 0
-    root = Path(__file__).resolve().parents[2]
-    assert asked[0] == (root, tmp_path / 'home/work_dirs/demo', [1, 2], ['a.b=1', 'c=2'])
-    assert asked[1] == (root, tmp_path / 'mine', [0], [])
+    assert asked[0] == (tmp_path / 'home/work_dirs/demo', [1, 2], ['a.b=1', 'c=2'])
+    assert asked[1] == (tmp_path / 'mine', [0], [])
 
 
 def test_a_failed_pretraining_is_one_line(call, monkeypatch, tmp_path):

@@ -1,15 +1,12 @@
 """The demo end to end at the smallest scale."""
 
 import json
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.run import ROWS, DemoResult, PretrainingError, make_table, pretrain, run_demo
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_table_has_every_row_each_seed_chance_and_the_gain():
@@ -24,17 +21,18 @@ def test_the_table_has_every_row_each_seed_chance_and_the_gain():
         assert expected in text
 
 
-def test_a_failed_pretraining_names_its_command_and_its_log(tmp_path):
+def test_a_failed_pretraining_names_its_command_and_its_log(tmp_path, monkeypatch):
+    monkeypatch.setattr('nextvid_mm.demo.run.project_folder', lambda: tmp_path)
     (tmp_path / 'tools').mkdir()
     (tmp_path / 'tools/train.py').write_text('import sys\nsys.exit(3)\n')
     log = tmp_path / 'seed_1/20260101_000000/20260101_000000.log'
     message = r'exit code 3, see above; the command was: .*tools/train\.py .*--seed 1 --resume\. '
     with pytest.raises(PretrainingError, match=message + 'Other --cfg-options need another --work'):
-        pretrain(tmp_path, tmp_path / 'seed_1', 1, [])
+        pretrain(tmp_path / 'seed_1', 1, [])
     log.parent.mkdir(parents=True)
     log.touch()
     with pytest.raises(PretrainingError, match=f'see above and {log}; the command') as error:
-        pretrain(tmp_path, tmp_path / 'seed_1', 1, ['model.neck.depth=2'])
+        pretrain(tmp_path / 'seed_1', 1, ['model.neck.depth=2'])
     assert '--cfg-options model.neck.depth=2.' in str(error.value)
 
 
@@ -45,7 +43,6 @@ def test_the_demo_runs_from_data_to_pictures(tmp_path, monkeypatch):
     options += [f'train_cfg.stages.{stage}.batch_size=4' for stage in range(4)]
     options += ['model.neck.depth=2']  # the pictures must come from this model, too
     results = run_demo(
-        ROOT,
         tmp_path / 'work',
         seeds=[0],
         options=options,

@@ -25,6 +25,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from rich.progress import Progress, TaskID
 
+from nextvid_mm.config_files import find_config, project_folder
 from nextvid_mm.demo.ablations.tables import Row
 from nextvid_mm.demo.run import PRETRAIN, PROBE, fixed_top1, probe_settings
 from nextvid_mm.engine.probe.training import fit_probe
@@ -80,7 +81,6 @@ class RunResult:
 
 
 def run_rows(
-    root: Path,
     work_dir: Path,
     rows: Sequence[Row],
     seeds: Sequence[int],
@@ -90,7 +90,6 @@ def run_rows(
     """Run what is missing and return all results, seed by seed.
 
     Args:
-        root: folder of the project, with configs and tools.
         work_dir: each run has the folder ``ROW/seed_N`` below it.
         rows: what to run.
         seeds: every row is run with each.
@@ -104,10 +103,10 @@ def run_rows(
     init_default_scope(SCOPE)
     work_dir.mkdir(parents=True, exist_ok=True)
     _claim(work_dir, budget)
-    runs = [Run(root, work_dir, row, seed, budget) for seed in seeds for row in rows]
+    runs = [Run(work_dir, row, seed, budget) for seed in seeds for row in rows]
     todo = [run for run in runs if not run.result_file.is_file()]
     if todo:
-        probe = Config.fromfile(root / PROBE)
+        probe = Config.fromfile(find_config(PROBE))
         probe.merge_from_dict(budget.probe_options)
         with (
             progress_bar('steps', speed_estimate_period=600.0) as progress,
@@ -153,21 +152,20 @@ class Run:
     """One row with one seed.
 
     Args:
-        root: folder of the project.
         work_dir: of the comparison.
         row: what to pretrain.
         seed: of pretraining and probe.
         budget: steps and overrides.
     """
 
-    def __init__(self, root: Path, work_dir: Path, row: Row, seed: int, budget: Budget):
-        self.root, self.row, self.seed, self.budget = root, row, seed, budget
+    def __init__(self, work_dir: Path, row: Row, seed: int, budget: Budget):
+        self.row, self.seed, self.budget = row, seed, budget
         self.folder = work_dir / row.name / f'seed_{seed}'
         self.result_file = self.folder / 'result.json'
         self.stages: list[dict] = []
         if row.config is not None:
             with quiet_log():
-                config = Config.fromstring(at_demo_scale(root / row.config), '.py')
+                config = Config.fromstring(at_demo_scale(find_config(row.config)), '.py')
             config.merge_from_dict(budget.options)
             scale = budget.steps_scale
             for stage in config.train_cfg.stages:
@@ -184,8 +182,9 @@ class Run:
         if self.row.config is None:
             return 0.0
         start = time.perf_counter()
-        script, config = self.root / 'tools/train.py', self.folder.with_name(f'{self.row.name}.py')
-        write_text(config, at_demo_scale(self.root / self.row.config))
+        script = project_folder() / 'tools/train.py'
+        config = self.folder.with_name(f'{self.row.name}.py')
+        write_text(config, at_demo_scale(find_config(self.row.config)))
         command = [sys.executable, str(script), str(config), '--work-dir', str(self.folder)]
         command += ['--seed', str(self.seed), '--resume', '--cfg-options']
         command += [f'{key}={value}'.replace(' ', '') for key, value in self.budget.options.items()]
@@ -212,7 +211,7 @@ class Run:
             checkpoint, weights = str(self.folder / name), 'encoder'
         elif config.model.backbone is None:
             config = copy.deepcopy(config)
-            config.model.backbone = Config.fromfile(self.root / PRETRAIN).model.backbone
+            config.model.backbone = Config.fromfile(find_config(PRETRAIN)).model.backbone
         folder = self.folder / 'probe'
         record = fit_probe(
             config, checkpoint, folder, self.seed, folder / 'features', encoder_weights=weights

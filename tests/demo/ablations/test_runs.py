@@ -21,12 +21,12 @@ TINY = dict(num_train=48, num_val=24, num_images=4, probe_clips_per_class=2)
 def test_steps_are_scaled_and_never_none(tmp_path):
     row = select_rows('compare')[0]
     full, small = (
-        Run(ROOT, tmp_path, row, 0, Budget(scale, {'train_cfg.stages.0.steps': 100}))
+        Run(tmp_path, row, 0, Budget(scale, {'train_cfg.stages.0.steps': 100}))
         for scale in (1.0, 1e-6)
     )
     assert full.stages[0]['steps'] == 100
     assert [stage['steps'] for stage in small.stages] == [1] * len(full.stages)
-    assert Run(ROOT, tmp_path, Row('untrained', '', None), 0, Budget()).table_steps == 0
+    assert Run(tmp_path, Row('untrained', '', None), 0, Budget()).table_steps == 0
 
 
 def test_a_folder_belongs_to_one_budget(tmp_path):
@@ -34,7 +34,7 @@ def test_a_folder_belongs_to_one_budget(tmp_path):
         '{"steps_scale": 2.0, "options": {}, "probe_options": {}}'
     )
     with pytest.raises(ValueError, match=r'another budget, .*2\.0.* another --work-dir'):
-        run_rows(ROOT, tmp_path, select_rows('compare'), [0], Budget())
+        run_rows(tmp_path, select_rows('compare'), [0], Budget())
 
 
 def test_nothing_is_trained_in_no_steps():
@@ -59,7 +59,7 @@ def test_rows_are_trained_probed_and_not_repeated(tmp_path, monkeypatch, capfd):
     rows = select_rows('compare', ['extra_no-masking', 'untrained'])
     options = {f'train_cfg.stages.{stage}.batch_size': 2 for stage in range(4)}
     budget = Budget(1e-6, options, {'train_cfg.max_epochs': 1})
-    results = run_rows(ROOT, tmp_path / 'work', rows, [3], budget, jobs=2)
+    results = run_rows(tmp_path / 'work', rows, [3], budget, jobs=2)
     assert [(r.row, r.seed, r.steps, r.clips) for r in results] == [
         ('extra_no-masking', 3, 4, 8),
         ('untrained', 3, 0, 0),
@@ -67,7 +67,7 @@ def test_rows_are_trained_probed_and_not_repeated(tmp_path, monkeypatch, capfd):
     assert all(0 <= r.top1 <= 100 for r in results)
     record = tmp_path / 'work/untrained/seed_3/result.json'
     record.write_text(json.dumps(json.loads(record.read_text()) | dict(top1=12.5)))
-    again = run_rows(ROOT, tmp_path / 'work', rows, [3], budget)
+    again = run_rows(tmp_path / 'work', rows, [3], budget)
     assert (again[0], again[1].top1) == (results[0], 12.5)
 
 
@@ -82,7 +82,7 @@ def test_a_training_that_fails_says_where_its_log_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr('nextvid_mm.demo.ablations.runs.follow', fail)
     row = select_rows('compare')[0]
-    run = Run(ROOT, tmp_path, row, 0, Budget(1e-6, {'a.b': [1, 2]}))
+    run = Run(tmp_path, row, 0, Budget(1e-6, {'a.b': [1, 2]}))
     with (
         Progress(disable=True) as progress,
         pytest.raises(
