@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.flops import attention as attention_cost
-from benchmarks.flops import prefix_pairs
 from benchmarks.report import Report
 from benchmarks.timing import ratio, side_by_side
 from benchmarks.workload import Workload
 from nextvid_mm.layers import prefix_attention, sdpa
 from nextvid_mm.layers.attention import flex_prefix_attention
+from nextvid_mm.plan.flops import attention as attention_cost
+from nextvid_mm.plan.flops import prefix_pairs
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from rich.console import Console
 from benchmarks.attention import compare_attention, patterns
 from benchmarks.compiling import count_compilations
 from benchmarks.counted import count_components, expected_rates, published_run
+from benchmarks.finetuning import WAYS as STARTS
+from benchmarks.finetuning import LabelStudy, compare_starts
 from benchmarks.frames import compare_frames
 from benchmarks.fuzz import fuzz as fuzz_files
 from benchmarks.hops import WAYS, count_hops
@@ -56,6 +58,7 @@ examples:
   python -m benchmarks rollout --size large --pixels 128 --batch 1 --steps 10
   python -m benchmarks probe --size tiny
   python -m benchmarks protocol --encoder CHECKPOINT            # the whole probe protocol
+  python -m benchmarks finetune --encoders SEED_0 SEED_1 SEED_2   # few labels, resumable
   python -m benchmarks compile --size tiny --backend aot_eager
   python -m benchmarks flops                                  # counted, nothing is run
   python -m benchmarks hops                                   # functions from file to loss
@@ -179,6 +182,17 @@ def protocol(args: Namespace) -> list[Report]:
     return reports
 
 
+def finetune(args: Namespace) -> list[Report]:
+    """Fine-tuning from a pretrained encoder against from scratch, by labels a class."""
+    configs = [Config.fromfile(path) for path in (args.config, args.probe_config)]
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        for config in configs:
+            config[loader].update(num_workers=0, persistent_workers=False)
+    settings = args.encoders, args.list, args.work_dir, args.steps
+    study = LabelStudy(configs[0], configs[1], *settings)
+    return [compare_starts(study, args.labels, args.ways)]
+
+
 def compile(args: Namespace) -> list[Report]:
     """How often blocks are compiled over steps with other masks."""
     return [count_compilations(workload_of(args), args.steps, args.device, args.backend)]
@@ -210,6 +224,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     rollout=rollout,
     probe=probe,
     protocol=protocol,
+    finetune=finetune,
     compile=compile,
     flops=flops,
     hops=hops,
@@ -260,6 +275,9 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
         add('--batch', type=int, default=4, help='videos whose views are counted')
         add('--pixels', type=int, default=128, help='side of their frames')
         return
+    if command == 'finetune':
+        _add_finetune_flags(add)
+        return
     if command == 'masks':
         add('--draws', type=int, default=5000, help='masks of each sampler (default: 5000)')
         add('--clips', type=int, default=3072, help='of the batch that is timed (default: 3072)')
@@ -274,6 +292,17 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
     add('--images', type=int, default=0, help='static clips in the batch (default: 0)')
     add('--recompute', choices=RECOMPUTE, default='none', help='with_cp of our networks')
     _add_own_flags(command, add)
+
+
+def _add_finetune_flags(add: Callable) -> None:
+    add('--encoders', nargs='+', required=True, help='pretraining of seed 0, 1, ...')
+    add('--config', default='configs/finetune/demo.py', help='fine-tuning config')
+    add('--probe-config', default='configs/probe/demo.py', help='probe config')
+    add('--list', default='data/demo/demo_train_list_videos.txt', help='labelled videos')
+    add('--labels', type=int, nargs='+', default=[5, 10, 40], help='labelled videos a class')
+    add('--ways', nargs='+', choices=STARTS, default=list(STARTS), help='default: all')
+    add('--steps', type=int, default=200, help='of fine-tuning (default: 200)')
+    add('--work-dir', type=Path, default=Path('work_dirs/few_labels'), help='for results')
 
 
 def _add_own_flags(command: str, add: Callable) -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks.flops import Cost
 from benchmarks.report import Report
 from benchmarks.step import costs_of, work_of
 from benchmarks.workload import Workload, base_config, make_batch, mask_sizes
+from nextvid_mm.plan.flops import Cost
 from nextvid_mm.registry import MODELS
 
 COMPONENTS = ('target', 'reference', 'encoder', 'predictor', 'decoder', 'align')

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.baseline import DenseBaseline, update_reference
-from benchmarks.flops import Cost, step_cost
 from benchmarks.report import Report
 from benchmarks.timing import Series, matmul_peak, ratio, side_by_side, timed
 from benchmarks.workload import (
@@ -26,6 +25,7 @@ from benchmarks.workload import (
 from nextvid_mm.engine.optim import AutocastOptimWrapper
 from nextvid_mm.layers import ClipBatch
 from nextvid_mm.models.algorithms import NextVid
+from nextvid_mm.plan.flops import Cost, step_cost
 from nextvid_mm.progress import progress_bar
 
 MOMENTUM = base_config('schedules/paper_4stage').train_cfg.stages[0].ema_momentum

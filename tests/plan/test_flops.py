@@ -4,10 +4,10 @@ import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.flops import autoencoder_cost, prefix_pairs, step_cost
 from benchmarks.step import costs_of, work_of
 from benchmarks.workload import Workload, build_model, make_batch, mask_sizes
 from nextvid_mm.layers import attention
+from nextvid_mm.plan.flops import autoencoder_cost, prefix_pairs, step_cost
 
 WORKLOAD = Workload('tiny', frames=8, batch=2, tau_samples=2)
 
