@@ -48,6 +48,7 @@ class JointViT(ClipEncoder):
         tubelet_size: video frames per token.
         rope_span: see ``Rope3D`` (V-JEPA 2.1).
         final_norm: normalise the tokens. Fine-tuned VideoMAE has no such layer.
+        norm_eps: added to variances by all norms.
         mean: of the colours in [0, 1] that the encoder was trained with.
         std: their standard deviation.
         init_cfg: mmengine initialisation config.
@@ -63,6 +64,7 @@ class JointViT(ClipEncoder):
         tubelet_size: int = 2,
         rope_span: int | None = None,
         final_norm: bool = True,
+        norm_eps: float = 1e-6,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
         std: Sequence[float] = (0.229, 0.224, 0.225),
         init_cfg: dict | None = None,
@@ -97,7 +99,10 @@ class JointViT(ClipEncoder):
             CausalBlock(self.embed_dims, arch['num_heads'], arch['mlp_ratio'])
             for _ in range(self.depth)
         )
-        self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6) if final_norm else nn.Identity()
+        self.norm = nn.LayerNorm(self.embed_dims) if final_norm else nn.Identity()
+        for module in self.modules():
+            if isinstance(module, nn.LayerNorm):
+                module.eps = norm_eps
 
     def init_weights(self) -> None:
         """Initialise, then load ``init_cfg`` if there is one."""
@@ -149,9 +154,9 @@ def sinusoid_table(length: int, channels: int) -> Tensor:
 
 
 def _resample(table: Tensor, stored: TokenGrid, grid: TokenGrid) -> Tensor:
-    """Learned positions ``(1, L, C)`` for another grid; a shorter clip takes the first tubelets."""
-    if (stored.height, stored.width) == (grid.height, grid.width) and grid.frames <= stored.frames:
-        return table[:, : grid.frames * grid.patches]
+    """Learned positions ``(1, L, C)`` for another grid: stretched over it in space and time."""
+    if stored == grid:
+        return table
     cube = table.view(1, stored.frames, stored.height, stored.width, -1).permute(0, 4, 1, 2, 3)
     size = (grid.frames, grid.height, grid.width)
     return interpolate(cube, size=size, mode='trilinear').flatten(2).transpose(1, 2)

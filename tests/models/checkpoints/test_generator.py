@@ -83,10 +83,10 @@ def test_what_cannot_generate_says_why(tmp_path, options, message):
 def test_damaged_and_missing_files_are_named(tmp_path):
     path = save_pretrained(tmp_path / 'a.pth')
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r'a\.pth is no checkpoint'):
+    with pytest.raises(ValueError, match=r'a\.pth is cut off'):
         load_generator(path)
     path.write_text('not a checkpoint')
-    with pytest.raises(ValueError, match=r'a\.pth is no checkpoint'):
+    with pytest.raises(ValueError, match=r'a\.pth is no file of weights'):
         load_generator(path)
     with pytest.raises(FileNotFoundError, match=r'b\.pth: there is no such checkpoint'):
         load_generator(tmp_path / 'b.pth')
