@@ -1,5 +1,6 @@
 """Reading an encoder or a generator from a file; nothing in a file is run."""
 
+from .adapting import adapt_encoder, causal_settings
 from .config_data import config_text, parse_config, plain_config, read_config
 from .encoder import (
     EXPORT_KEY,
@@ -25,6 +26,8 @@ __all__ = [
     'EncoderOrigin',
     'EncoderWeights',
     'Generator',
+    'adapt_encoder',
+    'causal_settings',
     'check_same_backbone',
     'config_text',
     'encoder_state',

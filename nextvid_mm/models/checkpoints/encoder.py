@@ -201,7 +201,8 @@ def stored_backbone(checkpoint: dict) -> dict | None:
         model = stored_config(checkpoint, 'model')
         backbone = plain_config(model.get('backbone')) if isinstance(model, dict) else None
     require_registered(backbone, 'the checkpoint')
-    return backbone
+    # Where its training started is of no use to who reads its weights, and the file may be gone.
+    return backbone and {key: value for key, value in backbone.items() if key != 'init_cfg'}
 
 
 def stored_config(checkpoint: dict, name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from mmengine.logging import print_log
 from torch import nn
@@ -9,6 +11,7 @@ from torch import nn
 from nextvid_mm.layers import load_exactly
 from nextvid_mm.registry import MODELS, WEIGHT_INITIALIZERS
 
+from .adapting import adapt_encoder
 from .encoder import PREFIXES, encoder_state, read_checkpoint, stored_backbone
 
 # What decides what weights compute, besides their shapes.
@@ -25,25 +28,28 @@ class EncoderWeights:
         checkpoint: a pretraining or fine-tuning checkpoint of ours, or a converted encoder.
         weights: ``reference`` for the EMA encoder, ``encoder`` for the trained one; None takes the
             reference where there is one.
+        adapt: take an encoder of other patches, positions or attention, too, as a start for going
+            on: see :func:`adapt_encoder`. The log says what is new to the weights.
 
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if it holds no encoder, or another one; names the file and what differs.
     """
 
-    def __init__(self, checkpoint: str | None, weights: str | None = None):
+    def __init__(self, checkpoint: str | None, weights: str | None = None, adapt: bool = False):
         if weights not in (None, *PREFIXES):
             raise ValueError(
                 f'weights={weights!r} of EncoderWeights is not None or one of {list(PREFIXES)}'
             )
-        self.checkpoint, self.weights = checkpoint, weights
+        self.checkpoint, self.weights, self.adapt = checkpoint, weights, adapt
 
     def __call__(self, module: nn.Module) -> None:
         """Fill ``module``."""
         if self.checkpoint is None:
             raise ValueError(
-                'which encoder is fine-tuned? --cfg-options model.backbone.init_cfg.checkpoint='
-                'PRETRAINED.pth, or model.backbone.init_cfg=None to train from scratch'
+                'which encoder does it start from? --cfg-options '
+                'model.backbone.init_cfg.checkpoint=PRETRAINED.pth, or '
+                'model.backbone.init_cfg=None to train from scratch'
             )
         path = self.checkpoint
         content = read_checkpoint(path)
@@ -52,7 +58,16 @@ class EncoderWeights:
         weights = self.weights or (found or ['encoder'])[0]
         state = encoder_state(content, path, weights)
         stored = stored_backbone(content)
-        if stored is not None:
+        if self.adapt:
+            if stored is None:
+                raise ValueError(
+                    f'{path} does not say what its encoder is: convert published checkpoints with '
+                    'tools/convert_checkpoint.py first'
+                )
+            state, notes = adapt_encoder(state, stored, module, path)
+            for note in notes:
+                print_log(f'{path}: {note}', 'current', logging.WARNING)
+        elif stored is not None:
             _check_meaning(module, stored, path)
         load_exactly(module, state, f'the encoder in {path} is not model.backbone')
         print_log(f'model.backbone starts from the {weights} weights of {path}', 'current')
