@@ -11,8 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
+from paper import ASPECT_RATIO, MASKS, SHARES, STAGES
 
 from nextvid_mm.config_files import check_config
+from nextvid_mm.datasets.transforms.masking import PAPER_STRATEGIES
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.registry import MODELS
 
@@ -50,16 +52,9 @@ def test_encoders_are_those_of_table_7(name, depth, width, heads, hidden):
 
 def test_stages_are_those_of_table_8():
     config = Config.fromfile(PAPER)
-    rows = [
-        (s.steps, tuple(s.lr), s.get('flow_lr'), s.tau_samples, s.num_frames, s.batch_size)
-        for s in config.train_cfg.stages
-    ]
-    assert rows == [
-        (12_000, (1e-4, 5e-4), None, 4, 16, 3072),
-        (28_000, (5e-4, 4.5e-4), None, 4, 16, 3072),
-        (80_000, (4.5e-4, 1e-4), 8e-4, 1, 16, 3072),
-        (12_000, (1e-4, 1e-6), 3e-4, 1, 64, 768),
-    ]
+    for ours, published in zip(config.train_cfg.stages, STAGES, strict=True):
+        found = {key: ours.get(key) for key in published}
+        assert found | dict(lr=tuple(found['lr']), name=published['name']) == published
     assert {s.ema_momentum for s in config.train_cfg.stages} == {0.99925}
     optimizer = config.optim_wrapper.optimizer
     assert (tuple(optimizer.betas), optimizer.weight_decay) == ((0.9, 0.95), 0.04)
@@ -96,10 +91,11 @@ def test_smaller_recipes_keep_the_papers_proportions(name, smaller, width):
 def test_the_mixture_is_that_of_table_6():
     loader = Config.fromfile(PAPER).train_dataloader.dataset
     weights = {source.name: source.weight for source in loader.sources}
-    assert weights == dict(imagenet=0.25, ssv2=0.05, kinetics400=0.18, internvid=0.20, own=0.32)
+    assert weights == SHARES
     masking = next(t for t in loader.pipeline if t.type == 'FrameIsolatedMasking')
-    assert [(s.num_blocks, s.scale) for s in masking.strategies] == [(8, 0.15), (2, 0.7)]
-    assert tuple(masking.aspect_ratio) == (0.75, 1.5)
+    assert tuple((s.num_blocks, s.scale) for s in masking.strategies) == MASKS
+    assert tuple(masking.aspect_ratio) == ASPECT_RATIO
+    assert tuple((s['num_blocks'], s['scale']) for s in PAPER_STRATEGIES) == MASKS
 
 
 @pytest.mark.parametrize('size', [64, 96])

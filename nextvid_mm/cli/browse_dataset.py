@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from nextvid_mm.checks import check_count
+
 EPILOG = """\
 examples:
   python tools/browse_dataset.py configs/nextvid/vit-tiny_demo.py
@@ -33,8 +35,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the sheet and say where it is."""
     if (args.config is None) == (args.replaced is None):
         raise ValueError('give either a config or --replaced LIST')
-    if args.number < 1:
-        raise ValueError(f'--number={args.number} must be at least 1')
+    check_count(args.number, '--number')
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 

@@ -10,6 +10,7 @@ from mmengine.dist import get_rank, get_world_size
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.datasets.mixture_schedule import MixtureSchedule
 from nextvid_mm.datasets.request import ClipRequest, derive_seed
 from nextvid_mm.registry import DATA_SAMPLERS
@@ -216,8 +217,7 @@ def _resolve(stage: Sequence[Any] | Mapping[str, Any], number: int, world_size: 
     if values['micro_batch_size'] is None:
         values['micro_batch_size'] = max(1, values['batch_size'] // world_size)
     for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f'{where}: {key}={value!r} must be a whole number of at least 1')
+        check_count(value, f'{where}: {key}')
     plan = StagePlan(**values)
     if plan.batch_size % (plan.micro_batch_size * world_size):
         raise ValueError(_unsplittable(where, plan.batch_size, plan.micro_batch_size, world_size))

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.files import TEMPORARY_SUFFIX, replace_when_complete, write_text
 
 INDEX = 'index.json'
@@ -70,8 +71,7 @@ class ShardWriter(_Shards):
         shard_size: int = 1024,
         shard_bytes: float = float('inf'),
     ) -> None:
-        if shard_size < 1:
-            raise ValueError(f'shard_size={shard_size} must be at least 1')
+        check_count(shard_size, 'shard_size')
         self.folder, self.shard_size, self.shard_bytes = Path(folder), shard_size, shard_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
         for left_by_a_kill in self.folder.glob(f'*{TEMPORARY_SUFFIX}'):

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nextvid_mm.checks import check_count
+
 SOLVERS = ('euler', 'heun')
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -32,8 +34,7 @@ def integrate(
     """
     if solver not in SOLVERS:
         raise ValueError(f'unknown solver {solver!r}; choose one of {", ".join(SOLVERS)}')
-    if num_steps < 1:
-        raise ValueError(f'num_steps must be at least 1, found {num_steps}')
+    check_count(num_steps, 'num_steps')
     return (_euler if solver == 'euler' else _heun)(velocity, noise, num_steps)
 
 

@@ -18,6 +18,7 @@ import torch
 from mmengine.device import get_device
 from torch import Tensor
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.datasets.shards import ShardReader, ShardWriter
 from nextvid_mm.layers import check_dtype, resolve_dtype
 from nextvid_mm.models.checkpoints import open_encoder
@@ -97,8 +98,7 @@ class FeatureInferencer:
         check_windows(num_frames, stride, size, tubelet, patch)
         if fps is not None and fps <= 0:
             raise ValueError(f'fps={fps} must be above 0, or None for every frame')
-        if batch_size < 1:
-            raise ValueError(f'batch_size={batch_size} must be at least 1')
+        check_count(batch_size, 'batch_size')
         self.reader = MediaReader(fps, num_frames, stride, size, tubelet)
         self.grid = (size // patch, size // patch)
         self.settings = dict(

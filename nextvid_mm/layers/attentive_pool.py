@@ -22,6 +22,8 @@ from torch import distributed as dist
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from nextvid_mm.checks import check_count
+
 from .attention import check_heads, sdpa
 
 INITS = ('xavier', 'vjepa')
@@ -68,8 +70,7 @@ class AttentiveProbes(nn.Module):
         super().__init__()
         check_heads(in_channels, num_heads)
         for name, value in (('num_members', num_members), ('depth', depth)):
-            if value < 1:
-                raise ValueError(f'{name}={value} of AttentiveProbes must be at least 1')
+            check_count(value, f'AttentiveProbes.{name}')
         if init not in INITS:
             raise ValueError(f'init={init!r} of AttentiveProbes is not one of {", ".join(INITS)}')
         self.in_channels, self.num_heads, self.num_members = in_channels, num_heads, num_members

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nextvid_mm.checks import check_count
+
 from .attention import Attend, prefix_attention, sdpa
 
 
@@ -31,8 +33,7 @@ class FrameCache:
     """
 
     def __init__(self, depth: int, window: int):
-        if window < 1:
-            raise ValueError(f'window={window} of a frame cache must be at least 1 frame')
+        check_count(window, 'window')
         self.window = window
         self.seen = 0  # tubelets so far, which is the time position of the next one
         self._born: list[int] = []  # first tubelet of each stream

@@ -13,6 +13,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.engine.probe.features import cached_loader, innermost_dataset
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
@@ -179,8 +180,7 @@ def load_videos(config: Config, max_videos: int) -> DataLoader:
         FileNotFoundError: if there are no such videos.
         ValueError: if ``max_videos`` is not positive, or the config is for images.
     """
-    if max_videos < 1:
-        raise ValueError(f'max_videos={max_videos} (--max-videos) must be at least 1')
+    check_count(max_videos, '--max-videos')
     if config.model.get('static_frames'):
         raise ValueError(
             f'model.static_frames={config.model.static_frames} of the probe config says that its '

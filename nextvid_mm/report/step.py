@@ -18,6 +18,7 @@ from mmengine.runner import load_checkpoint, set_random_seed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.datasets import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.engine.stages import Stage, StageTable
@@ -111,8 +112,7 @@ def look_at_step(
         raise ValueError(
             f'step {step} is outside of the config’s {table.total_steps} steps, from 0'
         )
-    if clips < 1:
-        raise ValueError(f'clips={clips} must be at least 1')
+    check_count(clips, 'clips')
     seed = (cfg.get('randomness') or {}).get('seed') or 0
     stage = table.at(step)[1]
     positions = np.arange(min(clips, stage.batch_size)) + table.samples_before(step)

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.layers import run_eagerly
 from nextvid_mm.registry import HOOKS, unwrap
 
@@ -42,8 +43,7 @@ class GenerationVisHook(Hook):
         self, interval: int = 1000, clips: int = 4, num_steps: int = 20, name: str = 'generated'
     ) -> None:
         for key, value in (('interval', interval), ('clips', clips)):
-            if value < 1:
-                raise ValueError(f'GenerationVisHook.{key}={value} must be at least 1')
+            check_count(value, f'GenerationVisHook.{key}')
         self.interval, self.clips, self.num_steps, self.name = interval, clips, num_steps, name
         self._batch: dict[str, Any] | None = None
 

@@ -8,7 +8,7 @@ from nextvid_mm.cli import main
     [
         (['--replaced', 'absent.txt'], 'absent.txt'),
         ([], 'give either a config or --replaced LIST'),
-        (['CONFIG', '--number', '0'], '--number=0 must be at least 1'),
+        (['CONFIG', '--number', '0'], '--number=0 must be a whole number of at least 1'),
     ],
 )
 def test_bad_input_is_one_line(arguments, fault, capsys):

@@ -3,12 +3,12 @@ import warnings
 
 import numpy as np
 import pytest
+from paper import SHARES
 
 from nextvid_mm.datasets.mixture_schedule import MixtureSchedule, make_key, mix, permute
 
-# Weights of the paper (arXiv 2512.21004, Table 6) and rough sizes of the datasets.
-NAMES = ['in1k', 'ssv2', 'k400', 'internvid', 'own']
-WEIGHTS = [0.25, 0.05, 0.18, 0.20, 0.32]
+# Rough sizes of the datasets.
+NAMES, WEIGHTS = list(SHARES), list(SHARES.values())
 LENGTHS = [1_281_167, 168_913, 240_000, 10_000_000, 20_000_000]
 
 

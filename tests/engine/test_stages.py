@@ -1,24 +1,14 @@
 """The stage table against the published schedule, and what it refuses."""
 
 import pytest
+from paper import STAGES
 
 from nextvid_mm.engine.stages import Stage, StageTable
-
-PUBLISHED = [  # arXiv 2512.21004, Table 8
-    dict(name='warm-up', steps=12_000, lr=(1e-4, 5e-4), tau_samples=4, num_frames=16,
-         batch_size=3072),
-    dict(name='stable 1', steps=28_000, lr=(5e-4, 4.5e-4), tau_samples=4, num_frames=16,
-         batch_size=3072),
-    dict(name='stable 2', steps=80_000, lr=(4.5e-4, 1e-4), flow_lr=8e-4, tau_samples=1,
-         num_frames=16, batch_size=3072),
-    dict(name='cool-down', steps=12_000, lr=(1e-4, 1e-6), flow_lr=3e-4, tau_samples=1,
-         num_frames=64, batch_size=768),
-]  # fmt: skip
 
 
 @pytest.fixture
 def table():
-    return StageTable(PUBLISHED)
+    return StageTable(STAGES)
 
 
 def small(**changes):

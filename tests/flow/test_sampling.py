@@ -79,7 +79,7 @@ def test_time_runs_from_zero_to_one():
 
 @pytest.mark.parametrize(('kwargs', 'message'), [
     (dict(solver='rk4'), "unknown solver 'rk4'; choose one of euler, heun"),
-    (dict(num_steps=0), 'num_steps must be at least 1, found 0'),
+    (dict(num_steps=0), 'num_steps=0 must be a whole number of at least 1'),
 ])  # fmt: skip
 def test_bad_settings_are_refused(kwargs, message):
     with pytest.raises(ValueError, match=message):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from paper import SHARES, STAGES
 
 from nextvid_mm.datasets.mixture_schedule import MixtureSchedule
 from nextvid_mm.datasets.request import derive_seed, isolated_rng
@@ -24,8 +25,7 @@ CONFIG = Config.fromfile(ROOT / 'configs/nextvid/vit-l_4stage.py')
 TABLE = StageTable(CONFIG.train_cfg.stages)
 RANKS = 96
 STARTS = (0, 12_000, 40_000, 120_000, 132_000)
-# Table 6; items as published where they are known, any number else.
-SHARES = dict(imagenet=0.25, ssv2=0.05, kinetics400=0.18, internvid=0.20, own=0.32)
+# As published where they are known, any number else.
 ITEMS = dict(
     imagenet=1_281_167, ssv2=168_913, kinetics400=241_255, internvid=2_000_003, own=1_500_000
 )
@@ -53,16 +53,12 @@ def test_totals_are_the_papers():
 
 
 def test_rates_samples_and_momentum_of_every_step():
-    rows = (
-        (12_000, 1e-4, 5e-4, None, 4), (28_000, 5e-4, 4.5e-4, None, 4),
-        (80_000, 4.5e-4, 1e-4, 8e-4, 1), (12_000, 1e-4, 1e-6, 3e-4, 1),
-    )  # fmt: skip
-    base = np.concatenate([np.linspace(first, last, steps) for steps, first, last, *_ in rows])
+    base = np.concatenate([np.linspace(*stage['lr'], stage['steps']) for stage in STAGES])
     flow = np.concatenate(
-        [np.linspace(first, last, steps) if own is None else np.full(steps, own)
-         for steps, first, last, own, _ in rows]
+        [np.linspace(*(s['lr'] if s['flow_lr'] is None else (s['flow_lr'],) * 2), s['steps'])
+         for s in STAGES]
     )  # fmt: skip
-    tau = np.concatenate([np.full(steps, count) for steps, *_, count in rows])
+    tau = np.concatenate([np.full(stage['steps'], stage['tau_samples']) for stage in STAGES])
     for group, expected in (('base', base), ('flow', flow)):
         found = np.array([TABLE.lr(step, group) for step in range(132_000)])
         np.testing.assert_allclose(found, expected, rtol=1e-12)

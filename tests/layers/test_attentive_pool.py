@@ -219,7 +219,7 @@ def test_first_weights_as_in_vjepa():
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        (dict(depth=0), 'depth=0 of AttentiveProbes'),
+        (dict(depth=0), 'AttentiveProbes.depth=0 must be a whole number'),
         (dict(init='normal'), "init='normal' .* vjepa"),
     ],
 )

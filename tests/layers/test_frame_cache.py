@@ -83,7 +83,7 @@ def test_queries_read_all_cached_context(steps):
 
 
 def test_bad_use_is_refused():
-    with pytest.raises(ValueError, match='window=0 of a frame cache must be at least 1'):
+    with pytest.raises(ValueError, match='window=0 must be a whole number of at least 1'):
         FrameCache(1, 0)
     cache = FrameCache(1, 4)
     stream(cache, *qkv(2, 3), 3, [2])

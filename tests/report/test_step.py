@@ -55,7 +55,7 @@ def test_without_one_of_the_losses_and_from_a_checkpoint(step_config, tmp_path):
     ('changes', 'settings', 'message'),
     [
         ({}, dict(step=2), 'step 2 is outside of the config’s 2 steps'),
-        ({}, dict(clips=0), 'clips=0 must be at least 1'),
+        ({}, dict(clips=0), 'clips=0 must be a whole number of at least 1'),
         (dict(type='NextFrameRegression'), {}, 'only a step of NextVid'),
     ],
 )

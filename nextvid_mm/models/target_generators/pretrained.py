@@ -19,6 +19,7 @@ from einops import rearrange, repeat
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import load_exactly
 from nextvid_mm.models.checkpoints import read_file
@@ -127,10 +128,7 @@ class FramewiseTarget(PretrainedTarget):
 
     def __init__(self, *args: Any, frames_per_pass: int = 64, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        if frames_per_pass < 1:
-            raise ValueError(
-                f'frames_per_pass={frames_per_pass} of {type(self).__name__} must be at least 1'
-            )
+        check_count(frames_per_pass, f'{type(self).__name__}.frames_per_pass')
         self.frames_per_pass = frames_per_pass
 
     @abstractmethod

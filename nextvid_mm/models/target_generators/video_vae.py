@@ -17,6 +17,7 @@ import torch
 from einops import rearrange, reduce
 from torch import Tensor, nn
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.layers import TokenGrid
 from nextvid_mm.registry import MODELS
 
@@ -155,8 +156,7 @@ def _latent_frames(ratio: int, tubelet_size: int, repeat_frames: int, owner: str
     Raises:
         ValueError: if tubelets are no whole number of latent frames.
     """
-    if repeat_frames < 1:
-        raise ValueError(f'repeat_frames={repeat_frames} must be at least 1')
+    check_count(repeat_frames, 'repeat_frames')
     if (tubelet_size * repeat_frames) % ratio:
         needed = ratio // math.gcd(ratio, tubelet_size)
         raise ValueError(

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
+from paper import ASPECT_RATIO, MASKS
 
 from nextvid_mm.datasets.transforms.block_masks import BlockStrategy, adjust_rim
 
-PAPER = [(8, 0.15), (2, 0.7)]
 
-
-def strategy(grid=(16, 16), num_blocks=1, scale=0.15, aspect_ratio=(0.75, 1.5)):
+def strategy(grid=(16, 16), num_blocks=1, scale=0.15, aspect_ratio=ASPECT_RATIO):
     return BlockStrategy(grid, num_blocks, scale, aspect_ratio)
 
 
@@ -43,7 +42,7 @@ def test_more_blocks_hide_more():
 
 
 @pytest.mark.parametrize('grid', [(4, 4), (6, 6), (8, 8), (16, 16), (10, 10)])
-@pytest.mark.parametrize(('num_blocks', 'scale'), PAPER)
+@pytest.mark.parametrize(('num_blocks', 'scale'), MASKS)
 def test_survey_is_sorted_possible_and_always_the_same(grid, num_blocks, scale):
     found = strategy(grid, num_blocks, scale)
     counts = found.survey()
@@ -71,7 +70,7 @@ def one_by_one(found, rng, count):
 
 
 @pytest.mark.parametrize('grid', [(4, 4), (16, 16), (12, 10)])
-@pytest.mark.parametrize(('num_blocks', 'scale'), PAPER)
+@pytest.mark.parametrize(('num_blocks', 'scale'), MASKS)
 def test_many_draws_at_once_are_the_draws_one_by_one(grid, num_blocks, scale):
     found = strategy(grid, num_blocks, scale)
     drawn = found.draw(np.random.default_rng(3), 50)

@@ -135,7 +135,7 @@ def test_passes_are_bounded_and_change_nothing():
     clip, bounded = torch.rand(1, 3, 6, 4, 4), make_framewise(frames_per_pass=4)
     assert torch.equal(bounded.encode(clip), make_framewise().encode(clip))
     assert bounded.seen == [4, 2]
-    with pytest.raises(ValueError, match='frames_per_pass=0 of Means must be at least 1'):
+    with pytest.raises(ValueError, match='Means.frames_per_pass=0 must be a whole number'):
         make_framewise(frames_per_pass=0)
 
 
