@@ -110,8 +110,8 @@ def probe_hops(folder: Path) -> Hops:
     cfg = Config.fromfile(CONFIGS / 'probe/demo.py')
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
-        _use_clips(loader.dataset.dataset, folder)
-        sampling = next(t for t in loader.dataset.dataset.pipeline if 'num_frames' in t)
+        _use_clips(loader.dataset.dataset, folder, loader.dataset.pipeline)
+        sampling = next(t for t in loader.dataset.pipeline if 'num_frames' in t)
         sampling.num_frames = FRAMES
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.log_level = 'ERROR'
@@ -131,7 +131,7 @@ def tiny_runner(folder: Path) -> Runner:
     (folder / 'list.txt').write_text('clip.mp4 0\nclip.mp4 1\n', encoding='utf-8')
     cfg = Config.fromfile(CONFIGS / 'nextvid/vit-tiny_demo.py')
     (source,) = (s for s in cfg.train_dataloader.dataset.sources if s.name == 'videos')
-    _use_clips(source.dataset, folder)
+    _use_clips(source.dataset, folder, source.dataset.pipeline)
     cfg.train_dataloader.dataset.sources = [source]
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
     stage = dict(name='one', steps=2, lr=1e-3, tau_samples=1, num_frames=FRAMES, batch_size=2)
@@ -142,10 +142,10 @@ def tiny_runner(folder: Path) -> Runner:
     return Runner.from_cfg(cfg)
 
 
-def _use_clips(dataset: Any, folder: Path) -> None:
+def _use_clips(dataset: Any, folder: Path, pipeline: Any) -> None:
     """Let a config's dataset read the clips in ``folder``."""
     dataset.ann_file, dataset.data_prefix = str(folder / 'list.txt'), dict(video=str(folder))
-    for transform in dataset.pipeline:
+    for transform in pipeline:
         if 'cache_dir' in transform:
             transform.cache_dir = str(folder / 'cache')
 

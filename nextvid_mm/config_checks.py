@@ -26,6 +26,8 @@ _TAKEN = (
     (re.compile(r'param_scheduler(\[\d+\])?'), {'convert_to_iter_based'}),
     (re.compile(r'optim_wrapper'), {'constructor', 'paramwise_cfg', 'optimizer', 'clip_grad'}),
     (re.compile(r'train_cfg'), {'by_epoch'}),
+    # LabelledDataset hands its own pipeline down.
+    (re.compile(r'\w+_dataloader\.dataset\.dataset'), {'pipeline'}),
 )
 _EVERYWHERE = {'type', '_scope_', '_delete_', 'init_cfg'}
 _SUPPLIED = {

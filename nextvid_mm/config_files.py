@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _OURS = 'nextvid_mm::'
 _ENVIRONMENT = re.compile(r'\{\{\s*\$(\w+)\s*:\s*(\S*?)\s*\}\}')
 
-# Read by the Runner, or by tools before it exists, without being arguments of its constructor.
+# Read by the Runner, or by tools (MMAction2's inference, too), without being arguments of its
+# constructor.
 _READ_ELSEWHERE = {
     'activation_checkpointing',
     'compile',
@@ -40,6 +41,7 @@ _READ_ELSEWHERE = {
     'runner_type',
     'strategy',
     'sync_bn',
+    'test_pipeline',
 }
 
 

@@ -40,12 +40,12 @@ def test_published_encoders_are_probed_alike_at_224_px():
         assert theirs.model == dict(ours.model, encoder_weights='encoder')
         assert theirs.test_dataloader == theirs.val_dataloader
         for key in ('train_dataloader', 'val_dataloader'):
-            pipelines = [cfg[key].dataset.dataset.pipeline for cfg in (ours, theirs)]
+            pipelines = [cfg[key].dataset.pipeline for cfg in (ours, theirs)]
             texts = [str(pipeline) for pipeline in pipelines]
             expected = texts[0].replace('256', '224').replace('292', '256')
             assert texts[1] == expected
-            cfg = ours[key].dataset.dataset
-            assert theirs[key].dataset.dataset == dict(cfg, pipeline=pipelines[1])
+            cfg = ours[key].dataset
+            assert theirs[key].dataset == dict(cfg, pipeline=pipelines[1])
 
 
 def step(pipeline, kind):
@@ -71,19 +71,19 @@ def test_video(name):
         assert inner.type == 'mmaction.VideoDataset'
         assert inner.ann_file == lists.format(split)
         assert inner.data_prefix == dict(video=folder)
-        assert step(inner.pipeline, 'Resize' if split == 'val' else 'RandomResizedCrop')
-        sampling = step(inner.pipeline, 'SampleClipByTime')
+        assert step(loader.dataset.pipeline, 'Resize' if split == 'val' else 'RandomResizedCrop')
+        sampling = step(loader.dataset.pipeline, 'SampleClipByTime')
         assert (sampling.num_clips, sampling.num_frames) == (segments, frames)
         assert (sampling.frame_interval, sampling.get('fps')) == (pace, None)
         assert sampling.get('test_mode', False) == (split == 'val')
-    pipeline = cfg.val_dataloader.dataset.dataset.pipeline
+    pipeline = cfg.val_dataloader.dataset.pipeline
     # Three spatial views.
     assert step(pipeline, 'ThreeCrop').crop_size == 256
     assert step(pipeline, 'Resize').scale == (-1, 256)
 
 
 def test_mirrored_ssv2_clips_change_their_class():
-    flip = step(read('ssv2').train_dataloader.dataset.dataset.pipeline, 'Flip')
+    flip = step(read('ssv2').train_dataloader.dataset.pipeline, 'Flip')
     assert flip.flip_label_map == {86: 87, 87: 86, 93: 94, 94: 93, 166: 167, 167: 166}
 
 
@@ -97,8 +97,8 @@ def test_images():
         inner = loader.dataset.dataset
         assert (inner.type, inner.split) == ('mmpretrain.ImageNet', split)
         assert inner.data_root == 'data/imagenet'
-    assert step(cfg.train_dataloader.dataset.dataset.pipeline, 'RandomResizedCrop').scale == 256
-    assert step(cfg.val_dataloader.dataset.dataset.pipeline, 'CenterCrop').crop_size == 256
+    assert step(cfg.train_dataloader.dataset.pipeline, 'RandomResizedCrop').scale == 256
+    assert step(cfg.val_dataloader.dataset.pipeline, 'CenterCrop').crop_size == 256
     assert cfg.model.data_preprocessor.to_rgb is True
     assert cfg.test_dataloader == cfg.val_dataloader
 
@@ -108,7 +108,7 @@ def test_what_all_share(name):
     cfg = read(name)
     check_config(cfg, str(FOLDER / f'{name}.py'))
     head = cfg.model.cls_head
-    assert (head.type, head.num_heads, head.mlp_ratio) == ('ProbeHead', 16, 4.0)
+    assert (head.type, head.num_heads, head.mlp_ratio) == ('nextvid_mm.ProbeHead', 16, 4.0)
     assert head.lrs == [5e-3, 3e-3, 1e-3, 3e-4, 1e-4]
     assert head.weight_decays == [0.01, 0.1, 0.4, 0.8]
     assert cfg.model.encoder_weights == 'reference'
@@ -125,7 +125,7 @@ def test_what_all_share(name):
     encoder = ENCODER if name != 'demo' else dict(ENCODER, img_size=64)
     with DefaultScope.overwrite_default_scope('nextvid_mm'):
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
-            for transform in loader.dataset.dataset.pipeline:
+            for transform in loader.dataset.pipeline:
                 TRANSFORMS.build(transform)
         with torch.device('meta'):
             MODELS.build(dict(cfg.model, backbone=encoder))
@@ -156,7 +156,7 @@ def test_vjepa2s_own_protocol(name):
     assert theirs.model.encoder_weights == 'encoder'
     # The converted encoder normalises by ImageNet's statistics itself.
     assert theirs.model.data_preprocessor == ours.model.data_preprocessor
-    pipeline = theirs.train_dataloader.dataset.dataset.pipeline
+    pipeline = theirs.train_dataloader.dataset.pipeline
     with DefaultScope.overwrite_default_scope('nextvid_mm'):
         for transform in pipeline:
             TRANSFORMS.build(transform)
@@ -170,7 +170,7 @@ def test_vjepa2s_own_protocol(name):
         assert step(pipeline, 'RandomFlip').prob == 0.5
         erase = step(pipeline, 'RandomErase')
         assert (erase.prob, erase.mean) == (0.25, [103.53, 116.28, 123.675])
-        views = theirs.val_dataloader.dataset.dataset.pipeline
+        views = theirs.val_dataloader.dataset.pipeline
         assert (step(views, 'ResizeEdge').scale, step(views, 'CenterCrop').crop_size) == (292, 256)
         assert step(views, 'ResizeEdge').interpolation == 'bilinear'
         return

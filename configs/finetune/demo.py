@@ -14,14 +14,14 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='VideoInit', cache_dir=data_root + 'cache'),
-    dict(type='SampleClipByTime', frame_interval=1, num_frames=16),
+    dict(type='nextvid_mm.OpenVideo', cache_dir=data_root + 'cache'),
+    dict(type='nextvid_mm.SampleClipByTime', frame_interval=1, num_frames=16),
     _base_.decode,
     *_base_.pack,
 ]
 test_pipeline = [
-    dict(type='VideoInit', cache_dir=data_root + 'cache'),
-    dict(type='SampleClipByTime', frame_interval=1, num_frames=16, test_mode=True),
+    dict(type='nextvid_mm.OpenVideo', cache_dir=data_root + 'cache'),
+    dict(type='nextvid_mm.SampleClipByTime', frame_interval=1, num_frames=16, test_mode=True),
     _base_.decode,
     *_base_.pack,
 ]

@@ -15,7 +15,7 @@ model = dict(
     ),
 )
 
-clips = dict(type='SampleClipByTime', frame_interval=4, num_frames=16)
+clips = dict(type='nextvid_mm.SampleClipByTime', frame_interval=4, num_frames=16)
 train_pipeline = [
     _base_.open_video,
     clips,

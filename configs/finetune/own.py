@@ -6,8 +6,8 @@ classes, fps, num_frames, size = 5, 4, 16, 256
 epochs, warmup = 30, 3
 model = dict(backbone=dict(arch='base'), cls_head=dict(in_channels=768, num_classes=classes))
 
-clips = dict(type='SampleClipByTime', fps=fps, num_frames=num_frames)
-open_video = dict(type='VideoInit')
+clips = dict(type='nextvid_mm.SampleClipByTime', fps=fps, num_frames=num_frames)
+open_video = dict(type='nextvid_mm.OpenVideo')
 train_pipeline = [
     open_video,
     clips,

@@ -15,7 +15,7 @@ model = dict(
     ),
 )
 
-clips = dict(type='SampleClipByTime', frame_interval=4, num_frames=16)
+clips = dict(type='nextvid_mm.SampleClipByTime', frame_interval=4, num_frames=16)
 # Classes that a mirror turns into one another: left and right.
 flip = dict(_base_.flip, flip_label_map={86: 87, 87: 86, 93: 94, 94: 93, 166: 167, 167: 166})
 train_pipeline = [

@@ -6,10 +6,10 @@ data_root = 'data/demo/'
 model = dict(num_segments=1, cls_head=dict(num_classes=12))
 
 # The demo's clips are short and already of the right size: one view, every frame.
-pipeline = [
-    dict(type='VideoInit', cache_dir=data_root + 'cache'),
-    dict(type='SampleClipByTime', frame_interval=1, num_frames=16, test_mode=True),
-    dict(type='VideoDecode'),
+test_pipeline = [
+    dict(type='nextvid_mm.OpenVideo', cache_dir=data_root + 'cache'),
+    dict(type='nextvid_mm.SampleClipByTime', frame_interval=1, num_frames=16, test_mode=True),
+    dict(type='nextvid_mm.ReadFrames'),
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
     dict(type='mmaction.PackActionInputs'),
 ]
@@ -18,11 +18,11 @@ train_dataloader = dict(
     batch_size=48,
     num_workers=2,
     dataset=dict(
+        pipeline=test_pipeline,
         dataset=dict(
             type='mmaction.VideoDataset',
             ann_file=data_root + 'demo_probe_list_videos.txt',
             data_prefix=dict(video=data_root + 'videos_train'),
-            pipeline=pipeline,
         ),
     ),
 )
@@ -30,11 +30,11 @@ val_dataloader = dict(
     batch_size=50,
     num_workers=2,
     dataset=dict(
+        pipeline=test_pipeline,
         dataset=dict(
             type='mmaction.VideoDataset',
             ann_file=data_root + 'demo_val_list_videos.txt',
             data_prefix=dict(video=data_root + 'videos_val'),
-            pipeline=pipeline,
             test_mode=True,
         ),
     ),

@@ -4,7 +4,7 @@ _base_ = '../_base_/probe/video.py'
 
 model = dict(num_segments=4, last_layers=4, cls_head=dict(num_classes=48))
 
-clips = dict(type='SampleClipByTime', frame_interval=2, num_frames=32, num_clips=4)
+clips = dict(type='nextvid_mm.SampleClipByTime', frame_interval=2, num_frames=32, num_clips=4)
 train_pipeline = [
     _base_.open_video,
     clips,
@@ -24,19 +24,19 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=48,
     dataset=dict(
+        pipeline=train_pipeline,
         dataset=dict(
             ann_file='data/diving48/diving48_train_list_videos.txt',
             data_prefix=dict(video='data/diving48/videos'),
-            pipeline=train_pipeline,
         ),
     ),
 )
 val_dataloader = dict(
     dataset=dict(
+        pipeline=test_pipeline,
         dataset=dict(
             ann_file='data/diving48/diving48_val_list_videos.txt',
             data_prefix=dict(video='data/diving48/videos'),
-            pipeline=test_pipeline,
         ),
     ),
 )

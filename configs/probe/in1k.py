@@ -8,7 +8,7 @@ model = dict(
     cls_head=dict(num_classes=1000),
 )
 
-load = dict(type='LoadPicture')
+load = dict(type='nextvid_mm.LoadPicture')
 bicubic = dict(backend='pillow', interpolation='bicubic')
 flip = dict(type='mmpretrain.RandomFlip', prob=0.5, direction='horizontal')
 pack = dict(type='mmpretrain.PackInputs')
@@ -29,22 +29,22 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=384,
     dataset=dict(
+        pipeline=train_pipeline,
         dataset=dict(
             type='mmpretrain.ImageNet',
             data_root='data/imagenet',
             split='train',
-            pipeline=train_pipeline,
         ),
     ),
 )
 val_dataloader = dict(
     batch_size=32,
     dataset=dict(
+        pipeline=test_pipeline,
         dataset=dict(
             type='mmpretrain.ImageNet',
             data_root='data/imagenet',
             split='val',
-            pipeline=test_pipeline,
         ),
     ),
 )

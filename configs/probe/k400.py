@@ -3,7 +3,7 @@ _base_ = '../_base_/probe/video.py'
 
 model = dict(num_segments=8, cls_head=dict(num_classes=400))
 
-clips = dict(type='SampleClipByTime', frame_interval=4, num_frames=16, num_clips=8)
+clips = dict(type='nextvid_mm.SampleClipByTime', frame_interval=4, num_frames=16, num_clips=8)
 train_pipeline = [
     _base_.open_video,
     clips,
@@ -23,19 +23,19 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=192,
     dataset=dict(
+        pipeline=train_pipeline,
         dataset=dict(
             ann_file='data/kinetics400/kinetics400_train_list_videos.txt',
             data_prefix=dict(video='data/kinetics400/videos_train'),
-            pipeline=train_pipeline,
         ),
     ),
 )
 val_dataloader = dict(
     dataset=dict(
+        pipeline=test_pipeline,
         dataset=dict(
             ann_file='data/kinetics400/kinetics400_val_list_videos.txt',
             data_prefix=dict(video='data/kinetics400/videos_val'),
-            pipeline=test_pipeline,
         ),
     ),
 )

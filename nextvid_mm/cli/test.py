@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     from nextvid_mm.models.checkpoints import read_checkpoint
     from nextvid_mm.registry import build_runner, unwrap
 
-    if cfg.model.type != 'ProbeRecognizer':
+    if not str(cfg.model.type).endswith('ProbeRecognizer'):
         if args.cache_features is not None:
             cache_features(cfg, args.cache_features)  # says what it is for
         cfg.load_from = args.checkpoint

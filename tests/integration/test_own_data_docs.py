@@ -106,14 +106,14 @@ def test_clips_are_those_of_the_pretraining_example(folder):
     rate, size = step(source.dataset, 'SampleClipByTime').fps, step(source.dataset, 'Resize').scale
     frames = {stage.num_frames for stage in pretraining.train_cfg.stages}
     for name in ('train_dataloader', 'val_dataloader'):
-        dataset = config[name].dataset.dataset
+        dataset = config[name].dataset
         sampling = step(dataset, 'SampleClipByTime')
         assert sampling.fps == rate
         assert sampling.num_frames in frames
         assert sampling.num_clips == config.model.num_segments
-    assert step(config.train_dataloader.dataset.dataset, 'Resize').scale == size
-    assert step(config.val_dataloader.dataset.dataset, 'Resize').scale == (-1, size[0])
-    assert step(config.val_dataloader.dataset.dataset, 'ThreeCrop').crop_size == size[0]
+    assert step(config.train_dataloader.dataset, 'Resize').scale == size
+    assert step(config.val_dataloader.dataset, 'Resize').scale == (-1, size[0])
+    assert step(config.val_dataloader.dataset, 'ThreeCrop').crop_size == size[0]
 
 
 def step(dataset, kind):

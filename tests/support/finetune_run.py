@@ -26,11 +26,8 @@ def finetune_run(root, work_dir, encoder, **changes):
             dict(type='mmaction.CutmixBlending', alpha=1.0, num_classes=CLASSES),
         ],
     )
-    clips = dict(type='SampleClipByTime', frame_interval=1, num_frames=FRAMES)
-    opened, decode = (
-        dict(type='VideoInit'),
-        dict(type='VideoDecode'),
-    )
+    clips = dict(type='nextvid_mm.SampleClipByTime', frame_interval=1, num_frames=FRAMES)
+    opened, decode = dict(type='nextvid_mm.OpenVideo'), dict(type='nextvid_mm.ReadFrames')
     pack = [
         dict(type='mmaction.FormatShape', input_format='NCTHW'),
         dict(type='mmaction.PackActionInputs'),

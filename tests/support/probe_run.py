@@ -58,21 +58,22 @@ def _loader(root, split, pipeline, **settings):
         type='mmaction.VideoDataset',
         ann_file=str(root / f'{split}.txt'),
         data_prefix=dict(video=str(root / split)),
-        pipeline=pipeline,
     )
     return dict(
         num_workers=0,
         persistent_workers=False,
-        dataset=dict(type='LabelledDataset', dataset=dataset, test_mode=split == 'val'),
+        dataset=dict(
+            type='LabelledDataset', pipeline=pipeline, dataset=dataset, test_mode=split == 'val'
+        ),
         **settings,
     )
 
 
 def _pipeline(*spatial, **sampling):
     return [
-        dict(type='VideoInit'),
-        dict(type='SampleClipByTime', frame_interval=1, num_frames=FRAMES, **sampling),
-        dict(type='VideoDecode'),
+        dict(type='nextvid_mm.OpenVideo'),
+        dict(type='nextvid_mm.SampleClipByTime', frame_interval=1, num_frames=FRAMES, **sampling),
+        dict(type='nextvid_mm.ReadFrames'),
         *spatial,
         dict(type='mmaction.FormatShape', input_format='NCTHW'),
         dict(type='mmaction.PackActionInputs'),
@@ -89,9 +90,10 @@ def probe_run(root, work_dir, **changes):
     val['sampler'] = dict(type='DefaultSampler', shuffle=False)
     cfg = PlainConfig(Config.fromfile(_BASE).to_dict())
     cfg.model = probe_config(
+        type='nextvid_mm.ProbeRecognizer',
         backbone=None,
         cls_head=dict(
-            type='ProbeHead', num_classes=CLASSES, num_heads=2, lrs=[3e-3, 1e-3],
+            type='nextvid_mm.ProbeHead', num_classes=CLASSES, num_heads=2, lrs=[3e-3, 1e-3],
             weight_decays=[0.01, 0.1],
         ),
     )  # fmt: skip
@@ -102,6 +104,7 @@ def probe_run(root, work_dir, **changes):
             train_dataloader=_loader(root, 'train', _pipeline(crop, resize), batch_size=4),
             val_dataloader=val,
             test_dataloader=copy.deepcopy(val),
+            test_pipeline=val['dataset']['pipeline'],
             train_cfg=dict(type='ExactEpochLoop', max_epochs=3, val_interval=3),
             param_scheduler=dict(
                 type='CosineAnnealingLR', eta_min=0.0, by_epoch=True, convert_to_iter_based=True

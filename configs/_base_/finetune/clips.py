@@ -27,7 +27,7 @@ model = dict(
     test_cfg=dict(max_testing_views=6),
 )
 
-decode = dict(type='VideoDecode')
+decode = dict(type='nextvid_mm.ReadFrames')
 pack = [
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
     dict(type='mmaction.PackActionInputs'),

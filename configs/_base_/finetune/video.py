@@ -2,7 +2,7 @@
 _base_ = './clips.py'
 
 size = 256
-open_video = dict(type='VideoInit')
+open_video = dict(type='nextvid_mm.OpenVideo')
 crop = [
     dict(type='mmaction.RandomResizedCrop', area_range=(0.3, 1.0), aspect_ratio_range=(0.75, 1.35)),
     dict(type='mmaction.Resize', scale=(size, size), keep_ratio=False),

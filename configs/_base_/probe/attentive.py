@@ -5,7 +5,7 @@ default_scope = 'nextvid_mm'
 custom_imports = dict(imports=['nextvid_mm'])
 
 model = dict(
-    type='ProbeRecognizer',
+    type='nextvid_mm.ProbeRecognizer',
     # The checkpoint whose encoder is probed; its configuration is read from there, unless
     # `backbone` gives one, which then must agree.
     encoder=None,
@@ -23,7 +23,7 @@ model = dict(
         format_shape='NCTHW',
     ),
     cls_head=dict(
-        type='ProbeHead',
+        type='nextvid_mm.ProbeHead',
         num_heads=16,
         mlp_ratio=4.0,
         # The paper gives no optimiser. As in V-JEPA 2, a grid is trained on the same features.

@@ -5,8 +5,8 @@
 # Decides these rows of docs/choices.md: step, segments.
 _base_ = './attentive.py'
 
-open_video = dict(type='VideoInit')
-decode = dict(type='VideoDecode')
+open_video = dict(type='nextvid_mm.OpenVideo')
+decode = dict(type='nextvid_mm.ReadFrames')
 pack = [
     dict(type='mmaction.FormatShape', input_format='NCTHW'),
     dict(type='mmaction.PackActionInputs'),

@@ -20,6 +20,6 @@ test_pipeline = [
     *_base_.pack,
 ]
 
-train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
-val_dataloader = dict(dataset=dict(dataset=dict(pipeline=test_pipeline)))
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

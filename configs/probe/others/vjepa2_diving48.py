@@ -16,5 +16,5 @@ train_pipeline = [
 
 train_dataloader = dict(
     batch_size=128,
-    dataset=dict(dataset=dict(pipeline=train_pipeline)),
+    dataset=dict(pipeline=train_pipeline),
 )

@@ -33,7 +33,7 @@ test_pipeline = [
 
 train_dataloader = dict(
     batch_size=1024,
-    dataset=dict(dataset=dict(pipeline=train_pipeline)),
+    dataset=dict(pipeline=train_pipeline),
 )
-val_dataloader = dict(dataset=dict(dataset=dict(pipeline=test_pipeline)))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -15,5 +15,5 @@ train_pipeline = [
 
 train_dataloader = dict(
     batch_size=256,
-    dataset=dict(dataset=dict(pipeline=train_pipeline)),
+    dataset=dict(pipeline=train_pipeline),
 )

@@ -29,7 +29,9 @@ _HEADER = struct.Struct('<8s4Q2d')
 _MAGIC = b'frames 2'
 
 
-@TRANSFORMS.register_module()
+# MMAction2's inferencer puts Decord's in place of transforms with Init or Decode in their names;
+# under the second names ours stay.
+@TRANSFORMS.register_module(name=['VideoInit', 'OpenVideo'])
 class VideoInit(BaseTransform):
     """Open a video; the first transform of a pipeline, as MMAction2's ``DecordInit`` is.
 
@@ -126,7 +128,7 @@ class VideoInit(BaseTransform):
         return reader
 
 
-@TRANSFORMS.register_module()
+@TRANSFORMS.register_module(name=['VideoDecode', 'ReadFrames'])
 class VideoDecode(BaseTransform):
     """Decode the frames that :class:`SampleClipByTime` has chosen, and close the video.
 

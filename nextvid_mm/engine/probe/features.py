@@ -162,14 +162,19 @@ def cached_dataset(config: Config, split: str) -> dict[str, Any]:
     """
     dataset = copy.deepcopy(config[f'{split}_dataloader'].dataset)
     if split == 'train':
-        pipeline = innermost_dataset(copy.deepcopy(config.val_dataloader.dataset)).pipeline
-        innermost_dataset(dataset).pipeline = [_one_view(step) for step in pipeline]
+        pipeline = with_pipeline(copy.deepcopy(config.val_dataloader.dataset)).pipeline
+        with_pipeline(dataset).pipeline = [_one_view(step) for step in pipeline]
     return dataset
 
 
 def innermost_dataset(dataset: Any) -> Any:
-    """The config with list and pipeline, inside of any wrappers."""
+    """The config with the list, inside of any wrappers."""
     return innermost_dataset(dataset.dataset) if 'dataset' in dataset else dataset
+
+
+def with_pipeline(dataset: Any) -> Any:
+    """The config with the pipeline: the outermost that has one."""
+    return dataset if 'pipeline' in dataset else with_pipeline(dataset.dataset)
 
 
 def _one_view(step: dict[str, Any]) -> dict[str, Any]:

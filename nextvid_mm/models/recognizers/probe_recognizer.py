@@ -13,7 +13,7 @@ import torch
 from mmaction.models.recognizers.base import BaseRecognizer
 from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
-from torch import Tensor
+from torch import Tensor, nn
 
 from nextvid_mm.layers import check_dtype, resolve_dtype
 from nextvid_mm.models.backbones.base import ClipEncoder
@@ -28,7 +28,7 @@ from nextvid_mm.models.checkpoints import (
     stored_backbone,
 )
 from nextvid_mm.models.part import part_class
-from nextvid_mm.registry import MODELS
+from nextvid_mm.registry import MODELS, require_registered
 
 
 @MODELS.register_module()
@@ -40,7 +40,8 @@ class ProbeRecognizer(BaseRecognizer):
 
     Args:
         cls_head: the probes, a ``ProbeHead``; its ``in_channels`` may be left out.
-        backbone: the encoder, e.g. a ``CausalViT``; None takes the one recorded in ``encoder``.
+        backbone: the encoder, e.g. a ``CausalViT``; None takes the one recorded in ``encoder``, and
+            without that, the one recorded in the trained probe that is loaded.
         encoder: checkpoint to take the encoder from; None leaves it untrained.
         encoder_weights: ``reference`` for the EMA encoder, ``encoder`` for the trained one,
             ``untrained`` for new weights: the baseline with the checkpoint's configuration.
@@ -76,17 +77,29 @@ class ProbeRecognizer(BaseRecognizer):
                 f'model.encoder_weights={encoder_weights!r} is not one of '
                 f'{[*PREFIXES, "untrained"]}'
             )
-        config = resolve_backbone(backbone, encoder)
-        part_class(config, ClipEncoder, 'model.backbone')  # type: ignore[type-abstract]
         super().__init__(
-            backbone=config | dict(type=MODELS.get(config['type'])),
+            backbone=dict(type=nn.Identity),  # its place, until the encoder is known
             data_preprocessor=data_preprocessor or dict(type='mmaction.ActionDataPreprocessor'),
         )
-        self.cls_head = MODELS.build(dict(in_channels=self.backbone.embed_dims) | cls_head)
         self.encoder, self.encoder_weights = encoder, encoder_weights
+        self.num_segments = num_segments
+        self.single_frame, self.static_frames = single_frame, static_frames
+        self.clips_per_pass, self.dtype = clips_per_pass, dtype
+        self.backbone_config: dict = {}
+        self.origin: EncoderOrigin | None = None
+        self._to_build = dict(cls_head), last_layers, layers
+        config = resolve_backbone(backbone, encoder)
+        if config is not None:
+            self._build(config)
+
+    def _build(self, config: dict) -> None:
+        """Make the encoder that ``config`` describes, and the probes over it."""
+        cls_head, last_layers, layers = self._to_build
+        part_class(config, ClipEncoder, 'model.backbone')  # type: ignore[type-abstract]
+        self.backbone = MODELS.build(config | dict(type=MODELS.get(config['type'])))
+        self.cls_head = MODELS.build(dict(in_channels=self.backbone.embed_dims) | cls_head)
         depth = self.backbone.depth
         self.layers = list(layers or range(depth - last_layers, depth))
-        self.num_segments = num_segments
         if layers is not None and (
             last_layers != 1
             or self.layers != sorted(set(self.layers))
@@ -96,15 +109,30 @@ class ProbeRecognizer(BaseRecognizer):
                 f'model.layers={list(layers)} must be rising numbers from 0 to {depth - 1}, the '
                 'layers of this encoder, and stands instead of model.last_layers'
             )
-        self.single_frame, self.static_frames = single_frame, static_frames
-        self.clips_per_pass, self.dtype = clips_per_pass, dtype
         self.backbone_config = config
-        self.origin: EncoderOrigin | None = None
         self.backbone.requires_grad_(False)
         self.train(self.training)
 
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        """Build the encoder that a trained probe records, if the config names none."""
+        record = state.get(f'{prefix}_extra_state')
+        if not self.backbone_config and isinstance(record, Tensor):
+            config = EncoderOrigin.from_tensor(record).backbone
+            require_registered(config, 'the probe checkpoint')
+            self._build(plain_config(config))
+        super()._load_from_state_dict(state, prefix, *others)
+
     def init_weights(self) -> None:
-        """Initialise, then load the encoder, unless it is to stay untrained."""
+        """Initialise, then load the encoder, unless it is to stay untrained.
+
+        Raises:
+            ValueError: if neither ``backbone`` nor ``encoder`` says what the encoder is.
+        """
+        if not self.backbone_config:
+            raise ValueError(
+                'model.backbone and model.encoder are both None: give the checkpoint to probe, or '
+                'the configuration of an untrained encoder'
+            )
         super().init_weights()
         if self.encoder is not None and self.encoder_weights != 'untrained':
             self.origin = load_encoder(
@@ -270,19 +298,16 @@ class ProbeRecognizer(BaseRecognizer):
         return self.cls_head.predict(self.views(inputs), data_samples, **kwargs)
 
 
-def resolve_backbone(backbone: dict | None, encoder: str | None) -> dict:
-    """The encoder's config: as given, or as recorded in the checkpoint.
+def resolve_backbone(backbone: dict | None, encoder: str | None) -> dict | None:
+    """The encoder's config: as given, or as recorded in the checkpoint; None without either.
 
     Raises:
-        ValueError: if neither says what the encoder is.
+        ValueError: if the checkpoint does not say what its encoder is.
     """
     if backbone is not None:
         return plain_config(backbone)
     if encoder is None:
-        raise ValueError(
-            'model.backbone and model.encoder are both None: give the checkpoint to probe, or the '
-            'configuration of an untrained encoder'
-        )
+        return None
     stored = stored_backbone(read_checkpoint(encoder))
     if stored is None:
         raise ValueError(

@@ -95,7 +95,7 @@ def test_the_record_says_everything(trained):
     assert record['encoder']['step'] == 5
     assert record['seeds']['training'] == 0
     assert record['versions'] == versions()
-    assert config_of(record).model.type == 'ProbeRecognizer'
+    assert config_of(record).model.type == 'nextvid_mm.ProbeRecognizer'
     assert len(record['members']) == 4
     for member in record['members']:
         assert len(member['views']) == 3
