@@ -19,19 +19,23 @@ examples:
   python tools/convert_checkpoint.py --from nextvid --to safetensors iter_9.pth vit-l.safetensors
 
 formats:
-  videomae, videomaev2   original or MMAction2 checkpoints, pretrained or fine-tuned
-  vjepa, vjepa2          target_encoder, ema_encoder or encoder; 2.1 is told by its weights
+  videomae, videomaev2   original, MMAction2 or transformers; pretrained or fine-tuned
+  vjepa, vjepa2          target_encoder, ema_encoder or encoder; 2.1 is told by its weights;
+                         vjepa2 also as transformers has it
   timm                   any ViT of timm, applied to every frame by itself
+  dinov2, dinov3         the original files; timm's names are found by their shapes
   nextvid                a checkpoint of tools/train.py
 
-Nothing is downloaded. A file that is missing weights, has unknown ones or ones of another shape is
-an error that names the first of each with both shapes.
+The input is a file, or a folder as published (several files with an index, .safetensors or .bin).
+Averaged weights (EMA) are taken before trained ones, and said. Nothing is downloaded. A file that
+is missing weights, has unknown ones or ones of another shape is an error that names the first of
+each with both shapes.
 """
 
 
-FORMATS = ('videomae', 'videomaev2', 'vjepa', 'vjepa2', 'timm', 'nextvid')
+FORMATS = ('videomae', 'videomaev2', 'vjepa', 'vjepa2', 'timm', 'dinov2', 'dinov3', 'nextvid')
 TARGETS = ('nextvid', 'safetensors')
-OPTIONS = ('model', 'heads', 'encoder', 'size', 'probe', 'weights')
+OPTIONS = ('model', 'heads', 'key', 'encoder', 'size', 'probe', 'weights')
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         help='videomae, vjepa: attention heads, for widths never published',
     )
+    add('--key', help='state dict of the file to take, such as state_dict (default: averaged ones)')
     add(
         '--encoder',
         choices=['target_encoder', 'ema_encoder', 'encoder'],

@@ -26,6 +26,7 @@ class Converted:
         state: its weights, under the names of that encoder.
         dropped: names of what the file holds besides: heads, decoders, predictors.
         source: format and file, for the record.
+        note: which of several state dicts of the file was taken; empty if it holds one.
         probes: config and weights of a ``ProbeHead`` trained on this encoder; None without.
     """
 
@@ -33,6 +34,7 @@ class Converted:
     state: dict[str, Tensor]
     dropped: tuple[str, ...]
     source: str
+    note: str = ''
     probes: tuple[dict[str, Any], dict[str, Tensor]] | None = None
 
     def check(self) -> None:
@@ -79,14 +81,6 @@ class Converted:
         load_exactly(model.cls_head.probes, weights, self.source)
         model.record_origin(self.source)
         return model.state_dict()
-
-
-def unwrap(content: dict[str, Any], keys: tuple[str, ...]) -> Mapping[str, Any]:
-    """The state dict under the first of ``keys`` that is there; ``content`` itself without one."""
-    for key in keys:
-        if isinstance(content.get(key), Mapping):
-            return content[key]
-    return content
 
 
 def split_off(

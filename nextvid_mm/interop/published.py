@@ -9,7 +9,7 @@ from typing import Any
 
 from .converted import Converted
 from .export import export_encoder
-from .image_encoders import from_timm
+from .image_encoders import from_dinov2, from_dinov3, from_timm
 from .videomae import from_videomae
 from .vjepa import from_vjepa, from_vjepa2
 from .vjepa_probes import how_to_test
@@ -21,6 +21,8 @@ FORMATS: dict[str, Callable[..., Converted]] = {
     'vjepa': from_vjepa,
     'vjepa2': from_vjepa2,
     'timm': from_timm,
+    'dinov2': from_dinov2,
+    'dinov3': from_dinov3,
 }
 TARGETS = ('nextvid', 'safetensors')
 
@@ -68,6 +70,8 @@ def convert(
 def _describe(converted: Converted, output: Path) -> list[str]:
     parts = sorted({name.split('.')[0] for name in converted.dropped})
     lines = [f'encoder: {converted.backbone}']
+    if converted.note:
+        lines.append(f'taken: {converted.note}; --key takes another')
     if parts:
         lines.append(f'left out, no part of the encoder: {", ".join(parts)}')
     if converted.probes is not None:

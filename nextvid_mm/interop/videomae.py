@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nextvid_mm.models.backbones.joint_vit import sinusoid_table
-from nextvid_mm.models.checkpoints import read_file
+from nextvid_mm.models.checkpoints import find_weights, read_file
 
 from .converted import (
     Converted,
@@ -26,7 +26,6 @@ from .converted import (
     infer_arch,
     require,
     split_off,
-    unwrap,
 )
 from .transformers_names import (
     is_transformers,
@@ -49,7 +48,7 @@ _MMACTION = [
 ]
 
 
-def from_videomae(path: str | Path, heads: int | None = None) -> Converted:
+def from_videomae(path: str | Path, heads: int | None = None, key: str | None = None) -> Converted:
     """Convert a checkpoint of VideoMAE or VideoMAEv2, in any of the formats.
 
     The encoder of a pretraining checkpoint ends in a norm. A fine-tuned one does not: its tokens
@@ -59,12 +58,14 @@ def from_videomae(path: str | Path, heads: int | None = None) -> Converted:
         path: the file, or a folder as transformers writes it.
         heads: attention heads, for widths that were never published; None asks a ``config.json``
             of transformers beside the weights first.
+        key: which state dict of the file, see ``find_weights``.
 
     Raises:
         ValueError: if the file is of another format.
     """
     source = f'VideoMAE checkpoint {path}'
-    content = unwrap(read_file(path), ('model', 'module', 'state_dict'))
+    found = find_weights(read_file(path), source, key)
+    content = found.state
     said: dict[str, Any] = {}
     if is_transformers(content):
         said = joint_vit_settings(settings_beside(path), 'videomae', path)
@@ -92,7 +93,7 @@ def from_videomae(path: str | Path, heads: int | None = None) -> Converted:
         del state['pos_embed']
     elif 'pos_embed' in state:
         backbone['positions'] = 'learned'
-    return Converted(backbone, state, dropped, source)
+    return Converted(backbone, state, dropped, source, found.note)
 
 
 def _plain(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nextvid_mm.models.checkpoints import read_file
+from nextvid_mm.models.checkpoints import bare, find_weights, read_file
 
 from .converted import (
     Converted,
@@ -81,7 +81,7 @@ def from_vjepa2(
         backbone['rope_span'] = SPAN_PIXELS // patch_size
     state = _regroup_pairs(state, arch['embed_dims'], arch['num_heads'])
     probes = None if probe is None else read_probes(probe, arch['embed_dims'])
-    return Converted(backbone, state, dropped + more, source, probes)
+    return Converted(backbone, state, dropped + more, source, probes=probes)
 
 
 def from_vjepa(path: str | Path, heads: int | None = None, encoder: str | None = None) -> Converted:
@@ -103,10 +103,12 @@ def _read_vjepa(
     The last is of a ``config.json`` of transformers, see ``joint_vit_settings``.
     """
     content = read_file(path)
-    if is_transformers(content) and encoder is None:
+    if encoder is None and not any(isinstance(content.get(key), Mapping) for key in ENCODERS):
         source = f'V-JEPA checkpoint {path}'
-        said = joint_vit_settings(settings_beside(path), 'vjepa2', path)
-        return _checked(original_names(content), source), source, said
+        state = find_weights(content, source).state
+        if is_transformers(state):
+            said = joint_vit_settings(settings_beside(path), 'vjepa2', path)
+            return _checked(original_names(state), source), source, said
     there = [key for key in ENCODERS if isinstance(content.get(key), Mapping)]
     if not there or encoder not in (None, *there):
         raise ValueError(
@@ -115,10 +117,7 @@ def _read_vjepa(
         )
     key = encoder or there[0]
     source = f'V-JEPA checkpoint {path}, {key}'
-    state = {
-        name.removeprefix('module.').removeprefix('backbone.'): value
-        for name, value in content[key].items()
-    }
+    state = {n.removeprefix('backbone.'): v for n, v in bare(content[key], source).items()}
     return _checked(state, source), source, {}
 
 

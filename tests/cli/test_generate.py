@@ -14,5 +14,5 @@ def test_the_older_name_of_a_flag_still_works(parse):
 
 def test_a_missing_checkpoint_is_one_line(call):
     assert call('generate', 'absent.pth', 'b.mp4').startswith(
-        'generate: error: absent.pth: no such'
+        'generate: error: absent.pth: there is no such'
     )

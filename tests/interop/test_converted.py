@@ -7,7 +7,6 @@ from nextvid_mm.interop.converted import (
     flatten_patch_embed,
     infer_arch,
     split_off,
-    unwrap,
 )
 from nextvid_mm.registry import MODELS
 
@@ -69,9 +68,3 @@ def test_a_convolution_becomes_the_same_linear_layer():
 def test_parts_are_split_by_prefix():
     kept, dropped = split_off(dict(a=1, head=2, headless=3), ('head',))
     assert (kept, dropped) == (dict(a=1), ('head', 'headless'))
-
-
-def test_the_first_wrapper_is_taken_off():
-    weights = dict(w=torch.arange(3.0))
-    assert unwrap(dict(model=weights, args=1), ('module', 'model')) is weights
-    assert unwrap(weights, ('module', 'model')) is weights

@@ -6,9 +6,10 @@ Shape legend: B batch, T video frames, N patches per frame, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
-from torch import Tensor
+from torch import Tensor, nn
 
 from nextvid_mm.registry import MODELS
 
@@ -25,9 +26,11 @@ class PerFrameViT(ClipEncoder):
     class and register tokens are left out.
 
     Args:
-        model: name of the timm model, such as ``vit_base_patch16_224``.
+        model: name of the timm model, such as ``vit_base_patch16_224``, also as ``timm/NAME`` or
+            ``hf-hub:timm/NAME``.
         timm_kwargs: further arguments of ``timm.create_model``. Other image sizes than the model's
-            are allowed for by default; timm then interpolates the positions.
+            are allowed for by default where the architecture can; timm then interpolates the
+            positions.
         frame_step: encode every so-manieth frame of a clip.
         mean: of the colours in [0, 1] that the encoder was trained with.
         std: their standard deviation.
@@ -47,21 +50,14 @@ class PerFrameViT(ClipEncoder):
         std: Sequence[float] = (0.5, 0.5, 0.5),
         init_cfg: dict | None = None,
     ):
-        if not timm.is_model(model):
-            raise ValueError(
-                f'model={model!r} of PerFrameViT is unknown to timm; timm.list_models("vit*") has '
-                'the names'
-            )
-        settings = dict(dynamic_img_size=True) | (timm_kwargs or {})
-        vit = timm.create_model(model, pretrained=False, num_classes=0, **settings)
-        if not hasattr(vit, 'forward_intermediates') or not hasattr(vit, 'blocks'):
-            raise TypeError(f'model={model!r} of PerFrameViT is no ViT with patch tokens')
+        model = model.removeprefix('hf-hub:').rpartition('/')[2]
+        vit = make_timm_vit(model, **(timm_kwargs or {}))
         # What the other encoders call a tubelet is one frame here, every frame_step frames.
         super().__init__(
             vit.num_features,
             len(vit.blocks),
             vit.patch_embed.img_size[0],
-            vit.patch_embed.patch_size[0],
+            vit.patch_embed.feat_ratio(),
             frame_step,
             init_cfg=init_cfg,
         )
@@ -83,3 +79,32 @@ class PerFrameViT(ClipEncoder):
             frames.flatten(0, 1), indices=last, norm=True, output_fmt='NLC', intermediates_only=True
         )
         return [y.unflatten(0, frames.shape[:2]) for y in layers]
+
+
+def make_timm_vit(model: str, **settings: Any) -> nn.Module:
+    """A ViT of timm with new weights and without its classifier, for images of any size if it can.
+
+    Args:
+        model: its name.
+        settings: arguments of ``timm.create_model``.
+
+    Raises:
+        ValueError: if timm does not know it.
+        TypeError: if it is no ViT with patch tokens.
+    """
+    if not timm.is_model(timm.models.split_model_name_tag(model)[0]):
+        raise ValueError(
+            f'model={model!r} of PerFrameViT is unknown to timm; timm.list_models("vit*") has '
+            'the names'
+        )
+    settings = dict(pretrained=False, num_classes=0) | settings
+    try:
+        vit = timm.create_model(model, **dict(dynamic_img_size=True) | settings)
+    except TypeError as error:
+        if 'dynamic_img_size' not in str(error):
+            raise
+        vit = timm.create_model(model, **settings)
+    parts = ('forward_intermediates', 'blocks', 'patch_embed')
+    if not all(hasattr(vit, part) for part in parts) or not hasattr(vit.patch_embed, 'feat_ratio'):
+        raise TypeError(f'model={model!r} of PerFrameViT is no ViT with patch tokens')
+    return vit

@@ -19,23 +19,30 @@ from .encoder import (
 from .files import read_file
 from .generator import Generator, find_component, load_generator, training_fps
 from .initializer import EncoderWeights
+from .wrappers import AVERAGED, TRAINED, FoundWeights, bare, find_weights, log_choice, under
 
 __all__ = [
+    'AVERAGED',
     'EXPORT_KEY',
     'PREFIXES',
+    'TRAINED',
     'EncoderOrigin',
     'EncoderWeights',
+    'FoundWeights',
     'Generator',
     'adapt_encoder',
+    'bare',
     'causal_settings',
     'check_same_backbone',
     'config_text',
     'encoder_state',
     'essential_config',
     'find_component',
+    'find_weights',
     'hash_weights',
     'load_encoder',
     'load_generator',
+    'log_choice',
     'open_encoder',
     'parse_config',
     'plain_config',
@@ -45,4 +52,5 @@ __all__ = [
     'stored_backbone',
     'stored_config',
     'training_fps',
+    'under',
 ]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nextvid_mm.checks import check_count
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import load_exactly
-from nextvid_mm.models.checkpoints import read_file
+from nextvid_mm.models.checkpoints import find_weights, log_choice, read_file, under
 
 from .base import TargetGenerator
 
@@ -105,7 +105,10 @@ class PretrainedTarget(TargetGenerator):
         """
         key = 'model.target_generator.checkpoint'
         stored = read_file(self.checkpoint, key, f'{HELP_PAGE} says where weights come from')
-        state = self.rename(stored.get('state_dict', stored))
+        found = find_weights(stored, str(self.checkpoint))
+        log_choice(found, self.checkpoint)
+        # Whole models of latent diffusion hold their autoencoder under this name.
+        state = self.rename(under(found.state, 'first_stage_model.'))
         load_exactly(self.network, state, f'{key}={str(self.checkpoint)!r}')
         if self.statistics is not None:
             mean, std = read_statistics(self.statistics, self.latent_channels)

@@ -163,6 +163,22 @@ def test_latents_equal_latent_diffusion_frame_by_frame(released):
         torch.testing.assert_close(part, latent, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize('wrap', [
+    lambda s: {f'module.{n}': v for n, v in s.items()},
+    lambda s: {f'first_stage_model.{n}': v for n, v in s.items()} | {'model.x': torch.ones(1)},
+    lambda s: {f'module.first_stage_model.{n}': v for n, v in s.items()},
+    lambda s: dict(model=s),
+    lambda s: dict(ema=s, model={n: v + 1 for n, v in s.items()}),
+    lambda s: dict(state_dict=dict.fromkeys(s, torch.zeros(1)), state_dict_ema=s),
+])  # fmt: skip
+def test_files_of_training_codes_hold_the_same(released, tmp_path, wrap):
+    ldm, path = released
+    torch.save(wrap(ldm.state_dict()), tmp_path / 'wrapped.pt')
+    plain, wrapped = make_vavae(path), make_vavae(tmp_path / 'wrapped.pt')
+    state = wrapped.network.state_dict()
+    assert all(torch.equal(v, state[n]) for n, v in plain.network.state_dict().items())
+
+
 def test_decoding_equals_latent_diffusion(released):
     ldm, path = released
     clip = torch.rand(1, 3, 4, 16, 16) * 2 - 1
