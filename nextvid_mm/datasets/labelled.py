@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
+from nextvid_mm.datasets.list_index import ClipList
 from nextvid_mm.datasets.mixture import MixtureDataset
 from nextvid_mm.datasets.request import ClipRequest, derive_seed
 from nextvid_mm.registry import DATASETS
@@ -89,10 +91,14 @@ class LabelledDataset(MixtureDataset):
         Raises:
             ValueError: With list file, line number, and how many labels are wrong.
         """
-        labels = [self.label(index) for index in range(len(self))]
-        wrong = [index for index, label in enumerate(labels) if not 0 <= label < num_classes]
-        if wrong:
-            first = wrong[0]
+        entries = getattr(self.inner, 'data_list', None)
+        if isinstance(entries, ClipList):
+            labels = entries.labels
+        else:
+            labels = np.array([self.label(index) for index in range(len(self))])
+        wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+        if len(wrong):
+            first = int(wrong[0])
             where = self._where(first, self.inner.get_data_info(first))
             raise ValueError(
                 f'{where}: label {labels[first]} is none of the classes 0 to {num_classes - 1} '

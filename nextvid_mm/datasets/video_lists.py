@@ -11,8 +11,12 @@ from mmengine import fileio
 from mmengine.logging import print_log
 
 from nextvid_mm.data_checks import check_files, list_file_of, require_paths
-from nextvid_mm.datasets.video.files import VIDEO_EXTENSIONS, is_image, parse_list, walk
+from nextvid_mm.datasets.list_index import ClipList, open_list
+from nextvid_mm.datasets.video.files import VIDEO_EXTENSIONS, is_image, walk
 from nextvid_mm.registry import DATASETS
+
+# Videos of a list that are looked for at start: enough to notice a wrong folder.
+_LOOKED_AT = 8
 
 
 @DATASETS.register_module()
@@ -24,22 +28,27 @@ class ClipListDataset(BaseActionDataset):
     lines and lines that begin with ``#`` are skipped; paths may contain anything, see there.
     Unlabelled videos have the label -1.
 
+    A table (``.csv``, ``.tsv``, ``.parquet``) may also say which part of a video an entry is, in
+    columns ``start`` and ``end``. A long list of either kind is read once, into an index that all
+    processes share: see :func:`~nextvid_mm.datasets.list_index.open_list`.
+
     .. code-block:: text
 
         some/path/000.mp4 1
         another path/clip.mp4
 
     Args:
-        ann_file: The list, in UTF-8.
+        ann_file: The list, in UTF-8, or an address that fsspec can open.
         pipeline: Transforms.
         data_prefix: ``dict(video=folder)`` that the list's paths are relative to.
-        check_files: Look for every video at start. Worth it for short lists on a local disk;
-            without it, a missing video is replaced while training, like any other that cannot be
-            read.
+        check_files: Look for every video at start, not for a few. A video that is missing later is
+            replaced while training, like any other that cannot be read.
+        columns: How a table calls the columns ``path``, ``label``, ``start`` and ``end``.
         kwargs: Further arguments of MMAction2's ``BaseActionDataset``, such as ``data_root``.
 
     Raises:
-        FileNotFoundError: If the list, the folder or (with ``check_files``) a video does not exist.
+        FileNotFoundError: If the list, the folder, a video (with ``check_files``) or all of a few
+            videos do not exist.
         ValueError: If the list names no video, or a line cannot be read.
     """
 
@@ -48,26 +57,28 @@ class ClipListDataset(BaseActionDataset):
         ann_file: str,
         pipeline: Sequence[dict | Callable],
         data_prefix: dict[str, str] | None = None,
-        check_files: bool = True,
+        check_files: bool = False,
+        columns: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.check_files = check_files
+        self.check_files, self.columns = check_files, columns
+        # Entries are made when asked for: MMEngine has nothing to serialise.
+        kwargs.setdefault('serialize_data', False)
         prefix = dict(video='') if data_prefix is None else data_prefix
         super().__init__(ann_file, pipeline, data_prefix=prefix, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
-        """Read the list file."""
+    def load_data_list(self) -> ClipList:
+        """Open the list file."""
         require_paths(type(self).__name__, ann_file=self.ann_file)
-        folder = self.data_prefix['video']
-        entries = []
-        for file in parse_list(fileio.get(self.ann_file), self.ann_file):
-            filename = fileio.join_path(folder, file.path) if folder else file.path
-            entries.append(dict(filename=filename, label=file.label, line=file.line))
-        if not entries:
-            raise ValueError(f'the list file {self.ann_file} names no video')
-        if self.check_files:
-            check_files(entries, self.ann_file)
+        entries = open_list(self.ann_file, self.data_prefix['video'], self.columns)
+        few = entries[:: max(1, len(entries) // _LOOKED_AT)]
+        if self.check_files or not any(map(_is_there, few)):
+            check_files(entries if self.check_files else few, self.ann_file)
         return entries
+
+
+def _is_there(info: Mapping[str, Any]) -> bool:
+    return '://' in info['filename'] or os.path.exists(info['filename'])
 
 
 def misread_line(config: Mapping[str, Any]) -> str | None:

@@ -80,8 +80,14 @@ def test_list_names_the_missing_video(folder):
     (folder / 'list.txt').write_text('\nb.MP4\ngone.mp4\n')
     arguments = dict(ann_file='list.txt', data_root=str(folder), pipeline=[])
     with pytest.raises(FileNotFoundError, match=r'list\.txt, line 3: the file .*gone\.mp4'):
-        ClipListDataset(**arguments)
-    assert len(ClipListDataset(**arguments, check_files=False)) == 2
+        ClipListDataset(**arguments, check_files=True)
+    assert len(ClipListDataset(**arguments)) == 2
+
+
+def test_a_folder_without_any_of_the_videos_is_noticed_at_start(folder):
+    (folder / 'list.txt').write_text(''.join(f'gone{n}.mp4\n' for n in range(100)))
+    with pytest.raises(FileNotFoundError, match=r'list\.txt, line 1: .*gone0\.mp4 does not exist'):
+        ClipListDataset(ann_file='list.txt', data_root=str(folder), pipeline=[])
 
 
 def test_list_must_exist_and_name_a_video(tmp_path):

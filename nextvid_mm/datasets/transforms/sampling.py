@@ -28,6 +28,9 @@ class SampleClipByTime(BaseTransform):
     these starts. In test mode the starts are spread evenly from the first to the last; a single
     clip lies in the middle.
 
+    Of a ``segment`` (seconds from and to, the end None for that of the file), clips are taken from
+    this part of the video alone.
+
     Required keys: ``total_frames`` and ``avg_fps``; ``num_frames`` unless given here. Added keys:
     ``frame_times`` (seconds, clips one after another), ``frame_inds`` (the same as numbers of
     frames at the file's average rate, for decoders that go by these), ``clip_len``,
@@ -85,16 +88,39 @@ class SampleClipByTime(BaseTransform):
             raise ValueError(f'{name} tells no frame rate: use frame_interval instead of fps')
         # Places are counted in frames of the file at its average rate.
         step = float(self.frame_interval) if self.frame_interval else rate / self.fps  # type: ignore[operator]
-        starts = self._starts(total, (clip_len - 1) * step)
+        first, last = self._part(results, total, rate)
+        starts = first + self._starts(last - first, (clip_len - 1) * step)
         places = (starts[:, None] + np.arange(clip_len) * step).reshape(-1)
-        numbers = np.floor(places + 0.5 + _TOLERANCE).astype(int).clip(max=total - 1)
+        numbers = np.floor(places + 0.5 + _TOLERANCE).astype(int).clip(max=last - 1)
         results['frame_inds'] = numbers + results.get('start_index', 0)
         if rate:
-            results['frame_times'] = places.clip(max=total) / rate
+            # What comes after the last frame of the file shows that one; a part ends before.
+            results['frame_times'] = places.clip(max=total if last == total else last - 1) / rate
         results['clip_len'] = clip_len
         results['num_clips'] = self.num_clips
         results['frame_interval'] = max(1, round(step))
         return results
+
+    @staticmethod
+    def _part(results: dict[str, Any], total: int, rate: float | None) -> tuple[int, int]:
+        """First frame of the part of the file that clips are taken from, and the one after it.
+
+        Raises:
+            ValueError: If the part begins after the end of the video.
+        """
+        if results.get('segment') is None:
+            return 0, total
+        start, end = results['segment']
+        if not rate:
+            raise ValueError(f'{results.get("filename")} tells no frame rate to find a part by')
+        first = round(start * rate)
+        if first >= total:
+            raise ValueError(
+                f'{results.get("filename")}: its part begins at {start:g} s, the video ends at '
+                f'{total / rate:.2f} s'
+            )
+        last = total if end is None else min(total, round(end * rate))
+        return first, max(last, first + 1)
 
     def _clip_length(self, results: dict[str, Any]) -> int:
         length = self.num_frames or results.get('num_frames')

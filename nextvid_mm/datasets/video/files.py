@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 VIDEO_EXTENSIONS = (
     *('.mp4', '.m4v', '.mov', '.3gp', '.mkv', '.webm', '.avi', '.wmv', '.flv', '.ogv'),
@@ -18,6 +19,7 @@ VIDEO_EXTENSIONS = (
 IMAGE_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
 MEDIA_EXTENSIONS = (*VIDEO_EXTENSIONS, *IMAGE_EXTENSIONS)
 # Labels are separated by blanks and tabs only; any other character may be part of a name.
+_END = re.compile(rb'\r\n|\n|\r')
 _LABELLED = re.compile(r'(.*[^ \t])[ \t]+([+-]?[0-9]+)', re.DOTALL)
 _QUOTED = re.compile(r'("(?:[^"\\]|\\.)*")(?:[ \t]+([+-]?[0-9]+))?', re.DOTALL)
 
@@ -75,11 +77,12 @@ def parse_list(content: bytes, name: str) -> list[ListedFile]:
     Raises:
         ValueError: if a line cannot be read; names list and line.
     """
-    if content.startswith((b'\xff\xfe', b'\xfe\xff')):
-        raise ValueError(f'{name}, line 1: the list is in UTF-16; save it as UTF-8')
-    found = []
-    lines = re.split(rb'\r\n|\n|\r', content.removeprefix(b'\xef\xbb\xbf'))
-    for number, raw in enumerate(lines, start=1):
+    return list(iterate_list(io.BytesIO(content), name))
+
+
+def iterate_list(file: IO[bytes], name: str) -> Iterator[ListedFile]:
+    """Files of an opened list, one after the other; see :func:`parse_list`."""
+    for number, raw in enumerate(_lines(file, name), start=1):
         try:
             line = raw.decode('utf-8').strip(' \t')
         except UnicodeDecodeError as error:
@@ -90,8 +93,25 @@ def parse_list(content: bytes, name: str) -> list[ListedFile]:
         if '\0' in line:
             raise ValueError(f'{name}, line {number}: {line[:80]!r} has a zero byte: not UTF-8?')
         if line and not line.startswith('#'):
-            found.append(ListedFile(*_split(line, f'{name}, line {number}'), number, line))
-    return found
+            yield ListedFile(*_split(line, f'{name}, line {number}'), number, line)
+
+
+def _lines(file: IO[bytes], name: str) -> Iterator[bytes]:
+    """Lines without their ends; the last one, behind the last end, may be empty."""
+    rest = file.read(3)
+    if rest.startswith((b'\xff\xfe', b'\xfe\xff')):
+        raise ValueError(f'{name}, line 1: the list is in UTF-16; save it as UTF-8')
+    rest = rest.removeprefix(b'\xef\xbb\xbf')
+    while block := file.read(1 << 22):
+        block = rest + block
+        # The LF of a CR LF may be in the next block.
+        held = block[-1:] if block.endswith(b'\r') else b''
+        *lines, rest = (
+            _END.split(block.removesuffix(held)) if b'\r' in block else block.split(b'\n')
+        )
+        rest += held
+        yield from lines
+    yield from _END.split(rest)
 
 
 def _split(line: str, where: str) -> tuple[str, int]:

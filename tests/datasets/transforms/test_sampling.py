@@ -141,3 +141,36 @@ def test_refuses_videos_it_cannot_time():
         sample(video(total=0), fps=4, num_frames=4)
     with pytest.raises(ValueError, match='set num_frames'):
         sample(video(), fps=4)
+
+
+def test_clips_of_a_part_stay_inside_it():
+    """Frames of seconds 2 to 5 alone, also where the part is shorter than the clip."""
+    for seed in range(20):
+        results = video(300, 30, segment=(2.0, 5.0))
+        frames = sample(results, seed, fps=4, num_frames=8)
+        assert frames.min() >= 60
+        assert frames.max() < 150
+        times = results['frame_times']
+        assert times.min() >= 2.0
+        assert times.max() < 5.0
+    short = sample(video(300, 30, segment=(2.0, 3.0)), fps=4, num_frames=16)
+    assert short[0] == 60
+    assert short[-1] == 89
+    assert (np.diff(short) >= 0).all()
+    spread = sample(
+        video(300, 30, segment=(1.0, None)),
+        frame_interval=1,
+        num_frames=2,
+        num_clips=3,
+        test_mode=True,
+    )
+    assert spread.tolist() == [30, 31, 164, 165, 298, 299]
+
+
+def test_a_part_behind_the_end_is_an_error():
+    with pytest.raises(
+        ValueError, match=r'a.mp4: its part begins at 10 s, the video ends at 10.00 s'
+    ):
+        sample(video(300, 30, segment=(10.0, 12.0)), fps=4, num_frames=8)
+    whole = sample(video(300, 30, segment=(9.9, 99.0)), fps=4, num_frames=8)
+    assert whole.tolist() == [297] + [299] * 7
