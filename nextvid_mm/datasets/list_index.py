@@ -10,6 +10,7 @@ import csv
 import glob
 import io
 import math
+import mmap
 import os
 import secrets
 import shutil
@@ -213,15 +214,21 @@ class _Mapped(dict):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        super().__init__(
-            {name: np.memmap(folder / name, kind, mode='r') for name, kind in _TYPES.items()}
-        )
+        super().__init__({name: _map(folder / name, kind) for name, kind in _TYPES.items()})
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Mapped, (self.folder,)
 
     def __deepcopy__(self, memo: dict) -> _Mapped:
         return self
+
+
+def _map(path: Path, kind: str) -> np.ndarray:
+    with path.open('rb') as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # Entries are read in random order: neighbours are of no use.
+    mapped.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapped, dtype=kind)
 
 
 # -- what lists look like ---------------------------------------------------------------------
