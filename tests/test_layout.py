@@ -18,6 +18,7 @@ FLOORS = {
     'version': 0,
     'config_rules': 0,
     'config_checks': 1,
+    'run_folder': 1,
     'config_files': 2,
     'signatures': 0,
     'stopping': 0,

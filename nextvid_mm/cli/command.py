@@ -144,7 +144,8 @@ def errors_in_one_line(prog: str, show_traceback: bool = False) -> Iterator[None
             traceback.print_exc()
         _put_into_log(error)
         hint = '' if show_traceback or isinstance(error, _TOLD) else '; --debug shows the traceback'
-        sys.exit(f'{label}: error: {what_is_wrong(error)}{hint}')
+        advice = getattr(error, 'advice', '')
+        sys.exit(f'{label}: error: {what_is_wrong(error)}{hint}{advice and ". "}{advice}')
 
 
 def what_is_wrong(error: BaseException) -> str:

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextvid_mm.cli.flags import add_launcher, add_shared
+from nextvid_mm.run_folder import own_folder
+from nextvid_mm.stopping import Stopped
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.runner import Runner
 
 EPILOG = """\
 examples:
   python tools/train.py configs/nextvid/vit-tiny_demo.py
+  python tools/train.py CONFIG --dry-run                    # is everything there, does it fit?
   python tools/train.py CONFIG --resume                     # continue after a crash or a kill
   python tools/train.py CONFIG --seed 1 --work-dir work_dirs/second
   python tools/train.py CONFIG --cfg-options train_dataloader.num_workers=8
@@ -22,8 +26,9 @@ examples:
   python tools/train.py configs/probe/ssv2.py --cfg-options model.encoder=PRETRAINED.pth
 
 One iteration is one optimiser step on the stage's global batch, whatever the number of processes.
-tools/print_stages.py shows the schedule of a config without training. SIGTERM and SIGUSR1 save a
-checkpoint and end the run; a later --resume continues bit for bit.
+tools/print_stages.py shows the schedule of a config without training. Ctrl-C, SIGTERM, SIGUSR1
+and SIGHUP save a checkpoint and end the run with 130 (Ctrl-C) or 143; a later --resume continues
+bit for bit. A second Ctrl-C ends it at once.
 """
 
 _PLAIN_WRAPPERS = ('OptimWrapper', 'AutocastOptimWrapper')
@@ -43,6 +48,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         'starts afresh where there is none',
     )
     add('--amp', action='store_true', help='autocast the forward pass to bfloat16 (CPU and CUDA)')
+    add(
+        '--dry-run',
+        action='store_true',
+        help='build everything, take one step of every stage on one batch, save, validate on one '
+        'batch, and leave nothing behind',
+    )
     add('--no-validate', action='store_true', help='do not validate during training')
     add(
         '--auto-scale-lr',
@@ -61,16 +72,54 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_launcher(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Build the Runner and train."""
+def run(args: argparse.Namespace) -> int:
+    """Build the Runner and train; 130 or 143 if it was stopped, see ``stopping.py``."""
     cfg = load_config(args)
+    if args.dry_run:
+        from nextvid_mm.engine.dry_run import dry_run
+
+        print(dry_run(cfg))
+        return 0
+    with own_folder(cfg.work_dir):
+        return train(cfg, args)
+
+
+def train(cfg: Config, args: argparse.Namespace) -> int:
+    """Train in a folder that this run has for itself; returns the exit code.
+
+    Raises:
+        Stopped: If a signal has ended the run; says what was saved.
+    """
     from nextvid_mm.registry import build_runner
 
     if args.cache_features is not None:
         from nextvid_mm.engine.probe.training import cache_features
 
         cache_features(cfg, args.cache_features)
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    try:
+        runner.train()
+    except (KeyboardInterrupt, Stopped) as stop:
+        name = stop.name if isinstance(stop, Stopped) else 'SIGINT'
+        raise Stopped(name, _how_to_go_on(runner)) from stop
+    except Exception as error:
+        error.advice = _how_to_go_on(runner)  # type: ignore[attr-defined]
+        raise
+    names = [name for hook in runner.hooks if (name := getattr(hook, 'stopped_by', None))]
+    if not names:
+        return 0
+    stopped = Stopped(names[0], _how_to_go_on(runner))
+    if runner.rank:
+        return stopped.code  # process 0 says it
+    raise stopped
+
+
+def _how_to_go_on(runner: Runner) -> str:
+    """Says what is saved, and how to go on."""
+    note = Path(runner.work_dir) / 'last_checkpoint'
+    if not note.is_file():
+        return f'{runner.work_dir} holds no checkpoint yet: start again'
+    return f'Saved: {note.read_text().strip()}. The same command with --resume goes on'
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -102,6 +151,8 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
     if args.amp:
         _use_autocast(cfg)
+    if args.resume is None and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0':
+        args.resume = 'auto'  # torchrun has started the processes again after one of them died
     if args.resume is not None:
         _resume(cfg, args.resume)
     if args.auto_scale_lr:

@@ -153,7 +153,9 @@ def compare_tables(saved: Sequence[Mapping[str, Any]], present: StageTable, step
     for index in range(max(len(old), len(present))):
         a, b = _stage(old, index), _stage(present, index)
         begun = index < len(old) and old.starts[index] < step
-        finished = begun and old.starts[index + 1] <= step
+        # One that ends just here may have been made longer: it is in progress again.
+        longer = old.starts[index + 1] == step < present.starts[index + 1] if a and b else False
+        finished = begun and old.starts[index + 1] <= step and not longer
         if a is None or b is None:
             lines = [f'stage {index + 1}: {_name(a)} in the checkpoint, {_name(b)} in the config']
             (past if begun else future).extend(lines)

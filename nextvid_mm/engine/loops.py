@@ -111,7 +111,7 @@ class StageTrainLoop(EpochBasedTrainLoop):
             raise ValueError(
                 f'remove {sorted(extra)} from param_scheduler: the table lives in train_cfg.stages'
             )
-        scale = self._auto_lr_scale()
+        self.lr_scale = scale = self._auto_lr_scale()
         # Without `end` the Runner would fill in a number of epochs.
         ours[0].update(stages=self.table.to_dicts(), lr_scale=scale, end=self.max_iters)
 
@@ -150,6 +150,9 @@ class StageTrainLoop(EpochBasedTrainLoop):
                 self._run_steps(batches)
         except WaitStopped:
             self.runner.call_hook('before_abandoned_step')
+        except BaseException:
+            self.runner.call_hook('after_failure')
+            raise
         finally:
             stop_workers(batches)
         self.runner.call_hook('after_train_epoch')

@@ -56,10 +56,11 @@ class SignalFlag:
         self._previous: dict[signal.Signals, Any] = {}
 
     def install(self) -> None:
-        """Start noting; only possible in the main thread."""
+        """Start noting; only possible in the main thread. What is ignored (``nohup``) stays so."""
         self._owner = os.getpid()
         for number in self.signals:
-            self._previous[number] = signal.signal(number, self._note)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._previous[number] = signal.signal(number, self._note)
         _flags.append(self)
 
     def remove(self) -> None:
@@ -74,27 +75,48 @@ class SignalFlag:
         if os.getpid() != self._owner:  # a child process has inherited the handler: die as usual
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+        if number == signal.SIGINT and self.seen == 'SIGINT':
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait for anything
         self.seen, self.seen_at = signal.Signals(number).name, time.monotonic()
+        if number == signal.SIGINT:
+            os.write(2, b'\nCtrl-C: saving after this step; once more to stop at once\n')
 
     def raised(self) -> bool:
         """Whether any process of the run has been signalled; all processes must call this."""
-        if get_world_size() == 1:
-            return self.seen is not None
-        flag = torch.tensor(float(self.seen is not None), device=get_device())
-        all_reduce(flag, op='max')
-        return bool(flag.item())
+        return self.agreed() in ('SIGINT', 'another')
+
+    def agreed(self, due: bool = False) -> str:
+        """What the processes of the run have to do; all of them must call this.
+
+        Args:
+            due: whether this process thinks that it is time to save.
+
+        Returns:
+            '' for nothing, 'due' if one finds it time to save, 'another' or 'SIGINT' if one has
+            been signalled (by Ctrl-C).
+        """
+        mine = 1 if due else 0
+        if self.seen is not None:
+            mine = 3 if self.seen == 'SIGINT' else 2
+        if get_world_size() > 1:
+            flag = torch.tensor(float(mine), device=get_device())
+            all_reduce(flag, op='max')
+            mine = int(flag.item())
+        return ('', 'due', 'another', 'SIGINT')[mine]
 
 
 def init_worker(worker_id: int) -> None:
     """Let a loader worker survive the signals that tell the training process to save and end.
 
-    Without its workers the training process could not finish its step. SIGUSR1 is ignored; after a
-    SIGTERM the worker leaves when a grace period is over, without a fault that would be reported.
+    Without its workers the training process could not finish its step. SIGUSR1, Ctrl-C and SIGHUP
+    are ignored; after a SIGTERM the worker leaves when a grace period is over, without a fault that
+    would be reported.
 
     Args:
         worker_id: Number of the worker.
     """
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))
     die_with_parent()

@@ -18,7 +18,7 @@ from nextvid_mm.engine.checkpoints import (
     list_checkpoints,
     newest_good,
 )
-from nextvid_mm.engine.processes import SignalFlag
+from nextvid_mm.engine.processes import SignalFlag, WaitStopped
 from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
 from nextvid_mm.layers import check_state
 from nextvid_mm.registry import HOOKS, unwrap
@@ -39,13 +39,16 @@ class SafeCheckpointHook(CheckpointHook):
     - ``--resume`` takes the newest undamaged checkpoint, and refuses one of another model or with
       another past in its stage table, saying what differs. ``load_from`` takes a whole model or an
       encoder alone, and refuses anything else.
-    - SIGTERM and SIGUSR1 (preemption) save after the current step and end the run.
+    - Ctrl-C, SIGTERM, SIGUSR1 (preemption) and SIGHUP (a closed terminal) save after the current
+      step and end the run; a second Ctrl-C ends it at once.
 
     Args:
         interval: Steps (or epochs) between checkpoints; -1 saves at the end only.
         by_epoch: Count ``interval`` in epochs.
         max_keep_ckpts: Number of checkpoints to keep; -1 keeps all.
         signals: Names of the signals that save and end the run.
+        max_minutes: Save also when the last save is so long ago: what an accident costs at most.
+            Only where ``interval`` counts steps; None: by ``interval`` alone.
         **kwargs: Further arguments of ``mmengine.hooks.CheckpointHook``.
     """
 
@@ -54,7 +57,8 @@ class SafeCheckpointHook(CheckpointHook):
         interval: int = 1000,
         by_epoch: bool = False,
         max_keep_ckpts: int = 2,
-        signals: Sequence[str] = ('SIGTERM', 'SIGUSR1'),
+        signals: Sequence[str] = ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP'),
+        max_minutes: float | None = 30.0,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault('backend_args', dict(backend='atomic'))
@@ -62,6 +66,13 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(interval=interval, by_epoch=by_epoch, max_keep_ckpts=-1, **kwargs)
         self.keep = max_keep_ckpts
         self.flag = SignalFlag(signals)
+        if max_minutes is not None and not max_minutes > 0:
+            raise ValueError(
+                f'SafeCheckpointHook.max_minutes={max_minutes} must be None or above 0'
+            )
+        self.max_minutes = max_minutes
+        self._saved_at = time.monotonic()
+        self.stopped_by: str | None = None
 
     def _directory(self, runner: Runner) -> Path:
         """Where checkpoints lie; before training the base class has not resolved it yet."""
@@ -115,7 +126,12 @@ class SafeCheckpointHook(CheckpointHook):
         meta = checkpoint['meta']
         meta.pop('config', None)  # which MMEngine would run as Python; it writes no such key itself
         if 'stages' in meta and hasattr(runner.train_loop, 'table'):
-            step = meta['iter']
+            step, total = meta['iter'], runner.train_loop.table.total_steps
+            if step == total:
+                runner.logger.info(
+                    f'{runner._load_from} is the end of this run: all {total} steps are done. '
+                    'To train on, raise steps of the last stage in train_cfg.stages, or add one.'
+                )
             for line in compare_tables(meta['stages'], runner.train_loop.table, step):
                 runner.logger.warning(f'changed from step {step + 1} on: {line}')
         data = describe_data(runner.train_dataloader.dataset)
@@ -134,7 +150,12 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process():
             for path in self._directory(runner).glob(f'*.pth*{TEMPORARY_SUFFIX}'):
                 path.unlink()
+        self._saved_at, self.stopped_by = time.monotonic(), None
         self.flag.install()
+
+    def after_failure(self, runner: Runner) -> None:
+        """Give the signals back; called by ``StageTrainLoop``."""
+        self.flag.remove()
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back; publish, if asked to."""
@@ -145,15 +166,37 @@ class SafeCheckpointHook(CheckpointHook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Save where the interval says so, or save and stop where a signal does."""
-        if not self.by_epoch and self.flag.raised():
-            self._stop(runner)
+        if self.by_epoch:
+            super().after_train_iter(runner, batch_idx, data_batch, outputs)
             return
+        asked = self.flag.agreed(due=self._is_overdue())
+        if asked in ('another', 'SIGINT'):
+            self._stop(runner, self.flag.seen or asked)
+            return
+        before = self._saved_at
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if asked == 'due' and self._saved_at == before:
+            self._save_checkpoint(runner)
+
+    def _is_overdue(self) -> bool:
+        if self.max_minutes is None or not self.interval > 0:
+            return False
+        return time.monotonic() - self._saved_at > 60 * self.max_minutes
+
+    def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """A run on one process does not finish its validation when it has been signalled.
+
+        Raises:
+            WaitStopped: If it has; ``StageTrainLoop`` then saves.
+        """
+        training = runner._train_loop is not None and hasattr(runner.train_loop, 'table')
+        if training and self.flag.seen is not None and runner.world_size == 1:
+            raise WaitStopped
 
     def after_train_epoch(self, runner: Runner) -> None:
         """The same at the end of an epoch."""
-        if self.by_epoch and self.flag.raised():
-            self._stop(runner)
+        if self.by_epoch and (asked := self.flag.agreed()):
+            self._stop(runner, self.flag.seen or asked)
             return
         super().after_train_epoch(runner)
 
@@ -163,16 +206,16 @@ class SafeCheckpointHook(CheckpointHook):
         runner.train_loop._iter -= 1  # MMEngine names a checkpoint after the step that is running
         if runner.iter < 0:
             runner.logger.warning(f'{self.flag.seen}: ending the run before its first step.')
+            self.stopped_by = self.flag.seen
         else:
-            self._stop(runner)
+            self._stop(runner, self.flag.seen or 'a signal')
         runner.train_loop._iter += 1
 
-    def _stop(self, runner: Runner) -> None:
-        runner.logger.warning(
-            f'{self.flag.seen or "a signal to another process"}: saving and ending the run. '
-            'Continue it with --resume.'
-        )
+    def _stop(self, runner: Runner, name: str) -> None:
+        said = 'a signal to another process' if name == 'another' else name
+        runner.logger.warning(f'{said}: saving and ending the run. Continue it with --resume.')
         runner.train_loop.stop_training = True
+        self.stopped_by = name
         self._save_checkpoint(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
@@ -181,6 +224,7 @@ class SafeCheckpointHook(CheckpointHook):
         path = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', path)
         start = time.perf_counter()
+        self._saved_at = time.monotonic()  # also if it fails: the next attempt has its time, too
         try:
             runner.save_checkpoint(
                 self.out_dir,

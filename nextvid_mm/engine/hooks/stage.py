@@ -45,9 +45,10 @@ class StageHook(Hook):
 
 def _describe(runner: Runner, index: int, stage: Stage, within: int) -> str:
     """One line that says what a stage trains with."""
-    batch = runner.train_loop.stage_batch
+    batch, scale = runner.train_loop.stage_batch, runner.train_loop.lr_scale
     rates = ', '.join(
-        f'{name} {stage.lr_at(0, group):.2e} to {stage.lr_at(stage.steps - 1, group):.2e}'
+        f'{name} {scale * stage.lr_at(0, group):.2e} to '
+        f'{scale * stage.lr_at(stage.steps - 1, group):.2e}'
         for name, group in (('lr', 'base'), ('flow_lr', 'flow'))
     )
     return (

@@ -44,11 +44,18 @@ def test_the_content_is_loadable_without_running_code(tmp_path):
     assert checkpoint['meta']['data'] == dict(names=['toy'], weights=[1.0], lengths=[97])
 
 
-@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Tests that run behind a shell find it ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGHUP', 'SIGINT'])
 def test_a_signal_saves_and_ends_the_run(tmp_path, name):
     before = signal.getsignal(signal.SIGTERM)
     runner = train(tmp_path / 'a', Signal(4, name), **EVERY_3)
     assert runner.iter == 5
+    assert [hook.stopped_by for hook in runner.hooks if hasattr(hook, 'stopped_by')] == [name]
     assert files(tmp_path / 'a') == ['iter_3.pth', 'iter_5.pth']
     assert signal.getsignal(signal.SIGTERM) is before
     train(tmp_path / 'a', resume=True, **EVERY_3)
@@ -57,6 +64,54 @@ def test_a_signal_saves_and_ends_the_run(tmp_path, name):
     for name, value in whole.model.state_dict().items():
         assert torch.equal(resumed[name], value), name
     assert read_records(tmp_path / 'a/records.jsonl') == read_records(tmp_path / 'b/records.jsonl')
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Signal(4, 'SIGINT'), Signal(4, 'SIGINT'), **EVERY_3)
+    assert files(tmp_path) == ['iter_3.pth']
+
+
+def test_an_ignored_signal_does_nothing(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train(tmp_path, Signal(4, 'SIGHUP')).iter == 16
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_save_is_never_longer_ago_than_the_limit(tmp_path):
+    class Clock(Hook):
+        """Ten minutes a step."""
+
+        priority = 'VERY_HIGH'
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            hook = next(hook for hook in runner.hooks if hasattr(hook, 'max_minutes'))
+            hook._saved_at -= 600
+
+    settings = {**EVERY_3, 'default_hooks.checkpoint.max_keep_ckpts': -1}
+    settings |= {
+        'default_hooks.checkpoint.interval': 10,
+        'default_hooks.checkpoint.max_minutes': 35,
+    }
+    train(tmp_path, Clock(), **settings)
+    assert files(tmp_path) == [f'iter_{step}.pth' for step in (10, 14, 16, 4, 8)]
+    with pytest.raises(ValueError, match='max_minutes=0 must be None or above 0'):
+        train(tmp_path, **{'default_hooks.checkpoint.max_minutes': 0})
+
+
+def test_a_finished_run_says_so_and_its_last_stage_can_be_made_longer(tmp_path):
+    train(tmp_path, **EVERY_3)
+    train(tmp_path, resume=True, **EVERY_3, log_level='INFO')
+    text = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
+    assert 'is the end of this run: all 16 steps are done. To train on, raise steps' in text
+    longer = [*STAGES[:3], STAGES[3] | dict(steps=6)]
+    assert train(tmp_path, stages=longer, resume=True, **EVERY_3).iter == 18
+    assert len(read_records(tmp_path / 'records.jsonl')) == 18
+    shorter = [*STAGES[:3], STAGES[3] | dict(steps=5)]
+    with pytest.raises(ValueError, match='is at step 18, but the stage table ends at 17'):
+        train(tmp_path, stages=shorter, resume=True, **EVERY_3)
 
 
 @pytest.fixture

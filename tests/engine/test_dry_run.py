@@ -1,0 +1,38 @@
+"""A dry run does everything once, says what it did, and leaves nothing."""
+
+import pytest
+from toy_training import STAGES, config
+
+from nextvid_mm.engine.dry_run import dry_run, shortened
+
+
+@pytest.fixture
+def toy(tmp_path):
+    cfg = config(tmp_path / 'run', [stage | dict(micro_batch_size=2) for stage in STAGES])
+    cfg.experiment_name = 'dry'
+    return cfg
+
+
+def test_every_stage_takes_one_step_and_nothing_is_left(toy, tmp_path):
+    lines = dry_run(toy).splitlines()
+    assert [line.partition(':')[0] for line in lines[:4]] == [stage['name'] for stage in STAGES]
+    assert lines[0].startswith('warm-up: 2 x (2, 6), ')
+    assert lines[3].startswith('cool-down: 2 x (4, 6), ')
+    assert lines[-1] == 'dry run: all is well'
+    assert list(tmp_path.iterdir()) == []
+    assert toy.train_cfg.stages[0].steps == STAGES[0]['steps']
+
+
+def test_what_would_fail_at_the_first_save_fails_now(toy):
+    toy.default_hooks.checkpoint.filename_tmpl = 'absent/{}/{}.pth'
+    with pytest.raises(IndexError):
+        dry_run(toy)
+
+
+def test_loops_of_epochs_get_one_batch(toy):
+    toy.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=5)
+    toy.val_dataloader = dict(batch_size=2)
+    short = shortened(toy)
+    assert short.train_cfg == dict(type='EpochBasedTrainLoop', max_epochs=1, val_interval=1)
+    assert short.train_dataloader.num_batch_per_epoch == 1
+    assert short.val_dataloader.num_batch_per_epoch == 1
