@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 TEMPORARY_SUFFIX = '.tmp'
 
@@ -49,6 +50,19 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file in UTF-8; see :func:`replace_when_complete`."""
     with replace_when_complete(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
+
+
+def save_picture(picture: Any, path: str | Path, **options: Any) -> None:
+    """Save a PIL image or a matplotlib figure; see :func:`replace_when_complete`.
+
+    Args:
+        picture: what is saved.
+        path: its ending says the format.
+        **options: of PIL's ``save`` or matplotlib's ``savefig``.
+    """
+    save = picture.savefig if hasattr(picture, 'savefig') else picture.save
+    with replace_when_complete(path) as temporary:
+        save(temporary, format=Path(path).suffix.removeprefix('.'), **options)
 
 
 def _force_to_disk(path: Path) -> None:

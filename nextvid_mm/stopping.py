@@ -15,12 +15,15 @@ A training that was stopped has saved before it ends with 130 or 143.
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -79,13 +82,19 @@ def _raise(number: int, frame: FrameType | None) -> None:
     raise Stopped(signal.Signals(number).name)
 
 
+@cache
+def _libc() -> Any:
+    """The C library; loaded before a fork, after which nothing may be imported."""
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
 def end_with_parent(number: int = signal.SIGTERM) -> None:
     """Let the system signal this process when its parent ends, however that happens (Linux)."""
     if sys.platform == 'linux':
-        import ctypes
-
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
+        _libc().prctl(pr_set_pdeathsig, number)
 
 
 def leave_to_parent() -> None:
@@ -109,9 +118,11 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
         command: program and arguments.
         **options: of ``subprocess.Popen``.
     """
+    _libc()
     process = subprocess.Popen(
         command, start_new_session=True, preexec_fn=end_with_parent, **options
     )
+    _children.add(process)
     try:
         yield process
     except BaseException:
@@ -120,6 +131,16 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
     finally:
         if process.poll() is None:
             process.wait()
+        _children.discard(process)
+
+
+_children: set[subprocess.Popen] = set()
+
+
+def end_children() -> None:
+    """Ask all children to end, those that other threads wait for, too."""
+    for process in list(_children):
+        _end(process)
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -142,3 +163,30 @@ def run_child(command: Sequence[str], **options: Any) -> int:
     if code in (INTERRUPTED, STOPPED):
         raise Stopped('SIGINT' if code == INTERRUPTED else 'SIGTERM')
     return code
+
+
+@contextmanager
+def pool_of(workers: int, method: str, *initializer: Any) -> Iterator[ProcessPoolExecutor]:
+    """Processes that Ctrl-C in a terminal does not reach, and that end with the block at once.
+
+    Args:
+        workers: how many.
+        method: how they are started: ``fork`` or ``spawn``.
+        *initializer: function and arguments, called in each.
+    """
+    context = multiprocessing.get_context(method)
+    pool = ProcessPoolExecutor(workers, context, _begin_worker, initializer)
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _begin_worker(*initializer: Any) -> None:
+    leave_to_parent()
+    if initializer:
+        initializer[0](*initializer[1:])

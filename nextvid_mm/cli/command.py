@@ -69,8 +69,9 @@ def main(name: str | None = None, arguments: Sequence[str] | None = None) -> Non
         prog = f'nextvid {_dashed(name)}'
     parser = make_parser(name, prog)
     args = parser.parse_args(words)
-    with errors_in_one_line(prog, show_traceback=args.debug):
-        code = tool(name).run(args)
+    module = tool(name)
+    with errors_in_one_line(prog, args.debug, getattr(module, 'GOES_ON', '')):
+        code = module.run(args)
     if code:
         sys.exit(code)
 
@@ -120,7 +121,9 @@ def overview() -> str:
 
 
 @contextmanager
-def errors_in_one_line(prog: str, show_traceback: bool = False) -> Iterator[None]:
+def errors_in_one_line(
+    prog: str, show_traceback: bool = False, goes_on: str = ''
+) -> Iterator[None]:
     """End the program with one line that says what went wrong; codes as in ``stopping.py``.
 
     The traceback stands in the log file of a run, if there is one.
@@ -128,6 +131,7 @@ def errors_in_one_line(prog: str, show_traceback: bool = False) -> Iterator[None
     Args:
         prog: What was called; begins the line.
         show_traceback: Print where the error came from, too (``--debug``).
+        goes_on: Said after a stop: how to go on.
     """
     label = _label(prog)
     try:
@@ -135,7 +139,7 @@ def errors_in_one_line(prog: str, show_traceback: bool = False) -> Iterator[None
             yield
     except (KeyboardInterrupt, Stopped) as stop:
         name = stop.name if isinstance(stop, Stopped) else 'SIGINT'
-        text = stop.text if isinstance(stop, Stopped) else ''
+        text = (stop.text if isinstance(stop, Stopped) else '') or goes_on
         word = 'Ctrl-C' if name == 'SIGINT' else name
         print(f'{label}: stopped by {word}{text and ". "}{text}', file=sys.stderr)
         sys.exit(INTERRUPTED if name == 'SIGINT' else STOPPED)

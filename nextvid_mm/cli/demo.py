@@ -7,7 +7,9 @@ import os
 from pathlib import Path
 
 from nextvid_mm.cli.flags import add_shared
+from nextvid_mm.run_folder import own_folder
 
+GOES_ON = 'The same command goes on where it was'
 EPILOG = """\
 What happens, with progress throughout:
   1. data      a few thousand short H.264 clips are generated once, into data/demo
@@ -42,6 +44,6 @@ def run(args: argparse.Namespace) -> None:
 
     home = home_folder()
     work_dir = (args.work_dir or home / 'work_dirs' / 'demo').resolve()
-    work_dir.mkdir(parents=True, exist_ok=True)
     os.chdir(home)  # the configs find data/ there
-    run_demo(work_dir, args.seeds, args.cfg_options)
+    with own_folder(work_dir):
+        run_demo(work_dir, args.seeds, args.cfg_options)

@@ -6,6 +6,7 @@ import argparse
 
 from nextvid_mm.cli.flags import SHARED, add_shared
 
+GOES_ON = 'The same command goes on with what is missing'
 EPILOG = """\
 A class is a motion: move_left, move_right, move_up, move_down, turn_left, turn_right, grow, shrink,
 roll_left, roll_right, swing_sideways, swing_upright.

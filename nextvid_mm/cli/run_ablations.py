@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextvid_mm.cli.flags import CfgOptions, add_shared
+from nextvid_mm.run_folder import own_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+GOES_ON = 'The same command goes on with what is missing'
 EPILOG = """\
 Every row has the same clips in the same order, the same number of optimiser steps and the same
 probe, which stands on the trained encoder ('encoder', not its EMA) for all rows. Seconds are
@@ -83,6 +85,7 @@ def report(args: argparse.Namespace, console: Console) -> None:
     from nextvid_mm.demo.data.generate import make_demo_data
     from nextvid_mm.demo.data.spec import DemoSpec
     from nextvid_mm.demo.run import DATA, PROBE, count_classes
+    from nextvid_mm.files import write_text
 
     rows = select_rows(args.table, args.rows)
     budget = Budget(args.steps_scale, args.cfg_options, args.probe_options)
@@ -90,7 +93,8 @@ def report(args: argparse.Namespace, console: Console) -> None:
     work_dir = (args.work_dir or home / 'work_dirs' / 'ablations').resolve()
     os.chdir(home)  # the configs find data/ there
     make_demo_data(DATA, DemoSpec())
-    results = run_rows(work_dir, rows, args.seeds, budget, args.jobs)
+    with own_folder(work_dir):
+        results = run_rows(work_dir, rows, args.seeds, budget, args.jobs)
     summaries, classes = summarise(results), count_classes(checked_config(PROBE))
     console.print(make_table(args.table, rows, summaries, classes))
     plot = draw_plot(args.table, rows, summaries, classes, work_dir / f'{args.table}.png')
@@ -100,5 +104,5 @@ def report(args: argparse.Namespace, console: Console) -> None:
         runs=[asdict(result) for result in results],
     )
     target = work_dir / f'{args.table}.json'
-    target.write_text(json.dumps(record, indent=2) + '\n')
+    write_text(target, json.dumps(record, indent=2) + '\n')
     console.print(f'results: {target}\nplot: {plot}')

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextvid_mm.cli.flags import add_launcher, add_shared
+from nextvid_mm.run_folder import own_folder
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -70,6 +71,16 @@ def run(args: argparse.Namespace) -> None:
     cfg = load_test_config(args)
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f'{args.checkpoint}: there is no such checkpoint')
+    with own_folder(cfg.work_dir):
+        evaluate(cfg, args)
+
+
+def evaluate(cfg: Config, args: argparse.Namespace) -> None:
+    """Test a probe or another model, or train a probe and test it.
+
+    Raises:
+        ValueError: If config and checkpoint do not fit together.
+    """
     from nextvid_mm.engine.probe.training import cache_features
     from nextvid_mm.layers import check_state
     from nextvid_mm.models.checkpoints import read_checkpoint

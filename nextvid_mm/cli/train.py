@@ -105,10 +105,10 @@ def train(cfg: Config, args: argparse.Namespace) -> int:
     except Exception as error:
         error.advice = _how_to_go_on(runner)  # type: ignore[attr-defined]
         raise
-    names = [name for hook in runner.hooks if (name := getattr(hook, 'stopped_by', None))]
-    if not names:
+    stops = [hook.stopped_by for hook in runner.hooks if getattr(hook, 'stopped_by', None)]
+    if not stops:
         return 0
-    stopped = Stopped(names[0], _how_to_go_on(runner))
+    stopped = Stopped(stops[0], _how_to_go_on(runner))
     if runner.rank:
         return stopped.code  # process 0 says it
     raise stopped

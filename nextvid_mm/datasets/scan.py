@@ -1,12 +1,10 @@
 """Opens every file of a list or folder before a run does, and sorts the good from the bad."""
 
-import multiprocessing
 import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +16,8 @@ from nextvid_mm.data_checks import HELP_PAGE, one_line
 from nextvid_mm.datasets.video.backends import open_video
 from nextvid_mm.datasets.video.files import format_line, is_image, read_list, walk
 from nextvid_mm.datasets.video.pictures import MAX_PIXELS, load_picture
+from nextvid_mm.files import write_text
+from nextvid_mm.stopping import pool_of
 
 # Files handed to the workers at once; bounds memory on lists of millions.
 _BLOCK = 1024
@@ -81,7 +81,7 @@ class ScanReport:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    path.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8', newline='\n')
+    write_text(path, ''.join(f'{line}\n' for line in lines))
 
 
 def list_entries(source: str | Path, folder: str | Path = '') -> tuple[list[Entry], list[str]]:
@@ -222,23 +222,15 @@ def _in_processes(
     """Look block by block; after a crash, the rest of the block file by file."""
     paths = iter([entry.path for entry in entries])
     job = partial(_with_alarm, check, timeout + _GRACE)
-    pool = _new_pool(workers)
-    try:
-        while block := list(islice(paths, _BLOCK)):
-            done = 0
-            try:
+    while block := list(islice(paths, _BLOCK)):
+        done = 0
+        try:
+            with pool_of(workers, 'fork') as pool:
                 for finding in pool.map(job, block, chunksize=8):
                     yield finding
                     done += 1
-            except BrokenProcessPool:
-                yield from (_alone(job, path, timeout + _GRACE) for path in block[done:])
-                pool = _new_pool(workers)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _new_pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context('fork'))
+        except BrokenProcessPool:
+            yield from (_alone(job, path, timeout + _GRACE) for path in block[done:])
 
 
 def _with_alarm(check: partial[Finding], timeout: int, path: str) -> Finding:
@@ -253,9 +245,8 @@ def _with_alarm(check: partial[Finding], timeout: int, path: str) -> Finding:
 
 def _alone(job: partial[Finding], path: str, timeout: int) -> Finding:
     """Look at one file in a process of its own, so that a crash points at it."""
-    with _new_pool(1) as pool:
-        try:
+    try:
+        with pool_of(1, 'fork') as pool:
             return pool.submit(job, path).result()
-        except BrokenProcessPool:
-            reason = f'the decoder crashed, or took longer than {timeout} s'
-            return Finding('undecodable', reason, 0.0)
+    except BrokenProcessPool:
+        return Finding('undecodable', f'the decoder crashed, or took longer than {timeout} s', 0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from nextvid_mm.models.checkpoints import read_config
 from nextvid_mm.progress import quiet_log
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE, require_registered
 from nextvid_mm.report import write_report
+from nextvid_mm.stopping import run_child
 from nextvid_mm.visualization import generation_sheet
 
 PRETRAIN = 'configs/nextvid/vit-tiny_demo.py'
@@ -109,7 +109,8 @@ def run_demo(
     console.print(make_table(results, count_classes(probe)))
     target = work_dir / 'results.json'
     write_text(target, json.dumps([asdict(result) for result in results], indent=2) + '\n')
-    probe.dump(work_dir / 'probe.py')  # with it, tools/report.py can write the report again
+    # With it, tools/report.py can write the report again.
+    write_text(work_dir / 'probe.py', probe.pretty_text)
     report = write_report(work_dir, probe_config=probe)
     console.print(f'results: {target}\ncurves: tensorboard --logdir {work_dir}')
     console.print(f'report: {report}', style='bold')
@@ -126,7 +127,7 @@ def pretrain(folder: Path, seed: int, options: Sequence[str]) -> Path:
     command = [sys.executable, str(script), str(config)]
     command += ['--work-dir', str(folder), '--seed', str(seed), '--resume']
     command += ['--cfg-options', *options] if options else []
-    code = subprocess.run(command, check=False).returncode
+    code = run_child(command)
     if code:
         log = max(folder.glob('*/*.log'), default=None)
         raise PretrainingError(

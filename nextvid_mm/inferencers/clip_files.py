@@ -22,6 +22,7 @@ from nextvid_mm.datasets.video.files import is_image
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.files import replace_when_complete, save_picture
 from nextvid_mm.inferencers.media import compose, square
 from nextvid_mm.visualization.sheets import tile_rows
 
@@ -168,6 +169,8 @@ def write_movie(stem: Path, frames: NDArray[np.uint8], fps: float) -> list[Path]
     """
     gif, mp4 = stem.with_name(f'{stem.name}.gif'), stem.with_name(f'{stem.name}.mp4')
     first, *others = [Image.fromarray(frame) for frame in frames]
-    first.save(gif, save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
-    encode_h264(mp4, frames, fps)
+    options = dict(save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
+    save_picture(first, gif, **options)
+    with replace_when_complete(mp4) as temporary:
+        encode_h264(temporary, frames, fps)
     return [gif, mp4]

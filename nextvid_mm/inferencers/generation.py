@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
+from nextvid_mm.files import save_picture
 from nextvid_mm.flow import draw_flow
 from nextvid_mm.inferencers.clip_files import Seed, movie, read_seed, write_movie
 from nextvid_mm.inferencers.cost import measure_rollout
@@ -167,7 +168,8 @@ def write_masked(result: MaskedGeneration, stem: Path, tubelet: int, fps: float)
     rows = [('original', result.original), ('masked', result.masked)]
     rows += [(f'generated, sample {n}', clip) for n, clip in enumerate(result.generated)]
     sheet = stem.with_name(f'{stem.name}.png')
-    tile_rows([(caption, clip[:, tubelet::tubelet]) for caption, clip in rows]).save(sheet)
+    steps = [(caption, clip[:, tubelet::tubelet]) for caption, clip in rows]
+    save_picture(tile_rows(steps), sheet)
     panels = [result.original, result.masked, result.generated[0]]
     film = [('original | masked | generated', torch.cat(panels, dim=-1))]
     if len(result.generated) > 1:
@@ -198,7 +200,7 @@ def write_rollout(
     seed = [context[:, ::tubelet], gap]
     rows = [(f'seed, then {n}', torch.cat([*seed, f[:, ::tubelet]], dim=1)) for n, f in futures]
     sheet = stem.with_name(f'{stem.name}.png')
-    tile_rows(rows).save(sheet)
+    save_picture(tile_rows(rows), sheet)
     film = [(name, torch.cat([context, future], dim=1)) for name, future in futures]
     return [sheet, *write_movie(stem, movie(film), fps)]
 

@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 from safetensors.torch import save_file
 
-from nextvid_mm.files import replace_when_complete
+from nextvid_mm.files import replace_when_complete, write_text
 from nextvid_mm.models.backbones.causal_vit import CausalViT
 from nextvid_mm.models.checkpoints import (
     EXPORT_KEY,
@@ -167,7 +167,7 @@ def write_card(
         backbone=repr(origin.backbone),
     )
     path = weights.with_suffix('.md')
-    card.save(path)
+    write_text(path, str(card))
     return path
 
 

@@ -17,6 +17,7 @@ from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.datasets.video.files import is_image, parse_list
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
+from nextvid_mm.files import save_picture, write_text
 from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.registry import DATASETS
 from nextvid_mm.visualization.figures import data_uri
@@ -118,7 +119,7 @@ def write_pages(shown: Sequence[Shown], out: Path, page: bool = False) -> list[P
         for number, (name, strip) in enumerate(clip.strips)
     ]
     sheet = out.with_name(f'{out.name}.png')
-    tile_rows(rows, zoom=1, gap=2).save(sheet)
+    save_picture(tile_rows(rows, zoom=1, gap=2), sheet)
     if not page:
         return [sheet]
     parts = ['<!doctype html><meta charset="utf-8"><title>clips</title>']
@@ -126,5 +127,5 @@ def write_pages(shown: Sequence[Shown], out: Path, page: bool = False) -> list[P
         picture = data_uri(tile_rows(clip.strips, zoom=1, gap=2))
         parts.append(f'<h4>{html.escape(clip.title)}</h4><img src="{picture}">')
     written = out.with_name(f'{out.name}.html')
-    written.write_text('\n'.join(parts), encoding='utf-8', errors='replace')
+    write_text(written, '\n'.join(parts).encode(errors='replace').decode())
     return [sheet, written]

@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from nextvid_mm.files import save_picture
 from nextvid_mm.layers import ClipBatch
 from nextvid_mm.models.backbones.pixels import to_bytes
 
@@ -71,7 +72,7 @@ def generation_sheet(
     seed: int = 0,
 ) -> Path:
     """Write the sheet of ``draw_sheet`` to ``path``."""
-    draw_sheet(model, clip, batch, num_steps, seed).save(path)
+    save_picture(draw_sheet(model, clip, batch, num_steps, seed), path)
     return Path(path)
 
 

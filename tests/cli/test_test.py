@@ -235,7 +235,7 @@ def test_features_are_cached_for_probe_configs_only(root):
 
 
 def test_a_config_without_test_data_points_to_the_probes(tmp_path):
-    (tmp_path / 'c.py').write_text('model = dict(type="NextVid")\n')
+    (tmp_path / 'c.py').write_text('model = dict()\n')
     args = parser().parse_args([str(tmp_path / 'c.py'), 'x.pth'])
     with pytest.raises(ValueError, match='no test_dataloader.*configs/probe/'):
         load_test_config(args)

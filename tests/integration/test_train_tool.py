@@ -53,7 +53,7 @@ def run(*command, cwd):
 
 
 def test_train_stop_by_signal_and_resume(toy, tmp_path):
-    """SIGTERM ends the run with a checkpoint and exit code 0; --resume completes it."""
+    """SIGTERM ends the run with a checkpoint and exit code 143; --resume completes it."""
     slow = ['--cfg-options', 'train_cfg.stages.0.steps=100000']
     process = start(sys.executable, TRAIN, toy, *slow, cwd=tmp_path)
     records = tmp_path / 'records.jsonl'
@@ -62,8 +62,11 @@ def test_train_stop_by_signal_and_resume(toy, tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     code, output = finish(process)
-    assert code == 0, output
+    assert code == 143, output
     assert 'SIGTERM: saving and ending the run' in output
+    last = 'train: stopped by SIGTERM. Saved: '
+    assert output.splitlines()[-1].startswith(last)
+    assert output.endswith('The same command with --resume goes on\n')
     (checkpoint,) = (tmp_path / 'work_dirs/toy').glob('iter_*.pth')
     steps = int(checkpoint.stem.partition('_')[2])
     assert len(read_records(records)) == steps

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from nextvid_mm.demo.ablations.runs import RunResult
 from nextvid_mm.demo.ablations.tables import FOOTNOTE, Row
+from nextvid_mm.files import save_picture
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def draw_plot(
     ours.set(title=f'{table}, demo scale', xlabel='probe top-1 (%), mean ± std, dots: seeds')
     ours.legend(loc='lower right')
     _draw_paper(paper, rows)
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path, dpi=120)
     return path
 
 

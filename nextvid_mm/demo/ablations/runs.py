@@ -11,13 +11,13 @@ import copy
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from nextvid_mm.engine.probe.training import fit_probe
 from nextvid_mm.files import write_text
 from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import SCOPE
+from nextvid_mm.stopping import child, end_children
 
 _STEP = re.compile(r'Iter\(train\) \[\s*(\d+)/(\d+)\]')
 _LAST_LINES = 15
@@ -124,7 +125,7 @@ def _claim(work_dir: Path, budget: Budget) -> None:
             f'{work_dir} holds runs of another budget, {theirs}, asked for is {mine}: rows must be '
             'given the same; use another --work-dir'
         )
-    file.write_text(json.dumps(mine, indent=2) + '\n')
+    write_text(file, json.dumps(mine, indent=2) + '\n')
 
 
 def _run_all(
@@ -145,6 +146,7 @@ def _run_all(
             )
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        end_children()
         raise
 
 
@@ -250,13 +252,7 @@ def follow(
     done = 0
     with (
         open(log, 'a', buffering=1, encoding='utf-8') as file,
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=environment,
-        ) as process,
+        child(command, stdout=PIPE, stderr=STDOUT, text=True, env=environment) as process,
     ):
         for line in process.stdout or ():
             file.write(line)

@@ -12,11 +12,10 @@ Layout under the root (annotation lines are ``file.mp4 label``, relative to the 
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.demo.data.motions import MOTIONS
 from nextvid_mm.demo.data.render import PHOTOGRAPHS, render_clip, render_image
 from nextvid_mm.demo.data.spec import SPLITS, DemoSpec
+from nextvid_mm.stopping import pool_of
 from nextvid_mm.files import write_text
 from nextvid_mm.files import replace_when_complete
 
@@ -90,14 +90,9 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
         yield from map(_write_files, jobs)
         return
     # Spawned, not forked: a parent that has used torch or OpenCV holds threads and locks.
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
-        try:
-            for future in as_completed([pool.submit(_write_files, job) for job in jobs]):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with pool_of(workers, 'spawn', cv2.setNumThreads, 1) as pool:
+        for future in as_completed([pool.submit(_write_files, job) for job in jobs]):
+            yield future.result()
 
 
 def _write_files(job: _Job) -> int:
@@ -126,8 +121,8 @@ def _write_lists(root: Path, spec: DemoSpec) -> None:
     # Classes are dealt out in turn, so the first N rounds hold N clips of each.
     clips['probe'] = clips['train'][: spec.probe_clips_per_class * len(MOTIONS)]
     for name, lines in clips.items():
-        (root / f'demo_{name}_list_videos.txt').write_text(''.join(lines))
-    (root / 'label_map.txt').write_text(''.join(f'{motion.name}\n' for motion in MOTIONS))
+        write_text(root / f'demo_{name}_list_videos.txt', ''.join(lines))
+    write_text(root / 'label_map.txt', ''.join(f'{motion.name}\n' for motion in MOTIONS))
 
 
 def clip_name(index: int) -> str:

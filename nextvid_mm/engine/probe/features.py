@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from nextvid_mm.datasets.request import ClipRequest
+from nextvid_mm.files import write_text
 from nextvid_mm.layers import resolve_dtype
 from nextvid_mm.progress import progress_bar
 
@@ -123,7 +124,7 @@ class FeatureCache:
         if not labels:
             raise ValueError('there are no samples to cache features of')
         note = dict(shape=list(tokens.shape), labels=labels)
-        (self.folder / _NOTE).write_text(json.dumps(note))
+        write_text(self.folder / _NOTE, json.dumps(note))
         return FeatureSet(tokens, labels)
 
     def _make(self, shape: tuple[int, ...]) -> Tensor:

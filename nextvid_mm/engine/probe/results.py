@@ -19,7 +19,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import nn
 
 from nextvid_mm.engine.probe.metric import ProbeMetric
-from nextvid_mm.files import replace_when_complete, write_text
+from nextvid_mm.files import replace_when_complete, save_picture, write_text
 from nextvid_mm.layers import check_state
 from nextvid_mm.models.checkpoints import config_text, hash_weights, parse_config
 from nextvid_mm.registry import HOOKS, unwrap
@@ -145,7 +145,7 @@ def draw_confusion(matrix: Any, path: str | Path, class_names: Any = None) -> No
         if not small:
             every = range(0, len(counts), max(1, len(counts) // 10))
             figure.axes[0].set(xticks=every, yticks=every, xticklabels=every, yticklabels=every)
-        figure.savefig(path, dpi=100, bbox_inches='tight')
+        save_picture(figure, path, dpi=100, bbox_inches='tight')
         plt.close(figure)
 
 
