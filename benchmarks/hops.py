@@ -1,8 +1,8 @@
 """How many functions and files of this project a reader walks through.
 
 ``python -m benchmarks hops`` counts every function of ``nextvid_mm`` that is entered on a way, in
-the order of the first call. Lambdas and comprehensions do not count; what a worker process would
-run does, because there are none. Two ways:
+the order of the first call. Lambdas, comprehensions and import hooks do not count; what a worker
+process would run does, because there are none. Two ways:
 
 * ``step``: a steady training step of the demo's model, from the request of its second batch, when
   what is done once is done, to its backward pass;
@@ -61,7 +61,7 @@ class Hops:
 
     def _note(self, frame: Any, event: str, argument: Any) -> None:
         code = frame.f_code
-        if event == 'call' and not code.co_name.startswith('<'):
+        if event == 'call' and not code.co_name.startswith(('<', 'find_spec')):
             path = Path(code.co_filename)
             if path.is_relative_to(PACKAGE):
                 self.functions[str(path.relative_to(PACKAGE)), code.co_qualname] = None

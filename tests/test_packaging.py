@@ -7,6 +7,8 @@ import subprocess
 import sys
 import zipfile
 from configparser import ConfigParser
+from importlib.util import find_spec
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,17 @@ def test_every_dependency_is_pinned_inside_its_range(python):
         name = canonicalize_name(requirement.name)
         assert name in pins, f'{name} of setup.cfg is missing in constraints.txt'
         assert pins[name] in requirement.specifier, f'{requirement} excludes {pins[name]}'
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='elsewhere OpenCV brings what it needs')
+def test_the_opencv_that_is_installed_never_asks_for_libgl():
+    package = Path(find_spec('cv2').origin).parent
+    libraries = [*package.glob('*.so'), *package.parent.glob('opencv*.libs/*')]
+    assert any(file.name.startswith('cv2') for file in libraries)
+    for file in libraries:
+        with file.open('rb') as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
+            assert content.find(b'\0libc.so.6\0') > 0 or content.find(b'\0GLIBC_') > 0, file
+            assert content.find(b'\0libGL.so') < 0, f'{file} needs libGL: see docs/faq.md'
 
 
 @pytest.mark.parametrize('python', PYTHONS)
@@ -202,12 +215,23 @@ class Installed:
         subprocess.run([*pip, *install], check=True)
         self.mim = self.site / 'nextvid_mm/.mim'
 
+        # Whatever asks the loader for libGL, as other builds of OpenCV do, gets a broken file.
+        self.no_gl = folder / 'no_gl'
+        self.no_gl.mkdir()
+        for name in ('libGL.so.1', 'libGL.so'):
+            (self.no_gl / name).write_bytes(b'no library')
+
     def run(self, *command):
         """Run Python far from any checkout; what it prints, or the last line of its error."""
         done = subprocess.run(
             [sys.executable, *map(str, command)],
             cwd=self.folder,
-            env={**os.environ, 'PYTHONPATH': str(self.site), 'OMP_NUM_THREADS': '1'},
+            env={
+                **os.environ,
+                'PYTHONPATH': str(self.site),
+                'OMP_NUM_THREADS': '1',
+                'LD_LIBRARY_PATH': str(self.no_gl),
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -242,7 +266,9 @@ def test_the_wheel_holds_configs_and_tools_and_no_more(installed):
 
 @pytest.mark.slow
 def test_an_installed_wheel_trains_and_probes(installed):
-    """Three steps from an inherited config, then a probe, far from any checkout."""
+    """Three steps from an inherited config, then a probe; no checkout, no libGL."""
+    if sys.platform == 'linux':
+        assert 'OSError' in installed.run('-c', "import ctypes; ctypes.CDLL('libGL.so.1')")
     where = installed.run('-c', 'import nextvid_mm; print(nextvid_mm.__file__)')
     assert where.startswith(str(installed.site))
     sizes = dict(num_train=24, num_val=12, num_images=4, probe_clips_per_class=1)

@@ -175,7 +175,7 @@ class MixtureDataset(Dataset):
 
     def _read(self, source: Source, info: dict[str, Any], path: str) -> dict[str, Any] | Failure:
         """Run the source's pipeline on a data info; say so if it fails."""
-        self._breadcrumbs.drop(path)
+        self._breadcrumbs.note(path)
         info['deadline'] = time.monotonic() + self.timeout
         try:
             results = source.dataset.pipeline(info)
@@ -186,7 +186,7 @@ class MixtureDataset(Dataset):
         except Exception as error:
             return Failure(path, one_line(error))
         finally:
-            self._breadcrumbs.pick_up()
+            self._breadcrumbs.note('')
         return Failure(path, 'the pipeline returned None') if results is None else results
 
     def _finish(self, source: Source, results: dict[str, Any]) -> dict[str, Any]:
@@ -261,17 +261,16 @@ class Breadcrumbs:
     def __init__(self, slots: int = 128, width: int = 1024) -> None:
         self._rows = torch.zeros(slots, width, dtype=torch.uint8).share_memory_()
 
-    def drop(self, path: str) -> None:
-        """Note that this process begins to read ``path``."""
-        row = self._row()
+    def note(self, path: str) -> None:
+        """Note that this process begins to read ``path``; '' when it is done."""
+        worker = get_worker_info()
+        # The last slot belongs to the main process.
+        number = len(self._rows) - 1 if worker is None else worker.id % (len(self._rows) - 1)
+        row = self._rows[number].numpy()
         text = os.fsencode(path)[-(len(row) - _HEADER.itemsize) :]
         start = _HEADER.itemsize
         row[start : start + len(text)] = np.frombuffer(text, dtype=np.uint8)
         row[:start].view(_HEADER)[0] = (os.getpid(), len(text), time.time())
-
-    def pick_up(self) -> None:
-        """Note that this process is done with its file."""
-        self._row()[: _HEADER.itemsize].view(_HEADER)['length'] = 0
 
     def read(self) -> dict[int, tuple[str, float]]:
         """Return the file that each process reads, or read when it died, and the seconds since."""
@@ -283,9 +282,3 @@ class Breadcrumbs:
                 path = os.fsdecode(row[start : start + length].tobytes())
                 notes[pid] = path, time.time() - begin
         return notes
-
-    def _row(self) -> np.ndarray:
-        worker = get_worker_info()
-        # The last slot belongs to the main process.
-        number = len(self._rows) - 1 if worker is None else worker.id % (len(self._rows) - 1)
-        return self._rows[number].numpy()

@@ -289,27 +289,27 @@ class Fragile(Dataset):
         return 6
 
     def __getitem__(self, index):
-        self.breadcrumbs.drop(f'/videos/ü{index}.mp4')
+        self.breadcrumbs.note(f'/videos/ü{index}.mp4')
         if index == 5:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.breadcrumbs.pick_up()
+        self.breadcrumbs.note('')
         return index
 
 
 def test_note_is_there_until_it_is_picked_up():
     breadcrumbs = Breadcrumbs()
     assert breadcrumbs.read() == {}
-    breadcrumbs.drop('/a.mp4')
+    breadcrumbs.note('/a.mp4')
     ((pid, (path, seconds)),) = breadcrumbs.read().items()
     assert (pid, path) == (os.getpid(), '/a.mp4')
     assert 0 <= seconds < 60
-    breadcrumbs.pick_up()
+    breadcrumbs.note('')
     assert breadcrumbs.read() == {}
 
 
 def test_long_paths_keep_their_end():
     breadcrumbs = Breadcrumbs(slots=2, width=64)
-    breadcrumbs.drop('/' + 'x' * 100 + '/clip.mp4')
+    breadcrumbs.note('/' + 'x' * 100 + '/clip.mp4')
     assert breadcrumbs.read()[os.getpid()][0].endswith('x/clip.mp4')
 
 
@@ -338,5 +338,5 @@ def test_a_killed_worker_leaves_its_file():
 def test_notes_reach_processes_that_share_nothing_else():
     breadcrumbs = Breadcrumbs()
     copy = pickle.loads(ForkingPickler.dumps(breadcrumbs))
-    copy.drop('/a.mp4')
+    copy.note('/a.mp4')
     assert [path for path, _ in breadcrumbs.read().values()] == ['/a.mp4']

@@ -131,13 +131,14 @@ class BlockStrategy:
             rng: Source of randomness; the same state gives the same mask.
             rim: Draws that miss ``num_visible`` by so much are taken, too, and adjusted.
         """
-        likely = self.is_likely(num_visible)
+        chance = self.chance_of(num_visible)
+        likely = chance >= _RAREST
         # About as many draws at once as are needed on average.
-        size = int(np.clip(1 / self.chance_of(num_visible), 16, 256)) if likely else 256
+        size = int(np.clip(1 / chance, 16, 256)) if likely else 256
         closest, distance = None, math.inf
         for _ in range(0, _MAX_DRAWS if likely else size, size):
             masks = self.draw(rng, size)
-            off = np.abs(self.num_patches - masks.sum(axis=(1, 2)) - num_visible)
+            off = np.abs((~masks).sum(axis=(1, 2)) - num_visible)
             near = off <= rim
             first = int(near.argmax() if near.any() else off.argmin())
             if off[first] < distance:
