@@ -27,7 +27,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     'prepare targets': ('cache_latents', 'compute_latent_stats'),
     'train and evaluate': ('train', 'test', 'report', 'check_resume'),
-    'use an encoder': ('extract_features', 'stream_demo', 'generate', 'convert_checkpoint'),
+    'use a classifier': ('predict', 'stream_demo'),
+    'use an encoder': ('extract_features', 'generate', 'convert_checkpoint'),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 

@@ -163,7 +163,7 @@ def write_card(
         use=(USE_TIMM if name else USE_OURS).format(name=name, file=weights.name),
         stages=_stages(meta.get('stages'), origin.step),
         data=_data(meta),
-        versions=_versions(meta),
+        versions=version_table(meta),
         backbone=repr(origin.backbone),
     )
     path = weights.with_suffix('.md')
@@ -184,7 +184,7 @@ def _summary(origin: EncoderOrigin, meta: Mapping[str, Any], parameters: int) ->
         'pixels': 'RGB in [-1, 1]: mean and standard deviation 0.5',
         'licence of the code': 'Apache-2.0; the data may restrict what the weights are used for',
     }
-    return _table(('', ''), rows.items())
+    return table(('', ''), rows.items())
 
 
 def _stages(stages: Sequence[Mapping[str, Any]] | None, step: int | None) -> str:
@@ -196,7 +196,7 @@ def _stages(stages: Sequence[Mapping[str, Any]] | None, step: int | None) -> str
         done = stage['steps'] if step is None else min(max(step - start, 0), stage['steps'])
         rows.append([*(_text(stage.get(key)) for key in keys), f'{done:,}'])
         start += stage['steps']
-    return _table((*keys, 'steps done'), rows)
+    return table((*keys, 'steps done'), rows)
 
 
 def _data(meta: Mapping[str, Any]) -> str:
@@ -209,16 +209,17 @@ def _data(meta: Mapping[str, Any]) -> str:
         [source.get('name'), source.get('weight'), length, source['dataset'].get('type')]
         for source, length in zip(sources, lengths, strict=True)
     ]
-    return _table(('source', 'sampling weight', 'items', 'dataset'), rows)
+    return table(('source', 'sampling weight', 'items', 'dataset'), rows)
 
 
-def _versions(meta: Mapping[str, Any]) -> str:
+def version_table(meta: Mapping[str, Any]) -> str:
+    """Versions that trained (``meta`` of the checkpoint says) and exported, in Markdown."""
     rows = {
         'nextvid_mm (export)': __version__,
         'mmengine (training)': _with_commit(meta.get('mmengine_version', UNKNOWN)),
         **{f'{library} (export)': version(library) for library in LIBRARIES},
     }
-    return _table(('package', 'version'), rows.items())
+    return table(('package', 'version'), rows.items())
 
 
 def _with_commit(recorded: str) -> str:
@@ -227,7 +228,8 @@ def _with_commit(recorded: str) -> str:
     return recorded if parts is None else f'{parts[1]}, started in a checkout of {parts[2]}'
 
 
-def _table(head: Sequence[str], rows: Any) -> str:
+def table(head: Sequence[str], rows: Any) -> str:
+    """A table of Markdown."""
     lines = ['| ' + ' | '.join(head) + ' |', '|' + '---|' * len(head)]
     lines += ['| ' + ' | '.join(str(cell) for cell in row) + ' |' for row in rows]
     return '\n'.join(lines)

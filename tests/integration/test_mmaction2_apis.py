@@ -11,12 +11,14 @@ import torch
 from finetune_run import finetune_run
 from mmaction.apis import inference_recognizer, init_recognizer
 from mmaction.apis.inferencers import ActionRecogInferencer
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from probe_run import NUM_VAL, make_videos, probe_run, save_encoder, train
 
 from nextvid_mm.cli.test import add_flags, run
 from nextvid_mm.config_files import runner_keys
+from nextvid_mm.inferencers import Classifier, classify
 from nextvid_mm.models.checkpoints import config_text
 
 
@@ -76,6 +78,16 @@ def test_scores_are_those_of_the_test_tool(results, kind):
     alone = torch.stack([inference_recognizer(model, video).pred_score for video in videos])
     torch.testing.assert_close(alone, expected, atol=1e-5, rtol=0)
     assert len(expected.argmax(1).unique()) > 1
+    classifier = Classifier.from_files(Config.fromfile(config), checkpoint, device='cpu')
+    folder = root / f'folder_{kind}'
+    classifier.save_pretrained(folder)
+    build_others()
+    for given in (classifier, Classifier.from_pretrained(folder, device='cpu')):
+        answers = classify(given, videos, batch_size=3, progress=False)
+        ours = torch.stack([answer.scores for answer in answers])
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+        again = torch.stack([inference_recognizer(given.model, v).pred_score for v in videos[:2]])
+        torch.testing.assert_close(again, expected[:2], atol=1e-5, rtol=0)
     build_others()
     inferencer = ActionRecogInferencer(config, checkpoint, device='cpu')
     build_others()

@@ -1,0 +1,167 @@
+"""Classify videos with a trained probe or a fine-tuned model: names and probabilities."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nextvid_mm.cli.flags import add_shared, device_of
+
+if TYPE_CHECKING:
+    from nextvid_mm.inferencers import Classifier, Prediction
+
+EPILOG = """\
+MODEL is a folder written by --save, the work directory of a probe or of fine-tuning, or two words,
+CONFIG CKPT, as for tools/test.py. Inputs are videos (images for a classifier of images), folders,
+.txt lists, or - for a list on the standard input. Probabilities are those of
+tools/test.py --dump. Files that cannot be read are listed at the end; the tool fails only if there
+is no other.
+
+examples:
+  python tools/predict.py work_dirs/ssv2 video.mp4
+  python tools/predict.py configs/finetune/ssv2.py work_dirs/ssv2/iter_1000.pth videos/ \\
+      --json predictions.json
+  python tools/predict.py work_dirs/ssv2 --save checkpoints/my_model    # to give away as one thing
+  python tools/predict.py checkpoints/my_model long.mp4 --segment 10 --stride 5 \\
+      --timeline timelines --annotate annotated
+  find videos -name '*.mp4' | python tools/predict.py checkpoints/my_model - --csv predictions.csv
+"""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    add = parser.add_argument
+    add('model', metavar='MODEL', help='folder, work directory, or CONFIG CKPT')
+    add('inputs', nargs='*', metavar='INPUT', help='videos, folders, .txt lists, or -')
+    add_shared(parser, '--root', '(default: here)', default='')
+    add('--top-k', type=int, default=5, help='labels of each file (default: %(default)s)')
+    add('--classes', metavar='FILE', help="a class name a line, instead of the model's")
+    add('--json', metavar='FILE', help='write predictions; - for the standard output')
+    add('--csv', metavar='FILE', help='write predictions; - for the standard output')
+    add('--annotate', metavar='FOLDER', help='write the videos again with their labels')
+    add('--segment', type=float, help='cut videos into parts of so many seconds')
+    add('--stride', type=float, help='seconds from part to part (default: no overlap)')
+    add('--timeline', metavar='FOLDER', help='draw the labels of the parts over time, as PNG')
+    add('--save', metavar='FOLDER', help='write the model into one folder: weights, config, names')
+    add_shared(parser, '--batch-size', default=4)
+    add_shared(parser, '--workers', 'that read videos', default=2)
+    add_shared(parser, '--device')
+    add_shared(parser, '--cfg-options')
+
+
+def run(args: argparse.Namespace) -> None:
+    """Classify, write and print.
+
+    Raises:
+        FileNotFoundError: If the model or a list is missing.
+        ValueError: If the model does not fit together, or no file could be read.
+    """
+    from nextvid_mm.inferencers import classify
+    from nextvid_mm.inferencers.opening import open_classifier
+
+    if args.top_k < 1:
+        raise ValueError(f'--top-k {args.top_k} must be at least 1')
+    if args.timeline and args.segment is None:
+        raise ValueError('--timeline draws the parts of videos: give their length by --segment')
+    classifier, inputs = open_classifier(
+        [args.model, *args.inputs], args.classes, device_of(args), args.cfg_options
+    )
+    if args.save:
+        classifier.save_pretrained(args.save)
+        print(f'{args.save}: the model, as one folder', file=sys.stderr)
+    if not inputs:
+        if args.save:
+            return
+        raise ValueError('nothing to classify: give videos, folders or lists behind the model')
+    paths = find_inputs(inputs, args.root)
+    found = classify(classifier, paths, args.segment, args.stride, args.batch_size, args.workers)
+    write(args, classifier, found)
+    failed = {one.path: one.failure for one in found if one.failure is not None}
+    for path, reason in failed.items():
+        print(f'not read: {path}: {reason}', file=sys.stderr)
+    if all(one.failure is not None for one in found):
+        raise ValueError(f'none of {len(paths)} files could be read; the reasons are above')
+
+
+def find_inputs(inputs: list[str], root: str) -> list[str]:
+    """Files that are meant; ``-`` is a list on the standard input."""
+    import os
+
+    from nextvid_mm.datasets.video.files import parse_list
+    from nextvid_mm.inferencers import find_media
+
+    paths: list[str] = []
+    for word in inputs:
+        if word == '-':
+            listed = parse_list(sys.stdin.buffer.read(), 'the standard input')
+            paths += [os.path.join(root, file.path) for file in listed]
+        else:
+            paths += find_media([word], root)
+    if not paths:
+        raise ValueError('the list on the standard input is empty')
+    return list(dict.fromkeys(paths))
+
+
+def write(args: argparse.Namespace, classifier: Classifier, found: list[Prediction]) -> None:
+    """All that the flags ask for; a table, unless JSON or CSV goes to the standard output."""
+    import json
+
+    from nextvid_mm.files import write_text
+    from nextvid_mm.inferencers.predictions import as_csv, as_data, merge
+    from nextvid_mm.progress import track
+
+    names = classifier.names
+    texts = dict(
+        json=lambda: json.dumps(as_data(found, names, args.top_k), indent=1) + '\n',
+        csv=lambda: as_csv(found, names, args.top_k),
+    )
+    for kind, text in texts.items():
+        if (target := getattr(args, kind)) == '-':
+            sys.stdout.write(text())
+        elif target:
+            write_text(target, text())
+    if '-' not in (args.json, args.csv):
+        print_table(found, names, args.top_k)
+    videos = [parts for parts in merge(found) if any(part.scores is not None for part in parts)]
+    stems = output_names([parts[0].path for parts in videos])
+    if args.timeline:
+        from nextvid_mm.inferencers.annotated import draw_timeline
+
+        for stem, parts in zip(stems, videos, strict=True):
+            draw_timeline(Path(args.timeline) / f'{stem}.png', parts, names)
+    if args.annotate:
+        from rich.console import Console
+
+        from nextvid_mm.inferencers.annotated import write_annotated
+
+        pairs = list(zip(stems, videos, strict=True))
+        console = Console(stderr=True)
+        for stem, parts in track(pairs, 'writing videos', 'files', console=console):
+            write_annotated(Path(args.annotate) / stem, parts, names)
+
+
+def output_names(paths: list[str]) -> list[str]:
+    """What pictures and videos about files are called: as the files, if these differ in name."""
+    short = [Path(path).name for path in paths]
+    if len(set(short)) == len(short):
+        return short
+    return [path.strip('./').replace('/', '_') for path in paths]
+
+
+def print_table(found: list[Prediction], names: list[str], k: int) -> None:
+    """The likeliest classes of each file or segment."""
+    from rich.console import Console
+    from rich.table import Table
+
+    segments = any(one.segment is not None for one in found)
+    columns: list[Any] = ['file', *(['seconds'] if segments else []), 'label', 'probability']
+    table = Table(*columns)
+    for one in found:
+        top = one.top(names, k)
+        where = [f'{one.segment[0]:.1f} to {one.segment[1]:.1f}' if one.segment else '']
+        labels = '\n'.join(entry['name'] for entry in top) or 'not read'
+        shares = '\n'.join(f'{entry["probability"]:.3f}' for entry in top)
+        table.add_row(one.path, *(where if segments else []), labels, shares)
+    Console().print(table)
