@@ -1,4 +1,6 @@
-"""Which classifier the words of a command line mean; its mistakes are in tests/cli/test_predict.py."""
+"""Which classifier the words of a command line mean; see also tests/cli/test_predict.py."""
+
+import shutil
 
 import pytest
 import torch
@@ -42,7 +44,7 @@ def test_a_probe_comes_before_other_files(work):
     root, folder = work
     cfg, path = save_result(root, 'probe')
     (folder / 'run.py').write_text(config_text(cfg))
-    (folder / 'probe.pth').write_bytes(open(path, 'rb').read())
+    shutil.copy(path, folder / 'probe.pth')
     (folder / 'names.txt').write_text('\n'.join(NAMES))
     found, _ = open_classifier([str(folder)], folder / 'names.txt', 'cpu')
     assert type(found.model).__name__ == 'ProbeRecognizer'
