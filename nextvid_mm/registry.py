@@ -28,10 +28,26 @@ SCOPE = 'nextvid_mm'
 _LIBRARIES = ('mmengine', 'mmaction', 'mmpretrain', SCOPE)
 
 
+class OwnRegistry(Registry):
+    """Builds what is registered here in this scope, whatever scope a sibling library has set.
+
+    After ``mmaction.apis.init_recognizer`` the current scope is MMAction2's, and MMEngine would
+    look there for a ``CausalViT``.
+    """
+
+    def build(self, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        """As MMEngine's; components of other libraries keep the current scope."""
+        kind = cfg.get('type') if isinstance(cfg, dict) else None
+        if isinstance(kind, str) and '_scope_' not in cfg and _imported(self, kind):
+            cfg = cfg.copy()
+            cfg['_scope_'] = SCOPE
+        return super().build(cfg, *args, **kwargs)
+
+
 def _child(parent: Registry, *packages: str) -> Registry:
     """Create the child of ``parent`` in this project's scope, filled by some of its packages."""
     locations = [f'{SCOPE}.{package}' for package in packages]
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
+    return OwnRegistry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
 
 RUNNERS = _child(_root.RUNNERS, 'engine')

@@ -13,6 +13,7 @@ from .encoder import (
     load_encoder,
     open_encoder,
     read_checkpoint,
+    require_room,
     stored_backbone,
     stored_config,
 )
@@ -49,6 +50,7 @@ __all__ = [
     'read_checkpoint',
     'read_config',
     'read_file',
+    'require_room',
     'stored_backbone',
     'stored_config',
     'training_fps',

@@ -39,6 +39,8 @@ def parse_config(text: str, source: str, names: Container[str] | None = None) ->
         tree = ast.parse(text)
     except SyntaxError as error:
         raise ValueError(f'{source}: its config, line {error.lineno}, is no config') from error
+    except (ValueError, RecursionError, MemoryError) as error:  # zero bytes, thousands of brackets
+        raise ValueError(f'{source}: its config is no config') from error
     for node in tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else None
         name = getattr(target, 'id', None)
@@ -48,7 +50,7 @@ def parse_config(text: str, source: str, names: Container[str] | None = None) ->
             if name is None:
                 raise ValueError
             found[name] = _literal(node.value)  # type: ignore[attr-defined]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(
                 f'{source}: its config, line {node.lineno}, is code '
                 f'({ast.unparse(node)[:60]!r}); a config in a file is data and never run'

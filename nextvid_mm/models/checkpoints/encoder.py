@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from nextvid_mm.layers import load_exactly, resolve_arch
 from nextvid_mm.registry import MODELS, require_registered
 
 from .config_data import parse_config, plain_config
-from .files import read_file, read_metadata
+from .files import find_file, read_file, read_metadata
 
 # Where the encoders lie in our checkpoints, by the value of ``encoder_weights``.
 PREFIXES = {'reference': 'reference.encoder.', 'encoder': 'backbone.'}
@@ -63,8 +64,20 @@ class EncoderOrigin:
 
     @classmethod
     def from_tensor(cls, record: Tensor) -> EncoderOrigin:
-        """Undo ``as_tensor``."""
-        return cls(**json.loads(bytes(record.tolist())))
+        """Undo ``as_tensor``.
+
+        Raises:
+            ValueError: if it is no such record.
+        """
+        try:
+            origin = cls(**json.loads(bytes(record.tolist())))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(
+                f"the record of a checkpoint's encoder is damaged ({error})"
+            ) from error
+        if not isinstance(origin.backbone, dict):
+            raise ValueError("the record of a checkpoint's encoder is damaged (no backbone)")
+        return origin
 
 
 def open_encoder(path: str | Path, weights: str | None = None) -> tuple[Any, EncoderOrigin]:
@@ -87,6 +100,7 @@ def open_encoder(path: str | Path, weights: str | None = None) -> tuple[Any, Enc
         )
     if weights not in (None, *PREFIXES):
         raise ValueError(f'weights={weights!r} is not one of {list(PREFIXES)}')
+    require_room(config, checkpoint, path)
     encoder = MODELS.build(dict(config))
     weights = weights or next(iter(_there(checkpoint)), 'reference')
     return encoder, load_encoder(encoder, config, path, weights)
@@ -142,9 +156,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def _read(path: str, state: os.stat_result | None) -> dict[str, Any]:
     """``state``, with size and time, tells a file from another under the same name."""
     content = read_file(path)
-    if Path(path).suffix == '.safetensors':
-        return _as_checkpoint(content, path)
-    return content if 'state_dict' in content else dict(state_dict=content)
+    if find_file(path).suffix == '.safetensors':
+        content = _as_checkpoint(content, path)
+    elif 'state_dict' not in content:
+        content = dict(state_dict=content)
+    for part in ('state_dict', 'meta'):
+        if not isinstance(content.get(part, {}), dict):
+            raise ValueError(f'{path} is no checkpoint: its {part} is no dictionary')
+    if strange := [name for name in content['state_dict'] if not isinstance(name, str)]:
+        raise ValueError(f'{path} is no checkpoint: its state_dict has the key {strange[0]!r}')
+    return content
 
 
 def _as_checkpoint(content: dict[str, Tensor], path: str) -> dict[str, Any]:
@@ -216,6 +237,53 @@ def stored_config(checkpoint: dict, name: str) -> Any:
     text = checkpoint.get('meta', {}).get('cfg')
     found = parse_config(text, 'the checkpoint', [name]) if isinstance(text, str) else {}
     return found.get(name)
+
+
+def require_room(config: dict, checkpoint: dict, path: str | Path, elsewhere: str = '\0') -> None:
+    """Raise unless a checkpoint holds as many values as the module that its config describes.
+
+    Nothing is allocated: a small file must not describe a large model.
+
+    Args:
+        config: of a part of the model, or of all of it.
+        checkpoint: from ``read_checkpoint``.
+        path: its name.
+        elsewhere: prefix of weights that may be in another file.
+
+    Raises:
+        ValueError: if it does not, or the config describes nothing.
+    """
+    values = [v for v in checkpoint['state_dict'].values() if isinstance(v, Tensor)]
+    deepest = max(_depths(config), default=0)
+    if deepest > max(len(values), 1000):
+        raise ValueError(f'{path} records a depth of {deepest}, but holds {len(values)} tensors')
+    try:
+        with torch.device('meta'):
+            described = MODELS.build(dict(config)).state_dict()
+    except OSError:
+        raise
+    except Exception as error:  # whatever a made-up config leads to
+        raise ValueError(f'{path}: the model it records cannot be built ({error})') from error
+    here = [
+        v for n, v in described.items() if isinstance(v, Tensor) and not n.startswith(elsewhere)
+    ]
+    wanted = sum(value.numel() for value in here)
+    held = sum(value.numel() for value in values)
+    if wanted > 1.01 * held + 2**20:
+        raise ValueError(
+            f'{path} is damaged: it records a model of {wanted:,} values, but holds {held:,}'
+        )
+
+
+def _depths(config: Any) -> Iterator[int]:
+    """Numbers of layers anywhere in a config."""
+    if isinstance(config, dict):
+        if isinstance(config.get('depth'), int):
+            yield config['depth']
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for entry in config:
+            yield from _depths(entry)
 
 
 def check_same_backbone(config: dict, stored: dict, path: str | Path) -> None:

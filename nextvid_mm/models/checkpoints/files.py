@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_file(path: str | Path, key: str = '', advice: str = '') -> dict[str, An
         ValueError: if it is neither kind of file, is damaged, holds no dictionary, or more than
             tensors and plain values.
     """
-    file = _find(Path(path), key, advice)
+    file = find_file(path, key, advice)
     if file.name.endswith(INDEX):
         return _read_shards(file)
     try:
@@ -88,13 +89,14 @@ def read_metadata(path: str | Path, key: str) -> dict[str, Any]:
     Raises:
         ValueError: if it is no JSON object.
     """
-    with safe_open(path, framework='pt') as file:
+    with safe_open(find_file(path), framework='pt') as file:
         text = (file.metadata() or {}).get(key, '{}')
     return _json_object(text, f'{path}: its metadata {key!r}')
 
 
-def _find(path: Path, key: str, advice: str) -> Path:
-    """The file with the weights."""
+def find_file(path: str | Path, key: str = '', advice: str = '') -> Path:
+    """The file with the weights, or the index of several; arguments and errors of ``read_file``."""
+    path = Path(path)
     candidates = [path / name for name in FOLDER_FILES] if path.is_dir() else [path]
     for file in candidates:
         if file.is_file():
@@ -167,7 +169,8 @@ def _read_torch(file: Path, kind: str) -> Any:
         _check_archive(file)
     try:
         # The training scripts of VideoMAE and timm store their arguments beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of pickles that are refused anyway
             return torch.load(file, map_location='cpu', weights_only=True, mmap=kind == 'zip')
     except Exception as error:
         if found := re.search(r'GLOBAL ([\w.]+)', str(error)):

@@ -12,7 +12,7 @@ import torch
 from nextvid_mm.layers import TokenGrid, load_exactly
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 
-from .encoder import read_checkpoint, stored_config
+from .encoder import read_checkpoint, require_room, stored_config
 
 if TYPE_CHECKING:
     from nextvid_mm.models.algorithms import NextVid
@@ -68,7 +68,9 @@ def load_generator(path: str | Path, device: str | torch.device = 'cpu') -> Gene
     if kind != KIND:
         raise ValueError(f'{path} holds a {kind}; only {KIND} generates next frames')
     require_registered(config, str(path))
-    model = MODELS.build(dict(config, compile=False, _scope_=SCOPE))
+    settings = dict(config, compile=False, _scope_=SCOPE)
+    require_room(settings, checkpoint, path, elsewhere=TARGETS)
+    model = MODELS.build(settings)
     _load_strictly(model, checkpoint['state_dict'], path)
     model = model.to(device).eval()
     _check_pixels(model)

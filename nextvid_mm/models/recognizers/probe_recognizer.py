@@ -25,6 +25,7 @@ from nextvid_mm.models.checkpoints import (
     load_encoder,
     plain_config,
     read_checkpoint,
+    require_room,
     stored_backbone,
 )
 from nextvid_mm.models.part import part_class
@@ -308,9 +309,11 @@ def resolve_backbone(backbone: dict | None, encoder: str | None) -> dict | None:
         return plain_config(backbone)
     if encoder is None:
         return None
-    stored = stored_backbone(read_checkpoint(encoder))
+    checkpoint = read_checkpoint(encoder)
+    stored = stored_backbone(checkpoint)
     if stored is None:
         raise ValueError(
             f'{encoder} records no configuration of its encoder: give it as model.backbone'
         )
+    require_room(stored, checkpoint, encoder)
     return plain_config(stored)

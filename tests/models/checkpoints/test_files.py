@@ -1,10 +1,14 @@
 import argparse
+import pathlib
+import pickle
+import resource
 
 import pytest
 import torch
+from hostile import MAKERS, hostile_files
 from safetensors.torch import save_file
 
-from nextvid_mm.models.checkpoints import read_file
+from nextvid_mm.models.checkpoints import open_encoder, read_file
 
 WEIGHTS = dict(w=torch.arange(3.0))
 
@@ -52,3 +56,67 @@ def test_a_missing_file_is_named_with_key_and_advice(tmp_path):
         read_file(tmp_path / 'absent.pth')
     with pytest.raises(FileNotFoundError, match=r"^a.key='absent.pth': there .*; find it$"):
         read_file('absent.pth', 'a.key', 'find it')
+
+
+def test_two_hundred_damaged_and_hostile_files(tmp_path):
+    """Each is refused with its name in one line; nothing is run, nothing large allocated."""
+    kinds = set()
+    for kind, path, marker in hostile_files(tmp_path, seed=0, count=200):
+        kinds.add(kind)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            open_encoder(path)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        assert str(path) in str(error.value) or kind in ('config', 'contents'), kind
+        if kind not in ('config', 'contents'):
+            assert '\n' not in str(error.value), kind
+        assert not marker.exists(), kind
+        assert grown < 2**28, f'{kind}: {grown:,} bytes for {path}'
+    assert kinds == {*MAKERS, 'shards'}
+
+
+@pytest.mark.parametrize(
+    ('start', 'message'),
+    [
+        (b'', r'is empty \(0 bytes\): download'),
+        (b'version https://git-lfs.github.com/spec/v1\n', 'a Git LFS pointer.*git lfs pull'),
+        (b'<!DOCTYPE html>', 'a page of HTML or XML.*download it again'),
+        (b'\x1f\x8b\x08', 'a gzip archive, unpack|a gzip archive: unpack it first'),
+        (b'hello', r'no file of weights \(neither torch.save nor safetensors\)'),
+    ],
+)
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors', '.bin'])
+def test_what_a_file_is_instead(tmp_path, start, message, suffix):
+    path = tmp_path / f'a{suffix}'
+    path.write_bytes(start)
+    if start == b'hello' and suffix == '.safetensors':
+        message = 'its header claims'
+    with pytest.raises(ValueError, match=message):
+        read_file(path)
+
+
+def test_the_class_of_another_project_is_named(tmp_path):
+    torch.save(dict(model=pathlib.PurePosixPath('x')), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'an object of pathlib.PurePosixPath, a class of another'):
+        read_file(tmp_path / 'a.pth')
+    (tmp_path / 'b.pkl').write_bytes(pickle.dumps(dict(a=1)))
+    with pytest.raises(ValueError, match=r'is a pickle, but none of torch.save'):
+        read_file(tmp_path / 'b.pkl')
+
+
+def test_an_index_stays_in_its_folder_but_for_the_hubs_cache(tmp_path):
+    folder, blobs = tmp_path / 'snapshots' / 'abc', tmp_path / 'blobs'
+    folder.mkdir(parents=True)
+    blobs.mkdir()
+    save_file(WEIGHTS, blobs / '123')
+    (folder / 'one.safetensors').symlink_to(blobs / '123')
+    index = folder / 'model.safetensors.index.json'
+    index.write_text('{"weight_map": {"w": "one.safetensors"}}')
+    assert torch.equal(read_file(folder)['w'], WEIGHTS['w'])
+    assert torch.equal(read_file(index)['w'], WEIGHTS['w'])
+    index.write_text('{"weight_map": {"w": "two.safetensors"}}')
+    with pytest.raises(FileNotFoundError, match=r'names two.safetensors, which is not in its fol'):
+        read_file(folder)
+    index.write_text('{"weight_map": {"w": "../../blobs/123"}}')
+    with pytest.raises(ValueError, match=r'leads out of its folder; it is not opened'):
+        read_file(folder)
