@@ -1,37 +1,58 @@
-"""Watch the streaming encoder: features of an endless video at a constant cost per frame."""
+"""Watch a stream: live labels, or features, of an endless video at a constant cost per frame."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nextvid_mm.cli.flags import add_shared, device_of
 
 EPILOG = """\
+MODEL is a classifier, as for tools/predict.py: a folder, a work directory, or CONFIG CKPT. It says
+what the last seconds show; --out and --show draw label, probability and latency on the picture. Or
+it is a checkpoint with an encoder: the label is then a vote of the nearest labelled videos of
+--list, one "path label" per line; without a list there is no label.
+
+SOURCE is a file, which is read as fast as it goes, the number of a camera, or an address (rtsp://,
+http://, udp://). A camera or an address that breaks off is opened again, after 1, 2, 4, at most 30
+seconds, until --patience is over.
+
 Every tubelet (2 video frames) is encoded once; keys and values of the last --window tubelets are
-kept, older ones are evicted. The label is a vote of the nearest labelled videos of --list, one
-"path label" per line; without a list there is no label. A file is read as fast as it goes, a camera
-at --fps.
+kept, older ones are evicted: time and memory per frame stay the same, however long it runs.
 
 examples:
+  python tools/stream_demo.py work_dirs/ssv2 0 --show                  # camera 0
+  python tools/stream_demo.py checkpoints/my_model rtsp://camera/1 --patience 3600
+  python tools/stream_demo.py checkpoints/my_model long.mp4 --out labelled.mp4
   python tools/stream_demo.py CKPT data/demo/videos_val/00000_move_left.mp4 \\
       --list data/demo/demo_probe_list_videos.txt --root data/demo/videos_train
-  python tools/stream_demo.py CKPT 0 --window 16       # camera 0
 """
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add('checkpoint', metavar='CKPT', help='checkpoint with an encoder')
-    add('source', metavar='SOURCE', help='video file, or the number of a camera')
-    add_shared(parser, '--weights', default='reference')
-    add_shared(parser, '--window', default=32)
+    add('model', metavar='MODEL', help='classifier (also CONFIG CKPT), or checkpoint of an encoder')
+    add('source', nargs='+', metavar='SOURCE', help='video file, number of a camera, or address')
+    add_shared(parser, '--window', '(default: those of a clip of the classifier, else 32)')
     add_shared(parser, '--fps', 'that are taken (default: as in training)')
-    add('--list', type=Path, help='labelled videos, for a live label')
+    add('--out', metavar='FILE.mp4', help='write the pictures with what is drawn on them')
+    add('--show', action='store_true', help='show them in a window; q ends it')
+    add('--limit', type=int, help='stop after so many video frames')
+    add(
+        '--patience',
+        type=float,
+        default=300.0,
+        help='seconds without a picture after which a camera or address is given up (default: 300)',
+    )
+    add('--classes', metavar='FILE', help="a class name a line, instead of the classifier's")
+    add_shared(parser, '--weights', default='reference')
+    add('--list', type=Path, help='labelled videos, for the label of an encoder')
     add_shared(parser, '--root', '(default: here)', type=Path, default=Path())
     add('--bank-frames', type=int, default=16, help='video frames of each (default: %(default)s)')
-    add('--limit', type=int, help='stop after so many video frames')
     add_shared(parser, '--device')
     add_shared(parser, '--dtype')
 
@@ -40,26 +61,123 @@ def run(args: argparse.Namespace) -> None:
     """Stream until the source or the user ends it."""
     from mmengine.registry import init_default_scope
 
-    from nextvid_mm.inferencers.clip_files import read_camera, read_frames
-    from nextvid_mm.inferencers.live import at_most, build_bank, run_stream
-    from nextvid_mm.inferencers.streaming import StreamingEncoder
-    from nextvid_mm.layers import resolve_dtype
-    from nextvid_mm.models.checkpoints import training_fps
     from nextvid_mm.registry import SCOPE
 
+    if args.window is not None and args.window < 1:
+        raise ValueError(f'--window {args.window} must be at least 1')
     init_default_scope(SCOPE)
-    device = device_of(args)
     try:
-        stream = StreamingEncoder.from_checkpoint(
-            args.checkpoint, args.weights, args.window, device, resolve_dtype(args.dtype, device)
-        )
-        fps = args.fps or training_fps(args.checkpoint)
-        bank = args.list and build_bank(stream, args.list, args.root, fps, args.bank_frames)
-        camera = args.source.isdecimal()
-        pictures = (
-            at_most(read_camera(int(args.source)), fps) if camera else read_frames(args.source, fps)
-        )
-        status = run_stream(stream, pictures, bank, limit=args.limit)
+        if Path(args.model).suffix == '.py' or Path(args.model).is_dir():
+            view, fps, source = classifier_view(args)
+        else:
+            view, fps, source = encoder_view(args)
+        frames = watch(args, view, fps, source)
     except KeyboardInterrupt:
         return
-    print(f'{status.frames} video frames at {fps:g} fps, {stream.seen} tubelets encoded')
+    print(f'{frames} video frames at {fps:g} fps')
+
+
+def classifier_view(args: argparse.Namespace) -> tuple[Any, float, str]:
+    """Live labels of a classifier, the rate it wants, and the source."""
+    from nextvid_mm.inferencers.live_classifier import LiveClassifier
+    from nextvid_mm.inferencers.opening import open_classifier
+
+    words = [args.model, *args.source]
+    classifier, rest = open_classifier(words, args.classes, device_of(args))
+    view, source = LiveClassifier(classifier, args.window), only_source(rest)
+    return view, args.fps or view.fps(source_rate(source)), source
+
+
+def encoder_view(args: argparse.Namespace) -> tuple[Any, float, str]:
+    """Features of an encoder, with votes of ``--list``."""
+    from nextvid_mm.inferencers.live import EncoderView, build_bank
+    from nextvid_mm.inferencers.streaming import StreamingEncoder
+    from nextvid_mm.layers import resolve_dtype
+    from nextvid_mm.models.checkpoints.generator import training_fps
+
+    device = device_of(args)
+    dtype = resolve_dtype(args.dtype, device)
+    stream = StreamingEncoder.from_checkpoint(
+        args.model, args.weights, args.window or 32, device, dtype
+    )
+    fps = args.fps or training_fps(args.model)
+    bank = args.list and build_bank(stream, args.list, args.root, fps, args.bank_frames)
+    return EncoderView(stream, bank), fps, only_source(args.source)
+
+
+def only_source(words: Sequence[str]) -> str:
+    """The source, which is one word."""
+    if len(words) != 1:
+        raise ValueError(f'give one SOURCE behind the model, found {list(words)}')
+    return words[0]
+
+
+def source_rate(source: str) -> float | None:
+    """Video frames a second of a file; None for what comes live."""
+    from nextvid_mm.datasets.video.reader import VideoReader
+
+    if is_live(source):
+        return None
+    with VideoReader(source) as video:
+        return video.rate
+
+
+def is_live(source: str) -> bool:
+    """Whether a source is a camera or an address, no file."""
+    return source.isdecimal() or '://' in source
+
+
+def watch(args: argparse.Namespace, view: Any, fps: float, source: str) -> int:
+    """Show, and draw where the flags say so; the number of video frames."""
+    from nextvid_mm.datasets.video_writer import SMALL, encode_h264
+    from nextvid_mm.inferencers.annotated import caption
+    from nextvid_mm.inferencers.clip_files import read_frames
+    from nextvid_mm.inferencers.live import follow
+    from nextvid_mm.inferencers.sources import (
+        at_most,
+        newest,
+        read_camera,
+        read_url,
+        reconnecting,
+    )
+
+    if is_live(source):
+        camera = source.isdecimal()
+        connect = partial(read_camera, int(source)) if camera else partial(read_url, source)
+        name = f'camera {source}' if camera else source
+        pictures: Any = at_most(newest(reconnecting(connect, name, args.patience)), fps)
+    else:
+        pictures = read_frames(source, fps)
+    frames = 0
+
+    def drawn() -> Iterator[Any]:
+        nonlocal frames
+        for picture, status in follow(view, pictures, limit=args.limit):
+            frames = status.frames
+            if args.out is None and not args.show:
+                continue
+            labelled = caption(picture, status.lines())
+            if args.show and not show(labelled):
+                return
+            yield labelled
+
+    if args.out is None:
+        for _ in drawn():
+            pass
+    else:
+        encode_h264(Path(args.out), drawn(), fps, SMALL)
+    return frames
+
+
+def show(picture: Any) -> bool:
+    """Show a picture in a window; False once the user presses q."""
+    import cv2
+
+    try:
+        cv2.imshow('nextvid', cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        return cv2.waitKey(1) & 0xFF != ord('q')
+    except cv2.error as error:
+        raise ImportError(
+            '--show: this OpenCV opens no windows (it is built headless): write a file by --out '
+            'FILE.mp4 instead'
+        ) from error

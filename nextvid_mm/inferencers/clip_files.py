@@ -101,33 +101,6 @@ def read_frames(
             yield picture
 
 
-def read_camera(number: int) -> Iterator[NDArray[np.uint8]]:
-    """Pictures of a camera, as they come.
-
-    Args:
-        number: of the camera, as OpenCV counts them.
-
-    Yields:
-        RGB pictures ``(height, width, 3)``.
-
-    Raises:
-        ValueError: if the camera does not open.
-    """
-    import cv2
-
-    camera = cv2.VideoCapture(number)
-    try:
-        if not camera.isOpened():
-            raise ValueError(f'camera {number} does not open')
-        while True:
-            good, picture = camera.read()
-            if not good:
-                return
-            yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-    finally:
-        camera.release()
-
-
 def fit(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Resize the shorter side of ``(height, width, 3)`` to ``size`` and cut out the middle."""
     if picture.shape[:2] == (size, size):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,6 +103,39 @@ def build_bank(
     return LabelBank(torch.cat(features), torch.tensor(labels, device=device), names, tubelets)
 
 
+class EncoderView:
+    """A stream of features, with the vote of a bank of labelled videos as its label.
+
+    Args:
+        stream: the encoder.
+        bank: gives labels; None for none.
+    """
+
+    def __init__(self, stream: StreamingEncoder, bank: LabelBank | None = None):
+        self.stream, self.bank, self.tubelet = stream, bank, stream.encoder.tubelet_size
+        self.recent: deque[Tensor] = deque(maxlen=bank.tubelets if bank else 1)
+        self.window = stream.cache.window
+        self.label: tuple[str, float] | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh."""
+        self.stream.reset()
+        self.recent.clear()
+        self.label = None
+
+    def push(self, picture: NDArray[np.uint8]) -> bool:
+        """Take a picture; whether it has completed a tubelet."""
+        frame = torch.tensor(fit(picture, self.stream.encoder.img_size)).permute(2, 0, 1)
+        tokens = self.stream.push(from_bytes(frame[None, :, None]))
+        if not tokens.shape[1]:
+            return False
+        self.recent.append(tokens.mean(dim=(1, 2))[0])
+        if self.bank is not None:
+            self.label = self.bank.vote(torch.stack(list(self.recent)).mean(0))
+        return True
+
+
 @dataclass
 class LiveStatus:
     """The state of a stream.
@@ -109,21 +143,22 @@ class LiveStatus:
     Attributes:
         tubelet: video frames per tubelet.
         frames: video frames so far.
-        latencies: milliseconds from each tubelet's last frame to its features and label.
+        latencies: milliseconds from a tubelet's last frame to its features and label, of recent
+            tubelets.
         marks: times at which recent tubelets were done, in seconds.
         label: newest label and its share of the votes, None without a bank.
     """
 
     tubelet: int
     frames: int = 0
-    latencies: list[float] = field(default_factory=list)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     marks: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     label: tuple[str, float] | None = None
 
-    def tubelet_done(self, start: float, device: torch.device) -> None:
+    def tubelet_done(self, start: float) -> None:
         """Note a tubelet whose last frame came at ``start`` of ``time.perf_counter``."""
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         self.marks.append(time.perf_counter())
         self.latencies.append((self.marks[-1] - start) * 1000)
 
@@ -134,58 +169,66 @@ class LiveStatus:
             return 0.0
         return self.tubelet * (len(self.marks) - 1) / (self.marks[-1] - self.marks[0])
 
+    def lines(self) -> list[str]:
+        """What is written on the picture: label with its probability, latency."""
+        label = f'{self.label[0]}  {self.label[1]:.0%}' if self.label else '...'
+        return [label, f'{median(self.latencies):.0f} ms'] if self.latencies else [label]
+
     def render(self, window: int) -> Table:
         """As a table of one row."""
         table = Table('video frames', 'fps', 'latency (ms)', 'frames in memory', 'label')
-        latency = f'{median(self.latencies[-RECENT:]):.1f}' if self.latencies else '-'
+        latency = f'{median(self.latencies):.1f}' if self.latencies else '-'
         name = f'{self.label[0]} ({self.label[1]:.0%})' if self.label else '-'
         kept = f'{min(self.frames // self.tubelet, window)} of {window} tubelets'
         table.add_row(str(self.frames), f'{self.fps:.1f}', latency, kept, name)
         return table
 
 
-def run_stream(
-    stream: StreamingEncoder,
-    pictures: Iterable[NDArray[np.uint8]],
-    bank: LabelBank | None = None,
+def follow(
+    view: Any,
+    pictures: Iterable[NDArray[np.uint8] | None],
     console: Console | None = None,
     limit: int | None = None,
-) -> LiveStatus:
-    """Push pictures one by one and show speed, latency and label until they end.
+) -> Iterator[tuple[NDArray[np.uint8], LiveStatus]]:
+    """Push pictures one by one, show speed, latency and label, and give both on.
+
+    Time and memory per picture do not grow with their number.
 
     Args:
-        stream: the encoder, reset at the start.
-        pictures: RGB ``(height, width, 3)``, uint8, any size.
-        bank: gives labels.
+        view: an ``EncoderView`` or a ``LiveClassifier``, reset at the start.
+        pictures: RGB ``(height, width, 3)``, uint8, any size; None where a stream broke off, after
+            which the view starts afresh.
         console: where to show; None for the terminal.
         limit: video frames after which to stop.
     """
-    encoder, window = stream.encoder, stream.cache.window
-    status = LiveStatus(encoder.tubelet_size)
-    recent: deque[Tensor] = deque(maxlen=bank.tubelets if bank else 1)
-    stream.reset()
-    with Live(status.render(window), console=console, refresh_per_second=8) as live:
+    status = LiveStatus(view.tubelet)
+    view.reset()
+    with Live(status.render(view.window), console=console, refresh_per_second=8) as live:
         for picture in pictures:
+            if picture is None:
+                view.reset()
+                status.label = None
+                continue
             start = time.perf_counter()
-            frame = torch.tensor(fit(picture, encoder.img_size)).permute(2, 0, 1)
-            tokens = stream.push(from_bytes(frame[None, :, None]))
+            done = view.push(picture)
             status.frames += 1
-            if tokens.shape[1]:
-                recent.append(tokens.mean(dim=(1, 2))[0])
-                if bank is not None:
-                    status.label = bank.vote(torch.stack(list(recent)).mean(0))
-                status.tubelet_done(start, tokens.device)
-                live.update(status.render(window))
+            if done:
+                status.label = view.label
+                status.tubelet_done(start)
+                live.update(status.render(view.window))
+            yield picture, status
             if limit is not None and status.frames >= limit:
-                break
-    return status
+                return
 
 
-def at_most(pictures: Iterable[NDArray[np.uint8]], fps: float) -> Iterator[NDArray[np.uint8]]:
-    """Let pictures of a running camera through at ``fps``; those in between are dropped."""
-    due = time.monotonic()
-    for picture in pictures:
-        now = time.monotonic()
-        if now >= due:
-            yield picture
-            due = max(due + 1 / fps, now)
+def run_stream(
+    view: Any,
+    pictures: Iterable[NDArray[np.uint8] | None],
+    console: Console | None = None,
+    limit: int | None = None,
+) -> LiveStatus:
+    """Follow pictures to their end; see :func:`follow`."""
+    shown = [LiveStatus(view.tubelet)]
+    for _, shown[0] in follow(view, pictures, console, limit):
+        pass
+    return shown[0]

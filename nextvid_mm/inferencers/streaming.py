@@ -82,7 +82,6 @@ class StreamingEncoder:
             )
         self.cache.reset(streams)
 
-    @torch.no_grad()
     def push(self, frames: Tensor) -> Tensor:
         """Encode new video frames.
 
@@ -99,6 +98,11 @@ class StreamingEncoder:
         Raises:
             ValueError: if the frames do not fit those before them.
         """
+        return self.push_layers(frames)[-1]
+
+    @torch.no_grad()
+    def push_layers(self, frames: Tensor, last: int = 1) -> list[Tensor]:
+        """As ``push``, with the tokens of the ``last`` blocks, deepest last."""
         encoder = self.encoder
         weight = next(encoder.parameters())
         frames = frames.to(weight.device)
@@ -110,12 +114,13 @@ class StreamingEncoder:
         if whole:
             with torch.autocast(clip.device.type, self.dtype, enabled=self.dtype is not None):
                 grid = encoder.grid_of(ready)
-                features = encoder.encode_step(encoder.patchify(ready), grid, self.cache)[-1]
+                patches = encoder.patchify(ready)
+                layers = encoder.encode_step(patches, grid, self.cache, last=last)
         else:
             grid = encoder.grid_of(clip[:, :, :0])
-            features = clip.new_empty(len(clip), 0, grid.patches, encoder.embed_dims)
+            layers = [clip.new_empty(len(clip), 0, grid.patches, encoder.embed_dims)] * last
         self._pending = rest.clone() if rest.shape[2] else None
-        return features
+        return layers
 
     def _join(self, frames: Tensor) -> Tensor:
         """New frames behind those that wait."""

@@ -1,9 +1,53 @@
+import av
+import pytest
+from classifying import build_classifier
+from probe_run import make_videos
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    root = make_videos(tmp_path_factory.mktemp('stream_demo'))
+    build_classifier(root).save_pretrained(root / 'folder')
+    return root
+
+
 def test_flags(parse):
     args = parse('stream_demo', 'a.pth', '0', '--dtype', 'auto')
-    assert (args.source, args.weights, args.window, args.dtype) == ('0', 'reference', 32, 'auto')
+    assert (args.source, args.weights, args.window, args.dtype) == (
+        ['0'],
+        'reference',
+        None,
+        'auto',
+    )
 
 
 def test_a_missing_checkpoint_is_one_line(call):
     said = call('stream_demo', 'absent.pth', 'a.mp4')
     assert said.startswith('stream_demo: error: ')
     assert 'absent.pth' in said
+
+
+def test_a_classifier_labels_a_file(root, call, capsys):
+    out = root / 'labelled.mp4'
+    words = [root / 'folder', root / 'val/0.mp4', '--out', out, '--device', 'cpu']
+    assert call('stream_demo', *words) == 0
+    printed = capsys.readouterr().out
+    assert '12 video frames at 8 fps' in printed
+    with av.open(str(out)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 12
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        (['a.mp4', 'b.mp4'], 'give one SOURCE'),
+        (['a.mp4'], 'a.mp4'),
+        (['97'], 'camera 97 does not open'),
+        (['http://127.0.0.1:9/x'], 'does not open'),
+        (['97', '--window', '0'], '--window 0 must be at least 1'),
+    ],
+)
+def test_mistakes_are_one_line(root, call, words, message):
+    said = call('stream_demo', str(root / 'folder'), *words, '--device', 'cpu')
+    assert said.startswith('stream_demo: error: ')
+    assert message in said

@@ -10,7 +10,6 @@ from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.inferencers.clip_files import (
     fit,
     movie,
-    read_camera,
     read_frames,
     read_seed,
     write_movie,
@@ -105,8 +104,3 @@ def test_bad_files_are_named(tmp_path, video):
         container.mux(stream.encode())
     with pytest.raises(ValueError, match=r'sound\.mka: has no video stream'):
         next(read_frames(tmp_path / 'sound.mka'))
-
-
-def test_a_camera_that_is_not_there_is_an_error():
-    with pytest.raises(ValueError, match='camera 97 does not open'):
-        next(read_camera(97))

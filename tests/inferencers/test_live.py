@@ -12,7 +12,7 @@ from rich.console import Console
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import read_frames
-from nextvid_mm.inferencers.live import LabelBank, at_most, build_bank, run_stream
+from nextvid_mm.inferencers.live import EncoderView, LabelBank, build_bank, run_stream
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 from nextvid_mm.models.backbones.pixels import from_bytes
 
@@ -57,7 +57,7 @@ def test_the_bank_holds_labelled_videos_that_are_long_enough(stream, folder):
 def test_the_view_shows_speed_latency_memory_and_the_right_label(stream, folder):
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     bright = [np.full((20, 30, 3), 210, np.uint8)] * 13
-    status = run_stream(stream, bright, bank_of(stream, folder), console)
+    status = run_stream(EncoderView(stream, bank_of(stream, folder)), bright, console)
     assert status.frames == 13
     assert len(status.latencies) == stream.seen == 6
     assert status.fps > 0
@@ -71,7 +71,7 @@ def test_the_view_shows_speed_latency_memory_and_the_right_label(stream, folder)
 def test_a_stream_without_a_bank_and_with_a_limit(stream):
     console = Console(file=io.StringIO(), width=120)
     endless = itertools.repeat(np.zeros((16, 16, 3), np.uint8))
-    status = run_stream(stream, endless, console=console, limit=5)
+    status = run_stream(EncoderView(stream), endless, console=console, limit=5)
     assert (status.frames, stream.seen, status.label) == (5, 2, None)
 
 
@@ -82,13 +82,6 @@ def test_votes_are_shares():
     assert name == 'b'
     assert share == pytest.approx(float(votes[1] / votes.sum()))
     assert 0.5 < share < 1
-
-
-def test_a_camera_is_thinned_out(monkeypatch):
-    """A picture a second, of which one in five is wanted; a pause of 50 s is not made up for."""
-    now = itertools.chain([0], range(25), range(75, 90))
-    monkeypatch.setattr('nextvid_mm.inferencers.live.time.monotonic', lambda: next(now))
-    assert list(at_most(range(40), fps=0.2)) == [0, 5, 10, 15, 20, 25, 26, 30, 35]
 
 
 def test_a_list_of_nothing_usable_is_refused(stream, folder):
