@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from nextvid_mm.cli.flags import add_shared, device_of
 
@@ -14,10 +15,10 @@ examples:
   python tools/extract_features.py vjepa2-l.pth a.mp4 b.jpg --out features --kind token \\
       --store float16 --num-frames 64 --stride 32
 
-The checkpoint is one of tools/train.py (its reference encoder unless --weights says otherwise) or
-a file of tools/convert_checkpoint.py. Folders are searched for videos and images; a .txt file is a
-list as in docs/data.md ("path [label]" a line, # begins a comment). Videos of any length are cut
-into windows.
+The checkpoint is one of tools/train.py (its reference encoder unless --weights says otherwise), a
+file of tools/convert_checkpoint.py, or a config whose model.backbone is the encoder. Folders are
+searched for videos and images; a .txt file is a list as in docs/data.md ("path [label]" a line, #
+begins a comment). Videos of any length are cut into windows.
 
 --kind token: (T, N, C); frame: (T, C), the mean over a frame's tokens; pooled: (C,). T is one row
 per tubelet, with its time in seconds. The same command again continues an interrupted run and tries
@@ -28,7 +29,7 @@ again what failed. In Python: nextvid_mm.inferencers.FeatureStore('features')['v
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add('checkpoint', help='file with an encoder')
+    add('checkpoint', help='file with an encoder, or a config of one')
     add('inputs', nargs='+', help='videos, images, folders, or .txt lists of files')
     add_shared(parser, '--root', '(default: here)', default='')
     add_shared(parser, '--out', '(a folder)', required=True)
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     settings = {name: getattr(args, name) for name in names}
     paths = find_media(args.inputs, args.root)
     inferencer = FeatureInferencer(
-        args.checkpoint, fps=args.fps or None, device=device_of(args), **settings
+        _encoder_of(args.checkpoint), fps=args.fps or None, device=device_of(args), **settings
     )
     store = write_features(inferencer, paths, args.out, args.kind, args.store, args.shard_megabytes)
     done = sum(path in store for path in paths)
@@ -66,3 +67,18 @@ def run(args: argparse.Namespace) -> None:
             f'none of {len(paths)} files could be read; the reasons are above. Paths in lists are '
             f'relative to --root (now {args.root or "."!r})'
         )
+
+
+def _encoder_of(where: str) -> Any:
+    """A checkpoint's path as it is; of a config, the encoder that its ``model.backbone`` builds."""
+    if not where.endswith('.py'):
+        return where
+    from nextvid_mm.config_files import checked_config
+    from nextvid_mm.registry import MODELS
+
+    backbone = (checked_config(where).get('model') or {}).get('backbone')
+    if not isinstance(backbone, dict):
+        raise ValueError(f'{where} has no model.backbone: which encoder is meant?')
+    encoder = MODELS.build(backbone)
+    encoder.init_weights()
+    return encoder

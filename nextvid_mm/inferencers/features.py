@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -21,7 +22,8 @@ from torch import Tensor
 from nextvid_mm.checks import check_count
 from nextvid_mm.datasets.shards import ShardReader, ShardWriter
 from nextvid_mm.layers import check_dtype, resolve_dtype
-from nextvid_mm.models.checkpoints import open_encoder
+from nextvid_mm.models.backbones.base import ClipEncoder
+from nextvid_mm.models.checkpoints import describe_encoder, open_encoder
 from nextvid_mm.progress import progress_bar, track
 from nextvid_mm.registry import INFERENCERS
 
@@ -60,7 +62,8 @@ class FeatureInferencer:
     windows see ``num_frames - stride`` frames of context.
 
     Args:
-        checkpoint: of ``tools/train.py``, or a file of ``tools/convert_checkpoint.py``.
+        checkpoint: of ``tools/train.py``, or a file of ``tools/convert_checkpoint.py``; or an
+            encoder itself.
         weights: ``reference`` or ``encoder``; None takes the reference (EMA) encoder where there
             is one.
         device: None takes the fastest there is.
@@ -78,7 +81,7 @@ class FeatureInferencer:
 
     def __init__(
         self,
-        checkpoint: str | Path,
+        checkpoint: str | Path | ClipEncoder,
         weights: str | None = None,
         device: str | None = None,
         fps: float | None = 4.0,
@@ -89,7 +92,11 @@ class FeatureInferencer:
         dtype: str | None = None,
     ):
         check_dtype(dtype, 'dtype')
-        self.encoder, self.origin = open_encoder(checkpoint, weights)
+        if isinstance(checkpoint, ClipEncoder):
+            self.encoder: Any = checkpoint
+            self.origin = describe_encoder(checkpoint)
+        else:
+            self.encoder, self.origin = open_encoder(checkpoint, weights)
         self.device = device or get_device()
         self.encoder.eval().requires_grad_(False).to(self.device)
         self.batch_size, self.dtype = batch_size, dtype

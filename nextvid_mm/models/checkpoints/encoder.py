@@ -106,6 +106,17 @@ def open_encoder(path: str | Path, weights: str | None = None) -> tuple[Any, Enc
     return encoder, load_encoder(encoder, config, path, weights)
 
 
+def describe_encoder(encoder: nn.Module, config: dict | None = None) -> EncoderOrigin:
+    """The record of an encoder that was not read from a checkpoint of ours.
+
+    Its ``source``, if it has one, stands for the path: an adapted encoder brings its weights.
+    """
+    source = getattr(encoder, 'source', None)
+    weights = None if source is None else 'encoder'
+    config = config or dict(type=type(encoder).__name__)
+    return EncoderOrigin(source, weights, hash_weights(encoder), None, config)
+
+
 def load_encoder(
     backbone: nn.Module, config: dict, path: str | Path, weights: str = 'reference'
 ) -> EncoderOrigin:

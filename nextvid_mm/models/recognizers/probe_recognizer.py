@@ -140,7 +140,7 @@ class ProbeRecognizer(BaseRecognizer):
                 self.backbone, self.backbone_config, self.encoder, self.encoder_weights
             )
         else:
-            self.record_origin(None)
+            self.record_origin(getattr(self.backbone, 'source', None))  # an adapted encoder's
 
     def record_origin(self, path: str | None) -> None:
         """Write down that the encoder is as it stands; ``path`` says where it is from."""
