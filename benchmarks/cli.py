@@ -52,7 +52,7 @@ examples:
   python -m benchmarks attention --size base --pixels 256 --groups 1 2 4
   python -m benchmarks scale --size tiny --pixels 256 --axis encoder
   python -m benchmarks loader --config configs/nextvid/vit-l_4stage.py --videos FOLDER
-  python -m benchmarks frames                                 # right frames of 44 kinds of file
+  python -m benchmarks frames                                 # right frames by kind of file
   python -m benchmarks fuzz --files 20000                     # damaged files: minutes to hours
   python -m benchmarks stream --size tiny
   python -m benchmarks rollout --size large --pixels 128 --batch 1 --steps 10

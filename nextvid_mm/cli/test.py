@@ -13,6 +13,7 @@ from nextvid_mm.run_folder import own_folder
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from mmengine.runner import Runner
 
 _PROBE_WEIGHTS = 'cls_head.probes.'
 
@@ -22,6 +23,7 @@ examples:
   python tools/test.py configs/probe/ssv2.py work_dirs/ssv2/probe.pth           # a trained probe
   python tools/test.py CONFIG OTHER.pth --work-dir work_dirs/other/ssv2
   python tools/test.py CONFIG PRETRAINED.pth --cache-features                   # encode once
+  python tools/test.py CONFIG PROBE.pth --dump out.pkl      # also of a list without labels
   python tools/test.py --from-json work_dirs/ssv2/probe_results.json            # repeat exactly
   bash tools/dist_test.sh CONFIG CHECKPOINT 8                                   # eight processes
 
@@ -93,7 +95,7 @@ def evaluate(cfg: Config, args: argparse.Namespace) -> None:
         runner = build_runner(cfg)
         state, model = read_checkpoint(args.checkpoint)['state_dict'], unwrap(runner.model)
         check_state(state, model.state_dict(), f'{args.checkpoint} is no result of {args.config}')
-        runner.test()
+        test(runner)
         return
     checkpoint = read_checkpoint(args.checkpoint)
     found = contents(checkpoint, args.checkpoint)
@@ -105,7 +107,37 @@ def evaluate(cfg: Config, args: argparse.Namespace) -> None:
             f'{args.checkpoint} holds a trained probe already: leave out --cache-features'
         )
     use_probe(cfg, checkpoint, args.checkpoint)
-    build_runner(cfg).test()
+    test(build_runner(cfg))
+
+
+def test(runner: Runner) -> None:
+    """Test; of data without labels, write the predictions that ``--dump`` asks for and no more.
+
+    Raises:
+        ValueError: If there are neither labels nor ``--dump``.
+    """
+    from mmengine.evaluator import DumpResults
+
+    from nextvid_mm.datasets.labelled import has_labels
+    from nextvid_mm.engine.probe.metric import UnlabelledCount
+
+    loop = runner.test_loop
+    dataset: Any = loop.dataloader.dataset
+    dataset = getattr(dataset, 'inner', dataset)
+    if not has_labels(dataset):
+        where = dataset.ann_file or 'the test data'
+        dumps = [metric for metric in loop.evaluator.metrics if isinstance(metric, DumpResults)]
+        if not dumps:
+            raise ValueError(
+                f'{where}: no sample has a label, so there is nothing to measure; --dump FILE.pkl '
+                'writes predictions without a metric'
+            )
+        runner.logger.warning(
+            f'{where}: no sample has a label: predictions are written to '
+            f'{dumps[0].out_file_path}, without a metric'
+        )
+        loop.evaluator.metrics = [UnlabelledCount(prefix='predictions'), *dumps]
+    runner.test()
 
 
 def load_test_config(args: argparse.Namespace) -> Config:
@@ -199,7 +231,7 @@ def train_probe(cfg: Config, args: argparse.Namespace, found: str) -> None:
         return  # the last validation was the test
     path = str(Path(cfg.work_dir) / PROBE)
     use_probe(cfg, read_checkpoint(path), path)
-    build_runner(cfg).test()
+    test(build_runner(cfg))
 
 
 def repeat(args: argparse.Namespace) -> None:

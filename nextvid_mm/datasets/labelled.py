@@ -1,6 +1,7 @@
 """A labelled dataset for training and evaluating a probe."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,11 @@ class LabelledDataset(MixtureDataset):
         """The dataset's own, with its classes if it knows them."""
         return self.inner.metainfo
 
+    @cached_property
+    def has_labels(self) -> bool:
+        """Whether any sample has a label; a list without labels, or with -1, has none."""
+        return has_labels(self.inner)
+
     def label(self, index: int) -> int:
         """True class of a sample.
 
@@ -127,10 +133,18 @@ class LabelledDataset(MixtureDataset):
         if self.test_mode and replaced:
             # The stand-in has the right shape; nothing else of it is used.
             path, reason = replaced[0]
-            data.set_gt_label(self.label(request.index))
+            if self.has_labels:
+                data.set_gt_label(self.label(request.index))
             data.set_metainfo(dict(path=path, failure=reason, replaced=[]))
             sample['inputs'] = torch.zeros_like(sample['inputs'])
         return sample
+
+
+def has_labels(dataset: Any) -> bool:
+    """Whether any sample of a data set of MMEngine's kind has a label that is not negative."""
+    infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+    labels = (info.get('label', info.get('gt_label')) for info in infos)
+    return any(label is not None and np.any(np.asarray(label) >= 0) for label in labels)
 
 
 def with_fps(pipeline: Sequence[Any], fps: float) -> list[Any]:

@@ -20,6 +20,7 @@ from nextvid_mm.data_checks import path_of
 from nextvid_mm.datasets import ClipSampler, LatentCacheWriter, collate_clips
 from nextvid_mm.datasets.cached_mixture import check_common, entry_name, split_flip
 from nextvid_mm.datasets.request import ClipRequest
+from nextvid_mm.engine.processes import GuardedLoader
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.layers import ClipBatch
 from nextvid_mm.models.algorithms import preprocessor_config
@@ -84,7 +85,7 @@ class TargetPass:
             num_workers=min(self.workers, len(groups)),
             collate_fn=collate_clips,
         )
-        for batch in loader:
+        for batch in GuardedLoader(loader):
             data = self.preprocessor(batch, training=False)
             yield Batch(data['inputs'].flatten(0, 1), data['data_samples'])
 

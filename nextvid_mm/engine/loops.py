@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce_dict
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
 from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.hooks.stage import EMAHook, StageHook
 from nextvid_mm.engine.processes import (
+    GuardedLoader,
     WaitStopped,
     bounded_wait,
     init_worker,
@@ -20,6 +21,24 @@ from nextvid_mm.engine.processes import (
 )
 from nextvid_mm.engine.stages import Stage, StageBatch, StageTable
 from nextvid_mm.registry import DATA_SAMPLERS, LOOPS, unwrap
+
+
+@LOOPS.register_module(name='ValLoop')
+class GuardedValLoop(ValLoop):
+    """MMEngine's ``ValLoop``, whose loader neither hangs nor leaves a process behind."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataloader: Any = GuardedLoader(self.dataloader)
+
+
+@LOOPS.register_module(name='TestLoop')
+class GuardedTestLoop(TestLoop):
+    """MMEngine's ``TestLoop``, guarded likewise."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.dataloader: Any = GuardedLoader(self.dataloader)
 
 
 @LOOPS.register_module()

@@ -4,8 +4,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, get_world_size
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import signal_handling
 
 from nextvid_mm.datasets.video.child import die_with_parent
@@ -120,6 +121,57 @@ def init_worker(worker_id: int) -> None:
     signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))
     die_with_parent()
+
+
+def _init_seeded_worker(seed: Callable[[int], Any] | None, worker_id: int) -> None:
+    if seed is not None:
+        seed(worker_id)
+    init_worker(worker_id)
+
+
+class GuardedLoader:
+    """A DataLoader whose passes neither hang nor leave a process behind.
+
+    Its workers end with their parent and outlive the signals that end a run, every wait is a
+    :func:`bounded_wait`, and the death of a worker is explained. All else is the loader's own.
+
+    Args:
+        loader: what is guarded; before its first pass.
+    """
+
+    def __init__(self, loader: DataLoader) -> None:
+        self.loader = loader
+        if loader.num_workers:
+            loader.worker_init_fn = partial(_init_seeded_worker, loader.worker_init_fn)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__['loader'], name)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        """A pass over the loader.
+
+        Raises:
+            WaitStopped: as of :func:`bounded_wait`.
+            RuntimeError: If a worker hangs or has died; names the file.
+        """
+        batches, dataset = iter(self.loader), self.loader.dataset
+        ended = False
+        try:
+            with worker_deaths_explained(batches, dataset):
+                while True:
+                    with bounded_wait(batches, dataset):
+                        data = next(batches, self)
+                    if data is self:
+                        break
+                    yield data
+            ended = True
+        finally:
+            if not ended:  # workers of a pass that was broken off serve no other
+                stop_workers(batches)
+                self.loader._iterator = None
 
 
 @contextmanager

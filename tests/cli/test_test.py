@@ -68,11 +68,11 @@ def root(tmp_path_factory):
     return path
 
 
-def evaluate(root, *arguments):
+def evaluate(root, *arguments, options=()):
     flags = [str(root / a) if re.fullmatch(r'[\w/]+\.(py|pth|json|pkl)|online|cached|other', a)
              else a for a in arguments]  # fmt: skip
     name = f'call{len(list(root.rglob("*")))}'
-    options = ['--cfg-options', f'experiment_name={name}']
+    options = ['--cfg-options', f'experiment_name={name}', *options]
     with DefaultScope.overwrite_default_scope('nextvid_mm'):
         run_test(parser().parse_args([*flags, *options]))
 
@@ -119,6 +119,42 @@ def test_a_trained_probe_is_evaluated_and_its_predictions_are_mmaction2s(root):
         ours = Evaluator([dict(type='ProbeMetric')]).offline_evaluate(predictions)
     assert theirs['acc/top1'] * 100 == pytest.approx(record['top1'])
     assert ours['probe/top1'] == record['top1']
+
+
+@pytest.fixture(params=['{}.mp4', '{}.mp4 -1'])
+def unlabelled(root, request):
+    """The validation videos under a list without labels, the last of them damaged."""
+    lines = [request.param.format(number) for number in range(NUM_VAL)]
+    (root / 'data/val/broken.mp4').write_bytes(b'no video')
+    lines[-1] = lines[-1].replace(f'{NUM_VAL - 1}.mp4', 'broken.mp4')
+    path = root / 'data/unlabelled.txt'
+    path.write_text('\n'.join(lines))
+    inner = 'test_dataloader.dataset.dataset'
+    return [f'{inner}.ann_file={path}', f'{inner}.type=ClipListDataset', f'{inner}.test_mode=True']
+
+
+def test_data_without_labels_are_predicted_without_a_metric(root, unlabelled, tmp_path):
+    arguments = ['tiny.py', 'online/probe.pth', '--dump', 'bare.pkl']
+    work_dir = ['--work-dir', str(tmp_path / 'run')]
+    evaluate(root, *arguments, *work_dir, options=unlabelled)
+    evaluate(root, 'tiny.py', 'online/probe.pth', '--work-dir', 'other', '--dump', 'dump.pkl')
+    bare, labelled = load(root / 'bare.pkl'), load(root / 'dump.pkl')
+    assert len(bare) == NUM_VAL
+    for one, other in zip(bare[:-1], labelled[:-1], strict=True):
+        assert torch.equal(one['pred_score'], other['pred_score'])
+    assert [bool(sample.get('failure')) for sample in bare] == [False] * (NUM_VAL - 1) + [True]
+    (log,) = (tmp_path / 'run').glob('*/*.log')
+    text = log.read_text()
+    assert 'unlabelled.txt: no sample has a label: predictions are written to' in text
+    assert f'1 of {NUM_VAL} samples could not be decoded' in text
+    assert not (tmp_path / 'run/probe_results.json').exists()
+
+
+def test_data_without_labels_need_the_dump(root, unlabelled, tmp_path):
+    with pytest.raises(ValueError, match=r'unlabelled\.txt: no sample has a label.*--dump'):
+        evaluate(
+            root, 'tiny.py', 'online/probe.pth', '--work-dir', str(tmp_path), options=unlabelled
+        )
 
 
 def test_an_evaluation_is_repeated_from_its_record_alone(root, caplog):

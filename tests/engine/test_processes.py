@@ -1,5 +1,6 @@
 """Signals are noted, agreed on and survived; loader workers are ended in time and explained."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nextvid_mm.engine import processes
 from nextvid_mm.engine.processes import (
+    GuardedLoader,
     SignalFlag,
     WaitStopped,
     bounded_wait,
@@ -220,6 +222,73 @@ def test_a_worker_that_stays_with_one_file_ends_the_run_and_is_named():
     dataset.overdue = {7: ('/videos/a.mp4', 151.0)}
     with pytest.raises(RuntimeError, match=r'process 7 has been reading /videos/a\.mp4 for 151 s'):
         _wait_for_two(dataset, SignalFlag(['SIGTERM']))
+
+
+@pytest.mark.parametrize('persistent', [False, True])
+def test_a_guarded_loader_gives_what_its_loader_gives(persistent):
+    plain = DataLoader(list(range(6)), 2, num_workers=1, persistent_workers=persistent)
+    guarded = GuardedLoader(plain)
+    assert len(guarded) == 3
+    assert guarded.batch_size == 2
+    for _ in range(2):
+        assert [batch.tolist() for batch in guarded] == [[0, 1], [2, 3], [4, 5]]
+    for _ in guarded:
+        break  # a pass that is broken off ...
+    assert len(list(guarded)) == 3  # ... does no harm to the next
+
+
+def test_a_guarded_loader_ends_a_hang(monkeypatch):
+    monkeypatch.setattr(processes, 'PATIENCE_SECONDS', 0.5)
+    flag, workers = SignalFlag(['SIGTERM']), []
+    flag.install()
+    try:
+        batches = iter(GuardedLoader(DataLoader(Hanging(), num_workers=1)))
+        next(batches)
+        workers += multiprocessing.active_children()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(WaitStopped):
+            next(batches)
+    finally:
+        flag.remove()
+    assert workers
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_a_guarded_loader_names_what_hangs_and_what_died():
+    hanging = Hanging()
+    hanging.overdue = {7: ('/videos/a.mp4', 151.0)}
+    with pytest.raises(RuntimeError, match=r'has been reading /videos/a\.mp4'):
+        list(GuardedLoader(DataLoader(hanging, num_workers=1)))
+    with pytest.raises(RuntimeError, match=r'was reading clips/third\.mp4'):
+        list(GuardedLoader(DataLoader(Files(), num_workers=1)))
+
+
+def _leave_a_worker(queue):
+    """A parent that is killed while its guarded worker hangs."""
+    batches = iter(GuardedLoader(DataLoader(Hanging(), num_workers=1)))
+    next(batches)
+    queue.put(multiprocessing.active_children()[0].pid)
+    time.sleep(60)
+
+
+def test_guarded_workers_end_with_their_parent():
+    queue = multiprocessing.get_context('fork').Queue()
+    (parent,) = spawn(_leave_a_worker, queue)
+    pid = queue.get(timeout=60)
+    os.kill(parent.pid, signal.SIGKILL)
+    wait([parent], timeout=20)
+    deadline = time.monotonic() + 20
+    while _is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _is_running(pid)
+
+
+def _is_running(pid):
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            return file.read().rpartition(')')[2].split()[0] != 'Z'
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize('sign', processes._NO_SHARED_MEMORY)

@@ -134,6 +134,7 @@ class _Child:
             [sys.executable, str(_SCRIPT), backend, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # hundreds of lines of FFmpeg's a file; errors are answers
         )
         theirs.close()
         self._connection: Connection = ours

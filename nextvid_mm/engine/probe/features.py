@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from nextvid_mm.datasets.request import ClipRequest
+from nextvid_mm.engine.processes import GuardedLoader
 from nextvid_mm.files import write_text
 from nextvid_mm.layers import resolve_dtype
 from nextvid_mm.progress import progress_bar
@@ -94,7 +95,7 @@ class FeatureCache:
         return FeatureSet(self._map(note['shape'], write=False), note['labels'])
 
     @torch.no_grad()
-    def fill(self, loader: DataLoader) -> FeatureSet:
+    def fill(self, loader: DataLoader | GuardedLoader) -> FeatureSet:
         """Encode every sample of a loader once; an interrupted pass starts over.
 
         Args:
@@ -146,13 +147,13 @@ class FeatureCache:
         return flat.view(shape[0], *shape[-2:])
 
 
-def cached_loader(config: Config, split: str) -> DataLoader:
+def cached_loader(config: Config, split: str) -> GuardedLoader:
     """Loader over ``split`` (``train`` or ``val``) in order and without augmentation."""
     settings = copy.deepcopy(config[f'{split}_dataloader'])
     settings.update(sampler=dict(type='DefaultSampler', shuffle=False), persistent_workers=False)
     settings.update(batch_size=config.val_dataloader.batch_size, drop_last=False)
     settings.dataset = cached_dataset(config, split)
-    return Runner.build_dataloader(settings, seed=0)
+    return GuardedLoader(Runner.build_dataloader(settings, seed=0))
 
 
 def cached_dataset(config: Config, split: str) -> dict[str, Any]:

@@ -177,6 +177,28 @@ class ProbeMetric(BaseMetric):
             print_log(text, 'current', logging.WARNING)
 
 
+class UnlabelledCount(BaseMetric):
+    """No metric: says how many samples of an unlabelled data set were predicted, and which not."""
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Note which sample was read."""
+        for number, sample in enumerate(data_samples, start=len(self.results)):
+            index, path = sample.get('sample_idx', number), str(sample.get('path', ''))
+            self.results.append(_Sample(index, path, -1, failure=sample.get('failure')))
+
+    def compute_metrics(self, results: list[_Sample]) -> dict[str, float]:
+        """Numbers of the gathered samples."""
+        samples = {sample.index: sample for sample in results}.values()
+        failed = [sample for sample in samples if sample.failure is not None]
+        if failed:
+            lines = '\n'.join(f'  {sample.path}: {sample.failure}' for sample in failed)
+            text = 'samples could not be decoded; their predictions, marked `failure`, mean nothing'
+            print_log(
+                f'{len(failed)} of {len(samples)} {text}:\n{lines}', 'current', logging.WARNING
+            )
+        return dict(num_samples=len(samples) - len(failed), num_failed=len(failed))
+
+
 def rank_of_label(scores: Tensor, label: int) -> Tensor:
     """How many classes come before the true one; ties go to the lower class number.
 

@@ -149,6 +149,11 @@ def draw_confusion(matrix: Any, path: str | Path, class_names: Any = None) -> No
         plt.close(figure)
 
 
+def _scored(loop: BaseLoop) -> bool:
+    """Whether accuracies are computed: not of data without labels."""
+    return any(isinstance(metric, ProbeMetric) for metric in loop.evaluator.metrics)
+
+
 @HOOKS.register_module()
 class ProbeHook(Hook):
     """Checks labels and checkpoints, and writes what an evaluation found.
@@ -185,7 +190,9 @@ class ProbeHook(Hook):
         """Look at all labels before anything is computed."""
         num_classes = unwrap(runner.model).cls_head.num_classes
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
-            if isinstance(loop, BaseLoop) and hasattr(loop.dataloader.dataset, 'check_labels'):
+            if not isinstance(loop, BaseLoop) or (loop is runner._test_loop and not _scored(loop)):
+                continue
+            if hasattr(loop.dataloader.dataset, 'check_labels'):
                 loop.dataloader.dataset.check_labels(num_classes)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -225,8 +232,8 @@ class ProbeHook(Hook):
         barrier()
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Write record and picture."""
-        if is_main_process():
+        """Write record and picture, if the data have labels."""
+        if is_main_process() and _scored(runner.test_loop):
             self._write(runner, runner.test_loop, 'test', self.how)
         barrier()
 

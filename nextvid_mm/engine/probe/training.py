@@ -24,6 +24,7 @@ from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.loops import run_seed, validates
 from nextvid_mm.engine.probe.features import MODE, FeatureCache, cached_dataset, cached_loader
 from nextvid_mm.engine.probe.results import RESULTS, read_record
+from nextvid_mm.engine.processes import GuardedLoader, WaitStopped
 from nextvid_mm.progress import quiet_log
 from nextvid_mm.registry import (
     DATA_SAMPLERS,
@@ -185,8 +186,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         if features is not None:
             _check_cached(runner, config)
             config = config | dict(dataset=cached_dataset(runner.cfg, 'train'))
-        self.dataloader: DataLoader
         super().__init__(runner, config, max_epochs, val_begin, val_interval)
+        self.dataloader: Any = GuardedLoader(self.dataloader)
 
     @property
     def mode(self) -> str:
@@ -220,14 +221,18 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         self.prepare()
         if self._iter == 0 and self.rates_ahead:
             self._advance_rates()
-        while self._epoch < self._max_epochs:
-            self.run_epoch()
-            if self.stop_training:
-                break
-            if validates(self, self._epoch, self._max_epochs):
-                self.runner.val_loop.run()
+        try:
+            self._run_epochs()
+        except WaitStopped:
+            self.runner.call_hook('before_abandoned_step')
         self.runner.call_hook('after_train')
         return self.runner.model
+
+    def _run_epochs(self) -> None:
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            if not self.stop_training and validates(self, self._epoch, self._max_epochs):
+                self.runner.val_loop.run()
 
     def _advance_rates(self) -> None:
         """Let every schedule begin and end ``rates_ahead`` steps earlier."""
@@ -244,8 +249,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         done = self._iter - self._epoch * len(self.dataloader)
         sampler = self.dataloader.sampler
-        # Of a seed drawn at random, resuming has brought back the one drawn then.
-        sampler.seed = run_seed(self.runner)
+        sampler.seed = run_seed(self.runner)  # if drawn at random, resuming has brought it back
         sampler.set_epoch(self._epoch)
         sampler.set_skip(done * self.dataloader.batch_size)
         for index, batch in enumerate(self.dataloader, start=done):
