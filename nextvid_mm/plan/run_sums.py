@@ -94,11 +94,22 @@ def _masks(cfg: Config, patches: int) -> tuple[list[tuple[int, int]], int]:
     """Visible and hidden patches of a ``NextVid``'s strategies, and how many it predicts in all."""
     if not cfg.model.type.endswith('NextVid'):
         return [], 0
+    masks = _shown_and_hidden(cfg, patches)
+    return masks, sum(queried for _, queried in patches_of_masks(cfg))
+
+
+def _shown_and_hidden(cfg: Config, patches: int) -> list[tuple[int, int]]:
     side = round(patches**0.5) * cfg.model.backbone.get('patch_size', 16)
     shown = visible_patches(cfg.train_dataloader.dataset.pipeline, side)
-    masks = [(count, patches - count or patches) for count in shown]  # all, without masks
+    return [(count, patches - count or patches) for count in shown]  # all, without masks
+
+
+def patches_of_masks(cfg: Config) -> list[tuple[int, int]]:
+    """Visible and predicted patches of every strategy of a ``NextVid``'s config."""
+    patches, _ = grid_of_config(cfg.model.backbone)
     hidden = cfg.model.get('queries', 'hidden') == 'hidden'
-    return masks, sum(count for _, count in masks) if hidden else patches * len(masks)
+    pairs = _shown_and_hidden(cfg, patches)
+    return [(shown, gone if hidden else patches) for shown, gone in pairs]
 
 
 def _sources(sources: Sequence[Mapping[str, Any]], seed: int, table: StageTable) -> list[SourceSum]:
