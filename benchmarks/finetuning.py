@@ -147,6 +147,8 @@ class LabelStudy:
         )
         runner = build_runner(config)
         runner.train()
+        if runner.iter < runner.max_iters:  # a signal: what is there is no result
+            raise KeyboardInterrupt(name)
         return 100 * float(runner.message_hub.get_scalar('val/acc/top1').current())
 
     def probe(self, labels: int, seed: int) -> float:

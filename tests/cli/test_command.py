@@ -58,8 +58,10 @@ def test_help_teaches_by_example(name):
 
 @pytest.mark.parametrize('name', NAMES)
 def test_shared_flags_have_the_shared_meaning(name):
+    # Encoders have sizes, too, and those have names.
+    others = {'--size'} if name == 'propose_config' else set()
     for action in make_parser(name)._actions:
-        for flag in set(action.option_strings) & set(SHARED):
+        for flag in set(action.option_strings) & set(SHARED) - others:
             assert action.help.startswith(SHARED[flag][0]), f'{name} {flag}'
 
 
