@@ -10,6 +10,7 @@ imported (:mod:`nextvid_mm.late_imports`), so that importing this package costs 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ def apply() -> None:
     offer_configs()
     allow_history_buffers_in_checkpoints()
     allow_distributed_training_on_cpu()
+    separate_restarts()
     silence_advice_against_mmcv_lite()
 
 
@@ -257,7 +259,8 @@ def allow_distributed_training_on_cpu() -> None:
 
     MMEngine selects a CUDA device unconditionally, asks for NCCL by default and hands
     ``device_ids`` to DDP, which refuses them for a module on the CPU. Without an accelerator the
-    group uses gloo instead, and the ids of modules on the CPU are dropped.
+    group uses gloo instead, and the ids of modules on the CPU are dropped. There, gradients are
+    always reduced in one order, so that a resumed run has the same sums, bit for bit.
 
     Upstream: not reported to our knowledge; seen with MMEngine 0.10.7. Can go when
     ``init_dist('pytorch')`` and ``Runner.wrap_model`` work on a CPU.
@@ -284,6 +287,46 @@ def _start_gloo_on_cpu() -> None:
     module._init_dist_pytorch = init_dist_pytorch
 
 
+def separate_restarts() -> None:
+    """Give each attempt of ``torchrun`` a store of its own.
+
+    With ``--max-restarts`` the agent keeps one store for all attempts. What the processes of the
+    first have left in it (their addresses) is found by those of the second, which then connect to
+    ports that nobody listens at, and fail.
+
+    Upstream: not reported to our knowledge; older releases put the number of the attempt before
+    all names, seen missing in torch 2.14. Can go when processes that are started again form a
+    group.
+    """
+    when_imported('mmengine.dist.utils', act=_separate_restarts)
+
+
+def _separate_restarts() -> None:
+    from mmengine.dist import utils as module
+
+    original = module._init_dist_pytorch
+
+    @wraps(original)
+    def init_dist_pytorch(backend: str, *args: Any, **kwargs: Any) -> None:
+        original(backend, *args, **kwargs, **_store_of_attempt())
+
+    module._init_dist_pytorch = init_dist_pytorch
+
+
+def _store_of_attempt() -> dict[str, Any]:
+    """Arguments of ``init_process_group`` for a process that was started again; else none."""
+    from torch.distributed import PrefixStore, TCPStore
+
+    environment = os.environ
+    attempt = environment.get('TORCHELASTIC_RESTART_COUNT', '0')
+    if attempt == '0' or environment.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
+        return {}
+    size, rank = int(environment['WORLD_SIZE']), int(environment['RANK'])
+    host, port = environment['MASTER_ADDR'], int(environment['MASTER_PORT'])
+    store = PrefixStore(f'attempt_{attempt}', TCPStore(host, port, size, is_master=False))
+    return dict(store=store, rank=rank, world_size=size)
+
+
 def _drop_device_ids_on_cpu() -> None:
     from mmengine.model.wrappers.distributed import MMDistributedDataParallel
 
@@ -293,6 +336,9 @@ def _drop_device_ids_on_cpu() -> None:
     def init(self: nn.Module, module: nn.Module, *args: Any, **kwargs: Any) -> None:
         if all(p.device.type == 'cpu' for p in module.parameters()):
             kwargs['device_ids'] = None
+            # Otherwise the second step sorts the gradients anew for their reduction, in a resumed
+            # run the second after it was resumed: three numbers then add up in another order.
+            kwargs['find_unused_parameters'] = True
         original(self, module, *args, **kwargs)
 
     MMDistributedDataParallel.__init__ = init

@@ -313,5 +313,25 @@ print(sum('MultiScaleDeformableAttention' in str(warning.message) for warning in
 @pytest.mark.parametrize(
     ('setup', 'warned'), [("warnings.simplefilter('always')", '1'), ('import nextvid_mm', '0')]
 )
+def test_a_restart_of_torchrun_has_a_store_of_its_own(monkeypatch):
+    from torch.distributed import TCPStore
+
+    from nextvid_mm.compat import _store_of_attempt
+
+    server = TCPStore('127.0.0.1', 0, is_master=True)
+    server.set('address', 'of the first attempt')
+    settings = dict(WORLD_SIZE='1', RANK='0', MASTER_ADDR='127.0.0.1', MASTER_PORT=str(server.port))
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv('TORCHELASTIC_USE_AGENT_STORE', 'True')
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '0')
+    assert _store_of_attempt() == {}
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
+    found = _store_of_attempt()
+    assert (found['rank'], found['world_size']) == (0, 1)
+    assert not found['store'].check(['address'])
+    assert server.check(['address'])
+
+
 def test_advice_to_install_mmcv_is_silenced_and_would_come(setup, warned):
     assert _run(ADVICE.replace('SETUP', setup)) == warned

@@ -8,6 +8,7 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='SafeCheckpointHook', interval=1000, max_keep_ckpts=2),
+    watchdog=dict(type='WatchdogHook', limit=1800),
 )
 custom_hooks = [
     dict(type='StageHook'),

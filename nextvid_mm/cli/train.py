@@ -31,6 +31,8 @@ and SIGHUP save a checkpoint and end the run with 130 (Ctrl-C) or 143; a later -
 bit for bit. A second Ctrl-C ends it at once.
 """
 
+# Set where torchrun, Slurm or tools/slurm_train.sh has started the processes again.
+_RESTARTS = ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT', 'NEXTVID_RESTART_COUNT')
 _PLAIN_WRAPPERS = ('OptimWrapper', 'AutocastOptimWrapper')
 
 
@@ -48,6 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         'starts afresh where there is none',
     )
     add('--amp', action='store_true', help='autocast the forward pass to bfloat16 (CPU and CUDA)')
+    add('--check', action='store_true', help='check settings and data, which is quick, and stop')
     add(
         '--dry-run',
         action='store_true',
@@ -75,6 +78,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build the Runner and train; 130 or 143 if it was stopped, see ``stopping.py``."""
     cfg = load_config(args)
+    if args.check:
+        print(f'{args.config}: settings and data are in order')
+        return 0
     if args.dry_run:
         from nextvid_mm.engine.dry_run import dry_run
 
@@ -151,8 +157,8 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
     if args.amp:
         _use_autocast(cfg)
-    if args.resume is None and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0':
-        args.resume = 'auto'  # torchrun has started the processes again after one of them died
+    if args.resume is None and any(os.environ.get(name, '0') != '0' for name in _RESTARTS):
+        args.resume = 'auto'
     if args.resume is not None:
         _resume(cfg, args.resume)
     if args.auto_scale_lr:

@@ -147,6 +147,70 @@ def test_slurm_scripts_start_one_task_per_gpu(tool, files, tmp_path):
     assert called == [f'{ROOT}/tools/{tool}.py', *files, '--launcher', 'slurm', '--seed', '1']
 
 
+@pytest.fixture
+def slurm(tmp_path):
+    """A cluster whose ``srun`` ends with the codes in turn."""
+
+    def slurm(*codes, **settings):
+        turns = tmp_path / 'turns'
+        turns.write_text('\n'.join(map(str, codes)))
+        (tmp_path / 'srun').write_text(
+            f'#!/bin/sh\necho "attempt $NEXTVID_RESTART_COUNT"\ncode=$(head -1 {turns})\n'
+            f'sed -i 1d {turns}\nexit $code\n'
+        )
+        (tmp_path / 'scontrol').write_text('#!/bin/sh\necho scontrol "$@"\n')
+        for name in ('srun', 'scontrol'):
+            (tmp_path / name).chmod(0o755)
+        words = [f'{key}={value}' for key, value in settings.items()]
+        words.append(f'PATH={tmp_path}:{os.environ["PATH"]}')
+        script = ROOT / 'tools/slurm_train.sh'
+        return run('env', *words, 'bash', script, 'part', 'job', 'config.py', cwd=tmp_path)
+
+    return slurm
+
+
+def test_slurm_scripts_start_a_failed_run_again(slurm):
+    code, output = slurm(137, 1, 0, FAST_SECONDS=0)
+    assert code == 0
+    assert [line for line in output.splitlines() if line.startswith('attempt')] == [
+        'attempt 0',
+        'attempt 1',
+        'attempt 2',
+    ]
+    assert slurm(137, 137, 0, FAST_SECONDS=0, MAX_RESTARTS=1)[0] == 137
+    assert slurm(1, 0)[0] == 1  # it has failed at once: the next time would be alike
+    assert slurm(2, 0, FAST_SECONDS=0)[0] == 2
+
+
+def test_slurm_scripts_put_a_stopped_run_back_into_the_queue(slurm):
+    code, output = slurm(143, SLURM_JOB_ID=77)
+    assert code == 143
+    assert 'scontrol requeue 77' in output
+    assert 'scontrol' not in slurm(143, SLURM_JOB_ID=77, REQUEUE=0)[1]
+    assert 'scontrol' not in slurm(143)[1]
+
+
+@pytest.mark.parametrize('script', ['slurm_train.sh', 'slurm_test.sh'])
+def test_without_slurm_its_scripts_say_so(script, tmp_path):
+    words = [f'PATH={tmp_path}', '/bin/bash', ROOT / 'tools' / script, 'a', 'b', 'c', 'd']
+    (tmp_path / 'dirname').symlink_to('/usr/bin/dirname')
+    code, output = run('/usr/bin/env', *words, cwd=tmp_path)
+    assert code == 1
+    assert 'error: there is no srun here' in output
+    assert output.count('\n') == 1
+
+
+def test_dist_train_tells_a_mistake_once(toy, tmp_path):
+    script = ROOT / 'tools/dist_train.sh'
+    code, output = run('bash', script, toy, 4, '--cfg-options', 'log_level=LOUD', cwd=tmp_path)
+    assert code == 1
+    assert output.startswith("train: error: --cfg-options log_level: found 'LOUD'")
+    assert output.count('\n') == 1
+    code, output = run('bash', script, toy, 'four', cwd=tmp_path)
+    assert code == 2
+    assert 'GPUS=four must be a number' in output
+
+
 @pytest.mark.slow
 def test_check_resume(toy, tmp_path):
     """Two SIGKILLs from outside, resumed: nothing differs."""

@@ -5,6 +5,7 @@ from .clip_pictures import ClipVisualizationHook
 from .health import HealthHook
 from .records import FaultHook, TraceHook
 from .stage import EMAHook, StageHook
+from .watchdog import WatchdogHook
 
 __all__ = [
     'ClipVisualizationHook',
@@ -14,4 +15,5 @@ __all__ = [
     'SafeCheckpointHook',
     'StageHook',
     'TraceHook',
+    'WatchdogHook',
 ]
