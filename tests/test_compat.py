@@ -310,9 +310,6 @@ print(sum('MultiScaleDeformableAttention' in str(warning.message) for warning in
 
 
 @pytest.mark.skipif(not compat.is_installed('mmcv-lite'), reason='the full mmcv is installed')
-@pytest.mark.parametrize(
-    ('setup', 'warned'), [("warnings.simplefilter('always')", '1'), ('import nextvid_mm', '0')]
-)
 def test_a_restart_of_torchrun_has_a_store_of_its_own(monkeypatch):
     from torch.distributed import TCPStore
 
@@ -333,5 +330,8 @@ def test_a_restart_of_torchrun_has_a_store_of_its_own(monkeypatch):
     assert server.check(['address'])
 
 
+@pytest.mark.parametrize(
+    ('setup', 'warned'), [("warnings.simplefilter('always')", '1'), ('import nextvid_mm', '0')]
+)
 def test_advice_to_install_mmcv_is_silenced_and_would_come(setup, warned):
     assert _run(ADVICE.replace('SETUP', setup)) == warned
