@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from nextvid_mm.storage import INSIDE, is_remote, shown
+
 HELP_PAGE = 'docs/data.md'
 
 
@@ -21,7 +23,7 @@ def require_paths(owner: str, **paths: str) -> None:
             the key and the page that says how to get the data.
     """
     for key, path in paths.items():
-        if not path or _is_remote(path) or os.path.exists(path):
+        if not path or is_remote(path) or os.path.exists(path):
             continue
         missing = os.path.abspath(path)
         while not os.path.exists(os.path.dirname(missing)):
@@ -112,8 +114,8 @@ def check_files(entries: Iterable[Mapping[str, Any]], ann_file: str) -> None:
     """
     missing = []
     for number, entry in enumerate(entries, start=1):
-        path = path_of(entry)
-        if path and not _is_remote(path) and not os.path.exists(path):
+        path = on_disk(entry)
+        if path and not os.path.exists(path):
             missing.append((entry.get('line', number), path))
     if missing:
         line, path = missing[0]
@@ -127,11 +129,18 @@ def check_files(entries: Iterable[Mapping[str, Any]], ann_file: str) -> None:
 
 
 def path_of(info: Mapping[str, Any]) -> str:
-    """Return the file of a data info of MMAction2 or MMPretrain; empty if it has none."""
+    """The file of a data info of MMAction2 or MMPretrain, as it may be shown; empty if none."""
     for key in ('filename', 'img_path', 'frame_dir'):
         if info.get(key):
-            return str(info[key])
+            return shown(info[key])
     return ''
+
+
+def on_disk(info: Mapping[str, Any]) -> str:
+    """The file on a disk that a data info needs, the tar file of a clip in one; '' if none."""
+    path = path_of(info)
+    path = path.rpartition(INSIDE)[0] if info.get('part') else path
+    return '' if is_remote(path) else path
 
 
 def one_line(error: Exception) -> str:
@@ -145,8 +154,4 @@ def one_line(error: Exception) -> str:
 
 
 def _below(root: str, path: str) -> str:
-    return path if not path or _is_remote(path) else os.path.join(root, path)
-
-
-def _is_remote(path: str) -> bool:
-    return '://' in path or path.startswith('s3:')
+    return path if not path or is_remote(path) else os.path.join(root, path)

@@ -27,7 +27,7 @@ def test_a_missing_list_in_an_existing_folder_is_called_a_file(tmp_path):
 
 
 def test_remote_and_empty_paths_are_not_looked_for():
-    require_paths('x', a='s3://bucket/list.txt', b='s3:bucket/list.txt', c='')
+    require_paths('x', a='s3://bucket/list.txt', b='https://host/a', c='')
 
 
 def test_looks_at_every_path_of_a_dataset_config(tmp_path):

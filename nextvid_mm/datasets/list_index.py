@@ -26,8 +26,9 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from nextvid_mm.datasets.video.files import iterate_list
+from nextvid_mm.datasets.video.files import IMAGE_EXTENSIONS, iterate_list
 from nextvid_mm.progress import track
+from nextvid_mm.storage import INSIDE
 
 # Raised whenever the content of an index changes its meaning.
 FORMAT = 1
@@ -35,8 +36,11 @@ FOLDER = '.nextvid_lists'
 # Shorter lists are read in some milliseconds and leave nothing on the disk.
 SMALLEST_INDEXED = 1 << 20
 TABLES = ('.csv', '.tsv', '.parquet')
-COLUMNS = ('path', 'label', 'start', 'end')
-_TYPES = dict(bytes='u1', ends='<i8', labels='<i8', lines='<i8', starts='<f8', stops='<f8')
+COLUMNS = ('path', 'label', 'start', 'end', 'member', 'offset', 'size')
+_TYPES = dict(
+    bytes='u1', ends='<i8', labels='<i8', lines='<i8', starts='<f8', stops='<f8', offsets='<i8',
+    sizes='<i8',
+)  # fmt: skip
 _BLOCK = 1 << 16
 
 
@@ -52,6 +56,10 @@ class ListedClip(NamedTuple):
     """Seconds at which the clip begins; NaN: with the file."""
     end: float = math.nan
     """Seconds at which it ends; NaN: with the file."""
+    offset: int = -1
+    """First byte of the file in a tar file, -1 for a file of its own."""
+    size: int = -1
+    """Bytes of the file in a tar file."""
 
 
 class ClipList(Sequence):
@@ -59,7 +67,8 @@ class ClipList(Sequence):
 
     Args:
         columns: arrays by name: ``bytes``, all paths in one; ``ends`` of these, ``labels``,
-            ``lines``, and ``starts`` and ``stops`` in seconds, one value for each entry.
+            ``lines``, ``starts`` and ``stops`` in seconds, ``offsets`` and ``sizes`` in bytes, one
+            value for each entry.
         prefix: folder or address that paths are relative to; '' for none.
         rows: which entries, in their order; None for all.
     """
@@ -88,7 +97,11 @@ class ClipList(Sequence):
     def __getitem__(self, place: slice) -> ClipList: ...
 
     def __getitem__(self, place: int | slice) -> dict[str, Any] | ClipList:
-        """Data info: ``filename``, ``label``, ``line``, and ``segment`` of a part of a file."""
+        """Data info: ``filename``, ``label``, ``line``.
+
+        Of a part of a video also ``segment`` (seconds); of a file in a tar file ``part`` (first
+        byte and number of bytes) and, if it is a picture, ``img_path``.
+        """
         rows = range(len(self.columns['ends'])) if self.rows is None else self.rows
         if isinstance(place, slice):
             return ClipList(self.columns, self.prefix, np.asarray(rows[place]))
@@ -106,6 +119,10 @@ class ClipList(Sequence):
                 0.0 if math.isnan(start) else start,
                 None if math.isnan(end) else end,
             )
+        if (size := int(self.columns['sizes'][row])) >= 0:
+            info['part'] = (int(self.columns['offsets'][row]), size)
+            if info['filename'].lower().endswith(IMAGE_EXTENSIONS):
+                info['img_path'] = info['filename']
         return info
 
 
@@ -127,7 +144,8 @@ def open_list(
     Args:
         path: text as :func:`~nextvid_mm.datasets.video.files.parse_list` reads it, or a table with
             a header, ``.csv``, ``.tsv`` or ``.parquet``, with the columns ``path`` and, as there
-            are, ``label``, ``start`` and ``end`` (seconds). On a disk, or an address.
+            are, ``label``, ``start`` and ``end`` (seconds), and of files in tar files ``member``,
+            ``offset`` and ``size`` (bytes). On a disk, or an address.
         prefix: what the paths are relative to.
         columns: how a table calls these columns, where it calls them otherwise.
 
@@ -205,6 +223,8 @@ def _blocks(entries: Iterable[ListedClip]) -> Iterator[dict[str, np.ndarray]]:
             lines=[entry.line for entry in block],
             starts=[entry.start for entry in block],
             stops=[entry.end for entry in block],
+            offsets=[entry.offset for entry in block],
+            sizes=[entry.size for entry in block],
         )
         yield {name: np.asarray(columns[name], dtype=kind) for name, kind in _TYPES.items()}
 
@@ -306,7 +326,7 @@ def _require_path(path: str, names: Mapping[str, str], found: Sequence[str]) -> 
 def _clip(row: Mapping[str, Any], line: int, name: str) -> ListedClip:
     """One row of a table, checked."""
     where = f'{name}, line {line}'
-    path, label = row['path'], row.get('label')
+    path = row['path']
     if not path or not isinstance(path, str):
         raise ValueError(f'{where}: {path!r} is no path')
     times = []
@@ -319,8 +339,15 @@ def _clip(row: Mapping[str, Any], line: int, name: str) -> ListedClip:
     start, end = times
     if start < 0 or end <= (0.0 if math.isnan(start) else start):
         raise ValueError(f'{where}: start={start:g} and end={end:g} are no part of a video: {path}')
-    try:
-        number = -1 if label in (None, '') else int(label)
-    except (TypeError, ValueError):
-        raise ValueError(f'{where}: label={label!r} is no whole number') from None
-    return ListedClip(path, number, line, start, end)
+    numbers = []
+    for key in ('label', 'offset', 'size'):
+        value = row.get(key)
+        try:
+            numbers.append(-1 if value in (None, '') else int(value))
+        except (TypeError, ValueError):
+            raise ValueError(f'{where}: {key}={value!r} is no whole number') from None
+    label, offset, size = numbers
+    if (offset < 0) != (size < 0):
+        raise ValueError(f'{where}: a file in a tar file has an offset and a size: {path}')
+    name = f'{path}{INSIDE}{row["member"]}' if row.get('member') else path
+    return ListedClip(name, label, line, start, end, offset, size)

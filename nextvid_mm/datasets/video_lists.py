@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import fsspec
 from mmaction.datasets import VideoDataset
 from mmaction.datasets.base import BaseActionDataset
-from mmengine import fileio
 from mmengine.logging import print_log
 
-from nextvid_mm.data_checks import check_files, list_file_of, require_paths
+from nextvid_mm.data_checks import check_files, list_file_of, on_disk, require_paths
 from nextvid_mm.datasets.list_index import ClipList, open_list
 from nextvid_mm.datasets.video.files import VIDEO_EXTENSIONS, is_image, walk
 from nextvid_mm.registry import DATASETS
@@ -78,7 +78,8 @@ class ClipListDataset(BaseActionDataset):
 
 
 def _is_there(info: Mapping[str, Any]) -> bool:
-    return '://' in info['filename'] or os.path.exists(info['filename'])
+    path = on_disk(info)
+    return not path or os.path.exists(path)
 
 
 def misread_line(config: Mapping[str, Any]) -> str | None:
@@ -100,7 +101,8 @@ def misread_line(config: Mapping[str, Any]) -> str | None:
         return None
     ann_file = list_file_of(config)
     try:
-        content = fileio.get(ann_file)
+        with fsspec.open(ann_file, 'rb') as file:
+            content = file.read()
     except OSError:  # the error that follows says why
         return None
     if not (found := _misread(content, config.get('delimiter', ' '))):
@@ -169,9 +171,9 @@ class VideoFolder(BaseActionDataset):
         folder = self.data_prefix['video']
         require_paths(type(self).__name__, folder=folder)
         if '://' in folder:
-            listed = fileio.list_dir_or_file(folder, list_dir=False, recursive=True)
-            ours = (name for name in listed if name.lower().endswith(self.extensions))
-            files = [fileio.join_path(folder, name) for name in sorted(ours)]
+            system, root = fsspec.url_to_fs(folder)
+            found = (name for name in system.find(root) if name.lower().endswith(self.extensions))
+            files = sorted(map(system.unstrip_protocol, found))
         else:
             files = self._walk(folder)
         if not files:

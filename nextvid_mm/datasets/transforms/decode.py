@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 from mmengine.logging import print_log
 from numpy.typing import NDArray
 
+from nextvid_mm.datasets.clip_shards import open_file
 from nextvid_mm.datasets.video.backends import check_backend, nearest, open_video
 from nextvid_mm.datasets.video.reader import TOLERANCE, Shot
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.registry import TRANSFORMS
+from nextvid_mm.storage import is_remote, shown, storage_of
 
 # Decoded frames fill disks quickly; leave some room for everything else.
 _KEEP_FREE_BYTES = 2 << 30
@@ -57,10 +58,11 @@ class VideoInit(BaseTransform):
         stream: Which of several video streams of a file. None: the first.
         num_threads: Threads of a decoder. 1 is fastest when several workers share the cores.
         timeout: Seconds for one video, where the dataset sets no limit.
-        backend_args: Of MMEngine's file backend, for files that are not on a local disk.
+        storage: How files behind an address (``s3://``, ``https://``, ...) are fetched: keys of
+            :class:`~nextvid_mm.storage.Storage`.
 
     Raises:
-        ValueError: For an unknown backend, or one that cannot read what is not on a local disk.
+        ValueError: For an unknown backend or key of ``storage``.
         ImportError: If the backend is not installed.
     """
 
@@ -72,29 +74,32 @@ class VideoInit(BaseTransform):
         stream: int | None = None,
         num_threads: int = 1,
         timeout: float = 60.0,
-        backend_args: dict[str, Any] | None = None,
+        storage: dict[str, Any] | None = None,
     ) -> None:
         check_backend(backend)
-        if backend_args is not None and (cache_dir is not None or backend != 'pyav'):
-            raise ValueError(
-                f'VideoInit: cache_dir={cache_dir!r} and backend={backend!r} need files on a local '
-                f'disk, found backend_args={backend_args!r}'
-            )
         self.backend, self.stream, self.num_threads = backend, stream, num_threads
-        self.timeout, self.backend_args = timeout, backend_args
+        self.timeout, self.storage = timeout, storage_of(storage)
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.max_clip_bytes = int(max_clip_megabytes * 2**20)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Open the file of ``results``; see ``VideoReader`` for what may go wrong."""
         deadline = results.get('deadline', time.monotonic() + self.timeout)
-        reader = self._reader(results['filename'], deadline)
+        reader = self._reader(results['filename'], results.get('part'), deadline)
         if results.get('segment') is not None:
             reader = VideoPart(reader, *results['segment'])
         results.update(video_reader=reader, total_frames=len(reader), avg_fps=reader.rate)
         return results
 
-    def _reader(self, filename: str, deadline: float) -> Any:
+    def _reader(self, filename: str, part: Sequence[int] | None, deadline: float) -> Any:
+        if part is not None or is_remote(filename):
+            if self.backend != 'pyav':
+                raise ValueError(
+                    f'backend={self.backend!r} of VideoInit reads files on a disk only, found '
+                    f'{shown(filename)}'
+                )
+            file = open_file(self.storage, filename, part, deadline)
+            return open_video(file, 'pyav', self.stream, self.num_threads, deadline)
         if self.cache_dir is None:
             return self._open(filename, deadline)
         status = os.stat(filename)
@@ -107,10 +112,7 @@ class VideoInit(BaseTransform):
         return CachedVideo.load(entry) or self._fill(entry, self._open(filename, deadline))
 
     def _open(self, filename: str, deadline: float) -> Any:
-        file: Any = filename
-        if self.backend_args is not None or '://' in filename:
-            file = fileio.get(filename, backend_args=self.backend_args)
-        return open_video(file, self.backend, self.stream, self.num_threads, deadline)
+        return open_video(filename, self.backend, self.stream, self.num_threads, deadline)
 
     def _fill(self, entry: Path, video: Any) -> Any:
         """Decode the whole video and keep it, if it is small enough."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from nextvid_mm.datasets.clip_shards import open_file
 from nextvid_mm.registry import TRANSFORMS
+from nextvid_mm.storage import is_remote, storage_of
 
 # 8,000 x 8,000: 192 MB of RGB in a worker.
 MAX_PIXELS = 64_000_000
@@ -76,23 +77,27 @@ class LoadPicture(BaseTransform):
     Args:
         max_pixels: Most pixels; a larger picture is refused without decoding it.
         to_bgr: Reverse the channels, as OpenMMLab's other transforms expect them.
-        backend_args: Of MMEngine's file backend, for files that are not on a local disk.
+        storage: How pictures behind an address are fetched: keys of
+            :class:`~nextvid_mm.storage.Storage`.
     """
 
     def __init__(
         self,
         max_pixels: int = MAX_PIXELS,
         to_bgr: bool = True,
-        backend_args: dict[str, Any] | None = None,
+        storage: dict[str, Any] | None = None,
     ) -> None:
-        self.max_pixels, self.to_bgr, self.backend_args = max_pixels, to_bgr, backend_args
+        self.max_pixels, self.to_bgr, self.storage = max_pixels, to_bgr, storage_of(storage)
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the picture to ``results``."""
         file = results['img_path']
-        if self.backend_args is not None or '://' in file:
-            file = fileio.get(file, backend_args=self.backend_args)
-        picture = load_picture(file, self.max_pixels)
+        part = results.get('part')
+        if part is not None or is_remote(file):
+            with open_file(self.storage, file, part, results.get('deadline')) as opened:
+                picture = load_picture(cast(IO[bytes], opened), self.max_pixels)
+        else:
+            picture = load_picture(file, self.max_pixels)
         results['img'] = np.ascontiguousarray(picture[..., ::-1]) if self.to_bgr else picture
         results['img_shape'] = results['ori_shape'] = picture.shape[:2]
         return results

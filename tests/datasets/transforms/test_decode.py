@@ -138,11 +138,14 @@ def test_what_is_no_video_stays_out_of_the_message(tmp_path, capfd):
     assert 'secret' not in ''.join(capfd.readouterr()) + str(error.value)
 
 
-def test_files_from_elsewhere_are_fetched_whole(clip):
-    init = VideoInit(backend_args=dict(backend='local'))
-    assert_same(read(init, clip), read(VideoInit(), clip))
-    with pytest.raises(ValueError, match=r"cache_dir='x'.*need files on a local disk"):
-        VideoInit(cache_dir='x', backend_args=dict(backend='petrel'))
+def test_files_from_elsewhere(clip):
+    address = f'file://{clip}'
+    for init in (VideoInit(), VideoInit(storage=dict(block_kilobytes=1)), VideoInit(cache_dir='x')):
+        assert_same(read(init, address), read(VideoInit(), clip))
+    with pytest.raises(
+        ValueError, match=r"backend='decord' of VideoInit reads files on a disk only"
+    ):
+        VideoInit(backend='decord')(dict(filename=address))
 
 
 def test_an_unknown_backend_is_refused():

@@ -102,7 +102,8 @@ def test_the_transform_gives_what_mmcv_s_would(tmp_path):
     assert results['img'][20, 10].tolist() == list(RED[::-1]), 'BGR'
     assert results['img'].flags.c_contiguous
     assert results['img_shape'] == results['ori_shape'] == (40, 60)
-    rgb = LoadPicture(to_bgr=False, backend_args=dict(backend='local'))
-    assert rgb(dict(img_path=str(tmp_path / 'a.png')))['img'][20, 10].tolist() == list(RED)
+    rgb = LoadPicture(to_bgr=False)
+    for address in (str(tmp_path / 'a.png'), f'file://{tmp_path}/a.png'):
+        assert rgb(dict(img_path=address))['img'][20, 10].tolist() == list(RED)
     with pytest.raises(ValueError, match='max_pixels=100'):
         LoadPicture(max_pixels=100)(dict(img_path=str(tmp_path / 'a.png')))

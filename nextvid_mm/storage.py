@@ -1,0 +1,347 @@
+"""Files wherever they lie: on a disk, in a tar file, or behind any address that fsspec knows.
+
+Only what is needed is read: a file is fetched in blocks, those that its reader asks for. Requests
+that fail are made again until a time is up. Addresses are shown without what gives access.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from nextvid_mm.files import replace_when_complete
+
+# Between the path of a tar file and the name of a file in it.
+INSIDE = '::'
+# Blocks of one file kept in memory.
+_KEPT_BLOCKS = 64
+# Writes to the cache on the disk between two looks at its size.
+_TIDY_EVERY = 64
+
+
+class StorageError(OSError):
+    """A file could not be fetched, or is no longer the one that was opened."""
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a path is an address, such as ``s3://bucket/a.mp4``."""
+    return '://' in str(path)
+
+
+def shown(path: str | Path) -> str:
+    """A path for messages and logs: of an address, without user, password and signature."""
+    text = str(path)
+    if not is_remote(text):
+        return text
+    parts = urlsplit(text)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path, '', ''))
+
+
+class Storage:
+    """How remote files are fetched; what a transform's ``storage`` key holds.
+
+    Credentials are found by the libraries themselves, in the environment or their own files.
+
+    Args:
+        patience: seconds in which a request that fails is made again.
+        block_kilobytes: what one request fetches.
+        cache_dir: folder of blocks kept on a local disk, shared by all processes; None: none.
+        cache_gigabytes: its size; the blocks not read for longest are deleted.
+        options: of fsspec's file system, such as ``endpoint_url`` or ``anon`` of ``s3fs``.
+
+    Raises:
+        ValueError: for a value out of range, or an option that holds a credential.
+    """
+
+    def __init__(
+        self,
+        patience: float = 30.0,
+        block_kilobytes: int = 256,
+        cache_dir: str | None = None,
+        cache_gigabytes: float = 50.0,
+        **options: Any,
+    ) -> None:
+        for name, value in (
+            ('patience', patience),
+            ('block_kilobytes', block_kilobytes),
+            ('cache_gigabytes', cache_gigabytes),
+        ):
+            if not value > 0:
+                raise ValueError(f'storage.{name}={value!r} must be larger than 0')
+        if secret := {'key', 'secret', 'token', 'username', 'password'} & set(options):
+            raise ValueError(
+                f'storage has {", ".join(sorted(secret))}: a config is written into logs and '
+                'checkpoints. Credentials belong into the environment or the file of the library '
+                '(AWS_ACCESS_KEY_ID, ~/.aws/credentials)'
+            )
+        self.patience, self.block = patience, block_kilobytes << 10
+        self.cache = None if cache_dir is None else _BlockCache(cache_dir, cache_gigabytes)
+        self.options = options
+
+    def open(
+        self,
+        path: str | Path,
+        part: tuple[int, int] | None = None,
+        deadline: float | None = None,
+    ) -> RangeFile:
+        """Open a file, or bytes of one, for reading.
+
+        Args:
+            path: on a disk, or an address.
+            part: first byte and number of bytes; None for all.
+            deadline: ``time.monotonic()`` at which to give up.
+
+        Raises:
+            FileNotFoundError, PermissionError: by name.
+            StorageError: if it cannot be fetched, or has fewer bytes than ``part``.
+        """
+        source: _Local | _Remote
+        source = _Remote(str(path), self, deadline) if is_remote(path) else _Local(path)
+        begin, size = part or (0, source.size)
+        if begin < 0 or begin + size > source.size:
+            raise StorageError(
+                f'{source.name} has {source.size} bytes, not the {size} from {begin} on that its '
+                'index tells'
+            )
+        return RangeFile(source, begin, size)
+
+
+class RangeFile(io.RawIOBase):
+    """Some bytes of a file as a file.
+
+    Attributes:
+        name: for messages, without credentials.
+        size: bytes.
+    """
+
+    def __init__(self, source: _Local | _Remote, begin: int, size: int) -> None:
+        self.name, self.size = source.name, size
+        self._source, self._begin, self._place = source, begin, 0
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next byte is read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to another byte."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self.size}[whence]
+        if start + offset < 0:
+            raise ValueError(f'{self.name}: there is no byte {start + offset}')
+        self._place = start + offset
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Read some bytes, at least one before the end."""
+        if self.closed:
+            raise ValueError(f'{self.name} is closed')
+        wanted = max(0, min(len(buffer), self.size - self._place))
+        data = self._source.read_at(self._begin + self._place, wanted) if wanted else b''
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+    def drop(self, count: int) -> None:
+        """Leave out the first bytes from now on."""
+        self._begin, self.size, self._place = self._begin + count, self.size - count, 0
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if not self.closed:
+            self._source.close()
+        super().close()
+
+
+class _Local:
+    """A file on a disk."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = str(path)
+        self._file = open(path, 'rb')  # noqa: SIM115 (closed by its owner)
+        self.size = os.fstat(self._file.fileno()).st_size
+
+    def read_at(self, place: int, count: int) -> bytes:
+        return os.pread(self._file.fileno(), count, place)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Remote:
+    """A file behind an address, fetched block by block."""
+
+    def __init__(self, address: str, storage: Storage, deadline: float | None) -> None:
+        from fsspec.core import url_to_fs
+
+        self.name, self._address, self._storage = shown(address), address, storage
+        self._deadline = deadline
+        self._system, self._key = url_to_fs(address, **storage.options)
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        info = self._patiently(lambda: self._system.info(self._key))
+        if info.get('size') is None or info.get('type') == 'directory':
+            raise StorageError(f'{self.name}: the server tells no size of it, parts cannot be read')
+        self.size = int(info['size'])
+        self._etag = info.get('ETag')
+        stamp = [info.get(name) for name in ('ETag', 'LastModified', 'mtime', 'size')]
+        self._identity = f'{self.name}|{stamp}'
+
+    def read_at(self, place: int, count: int) -> bytes:
+        number, inside = divmod(place, self._storage.block)
+        return self._block(number)[inside : inside + count]
+
+    def _block(self, number: int) -> bytes:
+        if number in self._blocks:
+            self._blocks.move_to_end(number)
+            return self._blocks[number]
+        cache, size = self._storage.cache, self._storage.block
+        first, last = number * size, min((number + 1) * size, self.size)
+        name = f'{self._identity}|{size}|{number}'
+        data = cache.get(name, last - first) if cache else None
+        if data is None:
+            data = self._patiently(lambda: self._fetch(first, last))
+            if cache:
+                cache.put(name, data)
+        self._blocks[number] = data
+        if len(self._blocks) > _KEPT_BLOCKS:
+            self._blocks.popitem(last=False)
+        return data
+
+    def _fetch(self, first: int, last: int) -> bytes:
+        """Bytes of the very file that was opened, as long as the server knows which that is."""
+        protocol, options = self._system.protocol, {}
+        if self._etag and 's3' in protocol:
+            return self._run(_s3_range, self._system, self._key, first, last, self._etag)
+        if self._etag and 'http' in protocol:
+            options['headers'] = {'If-Match': self._etag}
+        if hasattr(self._system, '_cat_file'):
+            data = self._run(self._system._cat_file, self._key, start=first, end=last, **options)
+        else:
+            data = self._system.cat_file(self._key, start=first, end=last)
+        if len(data) != last - first:
+            raise OSError(f'{len(data)} bytes came instead of {last - first}')
+        return data
+
+    def _run(self, function: Callable, *arguments: Any, **options: Any) -> Any:
+        from fsspec.asyn import sync
+
+        left = max(0.1, self._give_up - time.monotonic())
+        return sync(self._system.loop, function, *arguments, timeout=left, **options)
+
+    def _patiently(self, request: Callable[[], Any]) -> Any:
+        """Make a request until it succeeds, cannot, or the time is up."""
+        begin, wait = time.monotonic(), 0.1
+        self._give_up = begin + self._storage.patience
+        if self._deadline is not None:
+            self._give_up = min(self._give_up, self._deadline)
+        while True:
+            try:
+                return request()
+            except Exception as error:  # each library has its own kinds
+                error = _true_cause(error)
+                status = getattr(error, 'status', None)
+                if isinstance(error, FileNotFoundError) or status == 404:
+                    raise FileNotFoundError(f'{self.name} does not exist') from None
+                if isinstance(error, PermissionError) or status in (401, 403):
+                    raise PermissionError(f'{self.name} may not be read') from None
+                if type(error).__name__ == 'FileExpired' or status == 412:
+                    raise StorageError(f'{self.name} was replaced while it was read') from None
+                if time.monotonic() + wait >= self._give_up:
+                    seconds = time.monotonic() - begin
+                    raise StorageError(
+                        f'{self.name}: not fetched in {seconds:.0f} s: {self._words(error)}'
+                    ) from None
+            time.sleep(wait)
+            wait = min(2 * wait, 5.0)
+
+    def _words(self, error: Exception) -> str:
+        """What an error says, without the address and what it may hold."""
+        text = str(error).replace(self._address, self.name)
+        text = re.sub(r'\?[^\s\'")]*', '', text)
+        text = re.sub(r'//[^/\s@]*@', '//', text)
+        return f'{type(error).__name__} {text}'.strip().splitlines()[0][:200]
+
+    def close(self) -> None:
+        self._blocks.clear()
+
+
+def _true_cause(error: Exception) -> Exception:
+    """What went wrong: fsspec says of any HTTP request that failed that there is no such file."""
+    cause = error.__cause__
+    return cause if isinstance(error, FileNotFoundError) and isinstance(cause, Exception) else error
+
+
+async def _s3_range(system: Any, key: str, first: int, last: int, etag: str) -> bytes:
+    bucket, name, _ = system.split_path(key)
+    answer = await system._call_s3(
+        'get_object', Bucket=bucket, Key=name, Range=f'bytes={first}-{last - 1}', IfMatch=etag
+    )
+    data = await answer['Body'].read()
+    if len(data) != last - first:
+        raise OSError(f'{len(data)} bytes came instead of {last - first}')
+    return data
+
+
+class _BlockCache:
+    """Blocks in files, deleted by the time of their last use where they become too many."""
+
+    def __init__(self, folder: str, gigabytes: float) -> None:
+        self.folder, self.limit = Path(folder), int(gigabytes * 2**30)
+        self._writes = 0
+
+    def _file(self, name: str) -> Path:
+        digest = blake2b(name.encode(), digest_size=16).hexdigest()
+        return self.folder / digest[:2] / f'{digest}.block'
+
+    def get(self, name: str, size: int) -> bytes | None:
+        file = self._file(name)
+        try:
+            data = file.read_bytes()
+            os.utime(file)
+        except OSError:
+            return None
+        return data if len(data) == size else None
+
+    def put(self, name: str, data: bytes) -> None:
+        try:
+            with replace_when_complete(self._file(name), durable=False) as temporary:
+                temporary.write_bytes(data)
+            if self._writes % _TIDY_EVERY == 0:
+                self._tidy()
+            self._writes += 1
+        except OSError:  # a full disk: then without a cache
+            return
+
+    def _tidy(self) -> None:
+        found = []
+        for file in self.folder.glob('*/*.block'):
+            try:
+                status = file.stat()
+            except FileNotFoundError:  # another process tidies, too
+                continue
+            found.append((status.st_mtime, status.st_size, file))
+        surplus = sum(size for _, size, _ in found) - self.limit
+        for _, size, file in sorted(found):
+            if surplus <= 0:
+                return
+            file.unlink(missing_ok=True)
+            surplus -= size
+
+
+def storage_of(settings: Mapping[str, Any] | None) -> Storage:
+    """The storage that a transform's ``storage`` key describes."""
+    return Storage(**dict(settings or {}))
