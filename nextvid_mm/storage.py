@@ -253,7 +253,7 @@ class _Remote:
                 return request()
             except Exception as error:  # each library has its own kinds
                 error = _true_cause(error)
-                status = getattr(error, 'status', None)
+                status = _status(error)
                 if isinstance(error, FileNotFoundError) or status == 404:
                     raise FileNotFoundError(f'{self.name} does not exist') from None
                 if isinstance(error, PermissionError) or status in (401, 403):
@@ -277,6 +277,17 @@ class _Remote:
 
     def close(self) -> None:
         self._blocks.clear()
+
+
+def _status(error: Exception) -> int | None:
+    """HTTP status that a library's error is about."""
+    for found in (error, error.__cause__):
+        response = getattr(found, 'response', None)
+        if isinstance(response, Mapping):  # botocore's
+            return response.get('ResponseMetadata', {}).get('HTTPStatusCode')
+        if (status := getattr(found, 'status', None)) is not None:
+            return status
+    return None
 
 
 def _true_cause(error: Exception) -> Exception:
