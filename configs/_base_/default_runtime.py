@@ -9,6 +9,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='SafeCheckpointHook', interval=1000, max_keep_ckpts=2),
     watchdog=dict(type='WatchdogHook', limit=1800),
+    advice=dict(type='AdviceHook', interval=20),
 )
 custom_hooks = [
     dict(type='StageHook'),

@@ -1,5 +1,6 @@
 """Hooks of pretraining; importing this package registers them."""
 
+from .advice import AdviceHook
 from .checkpoint import SafeCheckpointHook
 from .clip_pictures import ClipVisualizationHook
 from .health import HealthHook
@@ -8,6 +9,7 @@ from .stage import EMAHook, StageHook
 from .watchdog import WatchdogHook
 
 __all__ = [
+    'AdviceHook',
     'ClipVisualizationHook',
     'EMAHook',
     'FaultHook',

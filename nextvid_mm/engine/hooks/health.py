@@ -1,5 +1,6 @@
 """Numbers that tell a healthy run from a sick one."""
 
+from collections import deque
 from typing import Any
 
 import torch
@@ -19,8 +20,10 @@ from nextvid_mm.registry import HOOKS, unwrap
 class HealthHook(Hook):
     """Adds to the log (text and TensorBoard) what the model and optimiser do not report themselves.
 
-    - ``clips_per_s``: global throughput.
-    - ``data_share``: part of the step spent waiting for the loader; near 0 is good.
+    - ``clips_per_s``: global throughput, clips over seconds of the last steps.
+    - ``data_share``: part of these seconds spent waiting for the loader; near 0 is good. Both are
+      over the steps that the log's other means are over (``log_processor.window_size``), by the
+      clock of the process: nothing waits for the GPU to be measured.
     - ``ema_distance``: how far the reference encoder trails the encoder, relative to the latter's
       norm. It should settle; falling towards 0 means the encoder has stopped, growing without end
       that the momentum is too high for the run's length.
@@ -53,6 +56,11 @@ class HealthHook(Hook):
         check_count(clips, 'HealthHook.clips', least=0)
         self.interval, self.clips = interval, clips
         self._inputs: Any = None
+        self._window: deque[tuple[int, float, float]] = deque(maxlen=1)
+
+    def before_train(self, runner: Runner) -> None:
+        """Take the log's window."""
+        self._window = deque(maxlen=runner.log_processor.window_size)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the clips to encode: ``after_train_iter`` gets the last micro-batch, not the first.
@@ -68,8 +76,10 @@ class HealthHook(Hook):
         """Record the step's numbers."""
         loop, hub = runner.train_loop, runner.message_hub
         seconds = hub.get_scalar('train/time').current()
-        hub.update_scalar('train/clips_per_s', loop.stage_batch.batch_size / seconds)
-        hub.update_scalar('train/data_share', min(loop.data_seconds / seconds, 1.0))
+        self._window.append((loop.stage_batch.batch_size, seconds, loop.data_seconds))
+        clips, whole_seconds, waited = map(sum, zip(*self._window, strict=True))
+        hub.update_scalar('train/clips_per_s', clips / whole_seconds)
+        hub.update_scalar('train/data_share', min(waited / whole_seconds, 1.0))
         if skipped := getattr(runner.optim_wrapper, 'skipped_steps', 0):
             hub.update_scalar('train/skipped_steps', skipped)
         model = unwrap(runner.model)
