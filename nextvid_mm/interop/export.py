@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
-from safetensors.torch import save_file
 
-from nextvid_mm.files import replace_when_complete, write_text
+from nextvid_mm.files import write_text
 from nextvid_mm.models.backbones.causal_vit import CausalViT
 from nextvid_mm.models.checkpoints import (
-    EXPORT_KEY,
     EncoderOrigin,
     essential_config,
     open_encoder,
     read_checkpoint,
     stored_config,
 )
+from nextvid_mm.models.hub import own_card, require_own, write_weights
 from nextvid_mm.version import __version__
 
 from .timm_models import MODELS_OF_NAME
@@ -102,7 +100,8 @@ def export_encoder(path: str | Path, output: str | Path, weights: str = 'referen
         Path of the model card.
 
     Raises:
-        ValueError: if the file has no such encoder or does not say how it is built.
+        ValueError: if the file has no such encoder, does not say how it is built, or somebody
+            else's file would be replaced.
     """
     output = Path(output)
     if output.suffix != '.safetensors':
@@ -116,13 +115,11 @@ def export_encoder(path: str | Path, output: str | Path, weights: str = 'referen
     backbone = {key: value for key, value in origin.backbone.items() if key not in TRAINING_KEYS}
     origin = replace(origin, backbone=backbone)
     name = timm_name(backbone)
+    for file in (output, output.with_suffix('.md')):
+        require_own(file)
     description = {key: getattr(origin, key) for key in ('backbone', 'step', 'weights', 'sha256')}
-    metadata = {'format': 'pt', EXPORT_KEY: json.dumps(dict(description, version=__version__))}
-    if name is not None:
-        metadata['architecture'] = name
-    state = {key: value.contiguous() for key, value in encoder.state_dict().items()}
-    with replace_when_complete(output) as temporary:
-        save_file(state, temporary, metadata=metadata)
+    write_weights(encoder, output, description, {} if name is None else dict(architecture=name))
+    state = encoder.state_dict()
     count = sum(value.numel() for value in state.values())
     return write_card(output, origin, read_checkpoint(path).get('meta', {}), name, count)
 
@@ -167,7 +164,7 @@ def write_card(
         backbone=repr(origin.backbone),
     )
     path = weights.with_suffix('.md')
-    write_text(path, str(card))
+    write_text(path, own_card(str(card)))
     return path
 
 

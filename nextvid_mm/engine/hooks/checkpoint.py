@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
 
 from nextvid_mm.engine.checkpoints import (
     compare_data,
@@ -21,12 +21,21 @@ from nextvid_mm.engine.checkpoints import (
 from nextvid_mm.engine.processes import SignalFlag, WaitStopped
 from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
 from nextvid_mm.layers import check_state
+from nextvid_mm.models.checkpoints import find_file, read_checkpoint
 from nextvid_mm.registry import HOOKS, unwrap
 
 _OTHER_MODEL = (
     'Resume with the config it was trained with (its copy lies in the work directory). A new run, '
     'with load_from and without --resume, may start from an encoder alone.'
 )
+
+
+@CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$')
+def load_exported(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """An exported encoder or model, for MMEngine's ``load_from``; it stays on the CPU."""
+    checkpoint = read_checkpoint(filename)
+    state = {k: v for k, v in checkpoint['state_dict'].items() if k != '_extra_state'}
+    return dict(checkpoint, state_dict=state)
 
 
 @HOOKS.register_module()
@@ -81,8 +90,12 @@ class SafeCheckpointHook(CheckpointHook):
         return Path(self.out_dir) / Path(runner.work_dir).name
 
     def before_run(self, runner: Runner) -> None:
-        """Choose the checkpoint to resume from, before the Runner looks for one."""
+        """Choose the checkpoint to resume or start from, before the Runner looks for one."""
         if not runner._resume:
+            start = runner._load_from
+            if start is not None and '://' not in str(start):
+                read_checkpoint(start)  # says what a file is that is none
+                runner._load_from = str(find_file(start))  # of a folder
             return
         given = runner._load_from
         choice: list[Any] = [None, []]

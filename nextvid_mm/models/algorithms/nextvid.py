@@ -19,6 +19,7 @@ from nextvid_mm.layers import (
     gather_patches,
     set_attention_backend,
 )
+from nextvid_mm.models.hub import HubFolder
 from nextvid_mm.registry import MODELS
 
 from .base import ClipPretraining
@@ -27,7 +28,7 @@ QUERIES = ('hidden', 'all')
 
 
 @MODELS.register_module()
-class NextVid(ClipPretraining):
+class NextVid(ClipPretraining, HubFolder):
     """Wires encoder, predictor, decoder, targets and reference encoder into named losses.
 
     Args:

@@ -102,12 +102,7 @@ class TransformersEncoder(AdaptedEncoder):
         config, processor = model.config, _processor(path)
         size = getattr(config, 'image_size', None) or getattr(config, 'crop_size', None)
         tubelet = getattr(config, 'tubelet_size', None)
-        sides: tuple[Any, ...] = (
-            config.hidden_size,
-            size,
-            getattr(config, 'patch_size', None),
-            tubelet or 1,
-        )
+        sides: list[Any] = [size, getattr(config, 'patch_size', None), tubelet or 1]
         if not all(isinstance(side, int) for side in sides):
             raise ValueError(
                 f'config.json in {path} does not say image_size, patch_size and tubelet_size as '
@@ -115,7 +110,10 @@ class TransformersEncoder(AdaptedEncoder):
             )
         super().__init__(
             model,
-            *sides,
+            config.hidden_size,
+            img_size=sides[0],
+            patch_size=sides[1],
+            tubelet_size=sides[2],
             mean=processor.image_mean,
             std=processor.image_std,
             source=str(path),

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from nextvid_mm.layers import FrameCache, TokenGrid, patchify
+from nextvid_mm.models.hub import HubFolder
 from nextvid_mm.models.part import Part
 
 OUTPUTS = ('map', 'maps', 'tokens')
 
 
-class ClipEncoder(Part):
+class ClipEncoder(Part, HubFolder):
     """An encoder of clips, which can be probed.
 
     Args:

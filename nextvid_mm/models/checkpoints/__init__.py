@@ -18,8 +18,8 @@ from .encoder import (
     stored_backbone,
     stored_config,
 )
-from .files import read_file
-from .generator import Generator, find_component, load_generator, training_fps
+from .files import find_file, read_file, read_metadata
+from .generator import Generator, find_component, load_generator, open_folder, training_fps
 from .initializer import EncoderWeights
 from .wrappers import AVERAGED, TRAINED, FoundWeights, bare, find_weights, log_choice, under
 
@@ -41,17 +41,20 @@ __all__ = [
     'encoder_state',
     'essential_config',
     'find_component',
+    'find_file',
     'find_weights',
     'hash_weights',
     'load_encoder',
     'load_generator',
     'log_choice',
     'open_encoder',
+    'open_folder',
     'parse_config',
     'plain_config',
     'read_checkpoint',
     'read_config',
     'read_file',
+    'read_metadata',
     'require_room',
     'stored_backbone',
     'stored_config',

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nextvid_mm.layers import load_exactly, resolve_arch
+from nextvid_mm.models.hub import EXPORT_KEY
 from nextvid_mm.registry import MODELS, require_registered
 
 from .config_data import parse_config, plain_config
@@ -23,8 +24,6 @@ from .files import find_file, read_file, read_metadata
 
 # Where the encoders lie in our checkpoints, by the value of ``encoder_weights``.
 PREFIXES = {'reference': 'reference.encoder.', 'encoder': 'backbone.'}
-# Under which the metadata of an exported ``.safetensors`` file describe the encoder, as JSON.
-EXPORT_KEY = 'nextvid_mm'
 # Keys of an encoder's config that change neither its weights nor what they compute in evaluation.
 FREE_KEYS = ('drop_path_rate', 'with_cp', 'output', 'tuned', 'init_cfg', 'img_size')
 
@@ -180,8 +179,12 @@ def _read(path: str, state: os.stat_result | None) -> dict[str, Any]:
 
 
 def _as_checkpoint(content: dict[str, Tensor], path: str) -> dict[str, Any]:
-    """An exported encoder in the form of a checkpoint; see ``tools/convert_checkpoint.py``."""
+    """An exported encoder, or a whole model, in the form of a checkpoint."""
     description = read_metadata(path, EXPORT_KEY)
+    if 'model' in description:
+        keys = ('model', 'train_cfg', 'train_dataloader')
+        text = ''.join(f'{k} = {description[k]!r}\n' for k in keys if k in description)
+        return dict(state_dict=content, meta=dict(cfg=text, iter=description.get('step')))
     state = {f'backbone.{name}': value for name, value in content.items()}
     step = description.get('step')
     if 'backbone' in description:

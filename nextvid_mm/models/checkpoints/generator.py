@@ -12,7 +12,7 @@ import torch
 from nextvid_mm.layers import TokenGrid, load_exactly
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 
-from .encoder import read_checkpoint, require_room, stored_config
+from .encoder import open_encoder, read_checkpoint, require_room, stored_config
 
 if TYPE_CHECKING:
     from nextvid_mm.models.algorithms import NextVid
@@ -74,8 +74,10 @@ def load_generator(path: str | Path, device: str | torch.device = 'cpu') -> Gene
     _load_strictly(model, checkpoint['state_dict'], path)
     model = model.to(device).eval()
     _check_pixels(model)
-    stages = (stored_config(checkpoint, 'train_cfg') or {}).get('stages') or []
-    data = stored_config(checkpoint, 'train_dataloader')
+    said = {key: stored_config(checkpoint, key) for key in ('train_cfg', 'train_dataloader')}
+    stages, data = (said['train_cfg'] or {}).get('stages') or [], said['train_dataloader']
+    # For save_pretrained, so that a folder says as much as the checkpoint.
+    model.trained_with = {k: v for k, v in said.items() if v is not None}
     return Generator(
         model=model,
         path=path,
@@ -84,6 +86,27 @@ def load_generator(path: str | Path, device: str | torch.device = 'cpu') -> Gene
         fps=_fps(data),
         masking=find_component(data, 'FrameIsolatedMasking'),
     )
+
+
+def open_folder(folder: str | Path, settings: dict[str, Any]) -> Any:
+    """The encoder or whole model of a folder of ``save_pretrained``, in evaluation mode.
+
+    Args:
+        folder: the folder.
+        settings: arguments of an encoder that replace those it was saved with.
+
+    Raises:
+        ValueError: if nothing of ours was saved there, or ``settings`` are given to a whole model.
+    """
+    checkpoint = read_checkpoint(folder)
+    if stored_config(checkpoint, 'model') is not None:
+        return load_generator(folder).model
+    encoder, origin = open_encoder(folder)
+    if any(origin.backbone.get(key) != value for key, value in settings.items()):
+        state = encoder.state_dict()
+        encoder = MODELS.build(origin.backbone | settings)
+        load_exactly(encoder, state, f'{folder} with {settings}')
+    return encoder.eval()
 
 
 def training_fps(path: str | Path) -> float:
