@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -94,6 +95,10 @@ class NextVidViT(nn.Module):
             CausalBlock(width, heads, arch['mlp_ratio'], drop) for drop in drops
         )
         self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.feature_info = [
+            dict(module=f'blocks.{n}', num_chs=width, reduction=self.patch_size)
+            for n in range(depth)
+        ]
         self.grad_checkpointing = False
         self.head_drop = nn.Dropout(drop_rate)
         self.global_pool = global_pool
@@ -117,22 +122,85 @@ class NextVidViT(nn.Module):
         """Recompute blocks in the backward pass."""
         self.grad_checkpointing = enable
 
+    def no_weight_decay(self) -> set[str]:
+        """Parameters without weight decay besides norms and biases: none."""
+        return set()
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of layers, from stem to norm, by which timm decays learning rates."""
+        blocks = r'^blocks' if coarse else [(r'^blocks\.(\d+)', None), (r'^norm', (99999,))]
+        return dict(stem=r'^patch_embed', blocks=blocks)
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Normalised tokens ``(B, T * N, C)``.
 
         Args:
             x: images ``(B, 3, height, width)`` or clips ``(B, 3, T_video, height, width)``.
         """
+        return self.norm(self._run(x, set())[0])
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = 'NCHW',
+        intermediates_only: bool = False,
+    ) -> Any:
+        """Tokens of some blocks, as timm's ViTs give them.
+
+        Args:
+            x: images or clips, as in ``forward_features``.
+            indices: numbers of blocks, or how many of the last; None for all.
+            norm: apply the final norm to each.
+            stop_early: leave out the blocks behind the last of them.
+            output_fmt: ``NLC`` for ``(B, T * N, C)``; ``NCHW`` for ``(B, C, height, width)`` of
+                images and ``(B, C, T, height, width)`` of clips, in patches.
+            intermediates_only: give only these, and not the normalised tokens before them.
+
+        Returns:
+            A list, or tokens ``(B, T * N, C)`` and the list.
+
+        Raises:
+            ValueError: for another format.
+        """
+        if output_fmt not in ('NCHW', 'NLC'):
+            raise ValueError(f"output_fmt={output_fmt!r} is not 'NCHW' or 'NLC'")
+        taken, last = feature_take_indices(len(self.blocks), indices)
+        tokens, found = self._run(x, set(taken), last + 1 if stop_early else None)
+        if norm:
+            found = [self.norm(y) for y in found]
+        if output_fmt == 'NCHW':
+            height, width = (side // self.patch_size for side in x.shape[-2:])
+            shape = (height, width) if x.dim() == 4 else (-1, height, width)
+            found = [y.transpose(1, 2).unflatten(2, shape) for y in found]
+        return found if intermediates_only else (self.norm(tokens), found)
+
+    def get_intermediate_layers(
+        self, x: Tensor, n: int | list[int] = 1, reshape: bool = False, norm: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Tokens of the last ``n`` blocks, or of those numbered ``n``, as DINO has it."""
+        form = 'NCHW' if reshape else 'NLC'
+        return tuple(self.forward_intermediates(x, n, norm, True, form, True))
+
+    def _run(
+        self, x: Tensor, taken: set[int], stop: int | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Tokens ``(B, T * N, C)`` of the last block, and of those that are ``taken``."""
         clip = x[:, :, None].expand(-1, -1, self.tubelet_size, -1, -1) if x.dim() == 4 else x
         grid = TokenGrid.of_clip(clip.shape, self.patch_size, self.tubelet_size)
         patches = patchify(clip, self.patch_size, self.tubelet_size)[:, : grid.frames]
         tokens, rope = self.patch_embed(patches), self.rope(grid)
-        for block in self.blocks:
+        found = []
+        for number, block in enumerate(self.blocks[:stop]):
             if self.grad_checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(block, tokens, rope, use_reentrant=False)
             else:
                 tokens = block(tokens, rope)
-        return self.norm(tokens).flatten(1, 2)
+            if number in taken:
+                found.append(tokens.flatten(1, 2))
+        return tokens.flatten(1, 2), found
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pool tokens ``(B, T * N, C)`` and classify, or stop before with ``pre_logits``."""

@@ -131,3 +131,36 @@ def test_pytorch_timm_and_einops_are_enough(exported):
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == '(1, 32, 128)'
+
+
+def test_tokens_of_the_blocks_in_between(exported):
+    encoder, path = exported
+    model = timm.create_model(NAME, checkpoint_path=path).eval()
+    clip = torch.rand(1, 3, 4, 64, 64) * 2 - 1
+    with torch.no_grad():
+        tokens, found = model.forward_intermediates(clip, norm=True, output_fmt='NLC')
+        expected = encoder.encode_layers(clip, last=4)
+        assert len(found) == len(model.feature_info) == 4
+        for ours, theirs in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, theirs.flatten(1, 2))
+        torch.testing.assert_close(tokens, model.forward_features(clip))
+        (maps,) = model.get_intermediate_layers(clip, [2], reshape=True, norm=True)
+        assert maps.shape == (1, 128, 2, 4, 4)
+        torch.testing.assert_close(maps[0, :, 1, 2, 3], expected[2][0, 1, 11])
+        image = model.forward_intermediates(clip[:, :, 0], 2, intermediates_only=True)
+        assert [tuple(y.shape) for y in image] == [(1, 128, 4, 4)] * 2
+    with pytest.raises(ValueError, match="output_fmt='NHWC' is not"):
+        model.forward_intermediates(clip, output_fmt='NHWC')
+
+
+def test_groups_for_decayed_learning_rates(exported):
+    model = timm.create_model(NAME)
+    groups = timm.models.group_parameters(model, model.group_matcher())
+    assert [len(names) for names in groups.values()] == [
+        2,
+        12,
+        12,
+        12,
+        14,
+    ]  # the last with the norm
+    assert model.no_weight_decay() == set()
