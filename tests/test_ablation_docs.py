@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nextvid_mm.demo.ablations import TABLES
+from nextvid_mm.demo.ablations import TABLES, Budget, comparison, markdown, read_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / 'docs/ablations.md').read_text(encoding='utf-8')
+RESULTS = ROOT / 'benchmarks/results/ablations'
 COMMANDS = re.findall(r'python tools/run_ablations.py .*', PAGE)
 
 
@@ -41,11 +42,19 @@ def test_the_tool_lists_its_rows(run, capsys):
     assert all(row.name in listed for rows in TABLES.values() for row in rows)
 
 
+def test_the_page_s_table_is_that_of_the_runs_that_are_in():
+    shown = re.search(r'<!-- compare -->\n(.*?)<!-- end -->', PAGE, re.DOTALL)[1]
+    rows = TABLES['compare']
+    results = read_folder(RESULTS, [row.name for row in rows], range(100), Budget())
+    expected = markdown(comparison(rows, results)) if results else 'No run is in yet.\n'
+    assert shown == expected, f'write this into docs/ablations.md:\n{expected}'
+
+
 def test_a_table_is_run_by_the_command_of_the_page(run, monkeypatch, tmp_path):
     """Up to the work: the folder it is given belongs to runs of another budget."""
     (tmp_path / 'budget.json').write_text('{}')
     monkeypatch.setattr('nextvid_mm.demo.data.generate.make_demo_data', lambda *arguments: None)
-    (command,) = (command for command in COMMANDS if '--table' in command)
+    command = next(command for command in COMMANDS if '--table' in command)
     words = [*shlex.split(command, comments=True)[2:], '--work-dir', str(tmp_path)]
     with pytest.raises(SystemExit, match=r'run_ablations: error: .* runs of another budget'):
         run(words)

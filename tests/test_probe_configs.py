@@ -103,7 +103,7 @@ def test_images():
     assert cfg.test_dataloader == cfg.val_dataloader
 
 
-@pytest.mark.parametrize('name', [*VIDEO, 'in1k', 'demo'])
+@pytest.mark.parametrize('name', [*VIDEO, 'in1k', 'demo', 'demo_what'])
 def test_what_all_share(name):
     cfg = read(name)
     check_config(cfg, str(FOLDER / f'{name}.py'))
@@ -122,7 +122,7 @@ def test_what_all_share(name):
     assert cfg.val_dataloader.dataset.test_mode
     assert not cfg.train_dataloader.dataset.get('test_mode', False)
     assert cfg.val_evaluator == cfg.test_evaluator == dict(type='ProbeMetric', topk=(1, 5))
-    encoder = ENCODER if name != 'demo' else dict(ENCODER, img_size=64)
+    encoder = ENCODER if 'demo' not in name else dict(ENCODER, img_size=64)
     with DefaultScope.overwrite_default_scope('nextvid_mm'):
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
             for transform in loader.dataset.pipeline:

@@ -13,9 +13,11 @@ GOES_ON = 'The same command goes on where it was'
 EPILOG = """\
 What happens, with progress throughout:
   1. data      a few thousand short H.264 clips are generated once, into data/demo
-  2. pretrain  tools/train.py configs/nextvid/vit-tiny_demo.py, all four stages
+  2. pretrain  tools/train.py configs/nextvid/vit-tiny_demo.py, all four stages; a picture of
+               generated frames every 100 steps
   3. probe     attentive probes with identical settings on the pretrained encoder, on the same
-               network untrained, and on a single frame of each clip
+               network untrained, and on a single frame of each clip: how something moves, in
+               videos, and what is to be seen, in stills
   4. pictures  original, masked and generated frames
 
 A run that was interrupted continues where it stopped; one that is complete is probed again.

@@ -12,11 +12,12 @@ A class is a motion: move_left, move_right, move_up, move_down, turn_left, turn_
 roll_left, roll_right, swing_sideways, swing_upright.
 Objects and backgrounds are cut from photographs that scikit-image and scikit-learn ship; nothing
 is downloaded, and training and validation share no photograph. A single frame says nothing about
-the class, so a model must look at how frames follow one another.
+the class, so a model must look at how frames follow one another. Of the still images the question
+is what they show: which photograph they are cut from.
 
-The folder holds videos_train/, videos_val/ (H.264), images_train/ (JPEG) and list files
-"name.mp4 label" in MMAction2's format. It is a cache: the same options keep it, other options
-replace it, and an interrupted run continues where it stopped.
+The folder holds videos_train/, videos_val/ (H.264), images_train/, images_val/ (JPEG) and list
+files "name.mp4 label" in MMAction2's format, those of the images in what/. It is a cache: the same
+options keep it, other options replace it, and an interrupted run continues where it stopped.
 
 examples:
   python tools/make_demo_data.py                          # about a minute on two cores
@@ -33,9 +34,10 @@ HELP = {
     'fps': '; speeds are per second, so more fps moves less per frame',
     'size': 'of the clips, even',
     'difficulty': 'background contrast from 0 (black) to 1 (full-contrast photographs)',
-    'probe_clips_per_class': 'clips per class in the labelled subset demo_probe_list_videos.txt',
+    'probe_clips_per_class': 'clips per motion, and stills per photograph, in the labelled subsets',
     'num_images': 'still images',
     'image_size': 'height and width of the still images in pixels',
+    'num_val_images': 'still images to validate with',
 }
 _FLAGS = {'frames': '--num-frames'}
 

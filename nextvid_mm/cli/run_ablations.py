@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,24 +13,36 @@ from nextvid_mm.run_folder import own_folder
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from nextvid_mm.demo.ablations import RunResult
+
 GOES_ON = 'The same command goes on with what is missing'
 EPILOG = """\
 Every row has the same clips in the same order, the same number of optimiser steps and the same
-probe, which stands on the trained encoder ('encoder', not its EMA) for all rows. Seconds are
-reported, not equalised. A run that is done is not repeated; an interrupted one goes on.
+probes, which stand on the trained encoder ('encoder', not its EMA) for all rows: k-NN and
+attentive, *how* and *what*, at five moments of every run. Rows are compared at equal steps and,
+from the same runs, at equal processor time. A run that is done is not repeated; an interrupted one
+goes on.
 
 examples:
   python tools/run_ablations.py --list
-  python tools/run_ablations.py --table compare --seeds 0 1 2 --jobs 2
-  python tools/run_ablations.py --table table4 --seeds 0 --steps-scale 0.25
+  python tools/run_ablations.py --table compare --seeds 0 1 2 3 4 --jobs 2
   python tools/run_ablations.py --table compare --rows table2_full untrained
+  # of what is there already; nothing is run
+  python tools/run_ablations.py --table compare --results benchmarks/results/ablations --no-run
+  # what learning rate and masks suit each method, on another seed
+  python tools/run_ablations.py --table search --seeds 100 --steps-scale 0.3 --work-dir search
+  # width x clips, with a fit
+  python tools/run_ablations.py --table scaling --seeds 0 --work-dir scaling
 
 A row at the paper's scale is a config like any other:
   python tools/train.py configs/ablations/table4_masking-none.py
 """
 
 
-TABLES = ('compare', 'table2', 'table3', 'table4', 'table5', 'table11', 'table12', 'extra')
+TABLES = (
+    'compare', 'table2', 'table3', 'table4', 'table5', 'table11', 'table12', 'extra', 'search',
+    'scaling',
+)  # fmt: skip
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,10 +51,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add('--list', action='store_true', help='show the rows of every table and stop')
     add('--table', default='compare', choices=TABLES, help='default: compare')
     add('--rows', nargs='+', default=[], help='some rows of the table (default: all)')
-    add_shared(parser, '--seeds', default=[0, 1, 2])
+    add_shared(parser, '--seeds', default=[0, 1, 2, 3, 4])
     add('--steps-scale', type=float, default=1.0, help="factor on the demo's steps, default 1")
-    add('--jobs', type=int, default=1, help='pretrainings at a time (default: 1)')
+    add('--jobs', type=int, default=1, help='runs at a time, of one thread (default: 1)')
     add_shared(parser, '--work-dir', '(default: work_dirs/ablations)', type=Path)
+    add(
+        '--results',
+        type=Path,
+        help='folder with one JSON file for every run that is done, read and written (default: the '
+        'work directory)',
+    )
+    add('--no-run', action='store_true', help='show what is there, run nothing')
     add_shared(parser, '--cfg-options', '(of all pretraining configs)', default={})
     add(
         '--probe-options',
@@ -52,7 +69,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action=CfgOptions,
         default={},
         metavar='KEY=VALUE',
-        help='the same for configs/probe/demo.py',
+        help='the same for configs/probe/demo.py and demo_what.py',
     )
 
 
@@ -72,37 +89,53 @@ def run(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace, console: Console) -> None:
-    """Run the rows and write table, JSON and plot."""
+    """Run the rows and write table and plots."""
     from nextvid_mm.config_files import checked_config, home_folder
     from nextvid_mm.demo.ablations import (
         Budget,
-        draw_plot,
-        make_table,
+        comparison,
+        make_tables,
+        read_folder,
         run_rows,
         select_rows,
-        summarise,
+        write_report,
     )
     from nextvid_mm.demo.data.generate import make_demo_data
     from nextvid_mm.demo.data.spec import DemoSpec
-    from nextvid_mm.demo.run import DATA, PROBE, count_classes
-    from nextvid_mm.files import write_text
+    from nextvid_mm.demo.run import DATA, PROBES, count_classes
 
     rows = select_rows(args.table, args.rows)
     budget = Budget(args.steps_scale, args.cfg_options, args.probe_options)
     home = home_folder()
     work_dir = (args.work_dir or home / 'work_dirs' / 'ablations').resolve()
-    os.chdir(home)  # the configs find data/ there
-    make_demo_data(DATA, DemoSpec())
-    with own_folder(work_dir):
-        results = run_rows(work_dir, rows, args.seeds, budget, args.jobs)
-    summaries, classes = summarise(results), count_classes(checked_config(PROBE))
-    console.print(make_table(args.table, rows, summaries, classes))
-    plot = draw_plot(args.table, rows, summaries, classes, work_dir / f'{args.table}.png')
-    record = dict(
-        budget=asdict(budget),
-        rows=[asdict(row) | dict(ours=asdict(summaries[row.name])) for row in rows],
-        runs=[asdict(result) for result in results],
-    )
-    target = work_dir / f'{args.table}.json'
-    write_text(target, json.dumps(record, indent=2) + '\n')
-    console.print(f'results: {target}\nplot: {plot}')
+    folder = (args.results or work_dir).resolve()
+    if args.no_run:
+        results = read_folder(folder, [row.name for row in rows], args.seeds, budget)
+        if not results:
+            raise FileNotFoundError(
+                f'{folder} holds no result of {args.table} with seeds {args.seeds}: run without '
+                '--no-run, or name another --results'
+            )
+        work_dir.mkdir(parents=True, exist_ok=True)
+    else:
+        os.chdir(home)  # the configs find data/ there
+        make_demo_data(DATA, DemoSpec())
+        with own_folder(work_dir):
+            results = run_rows(work_dir, rows, args.seeds, budget, args.jobs, folder)
+    chance = {q: 100 / count_classes(checked_config(path)) for q, path in PROBES.items()}
+    found = comparison(rows, results)
+    console.print(make_tables(args.table, found, chance))
+    written = write_report(args.table, found, chance, work_dir)
+    if args.table == 'scaling':
+        written.append(show_scaling(results, work_dir, console))
+    console.print(f'results: {folder}', *written, sep='\n')
+
+
+def show_scaling(results: list[RunResult], work_dir: Path, console: Console) -> Path:
+    """Print and draw what another doubling brings."""
+    from nextvid_mm.demo.ablations.scaling import draw_scaling, fit_scaling
+
+    fits = fit_scaling(results)
+    for fit in fits:
+        console.print(str(fit))
+    return draw_scaling(results, fits, work_dir / 'scaling_fit.png')

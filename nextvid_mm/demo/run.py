@@ -36,7 +36,15 @@ from nextvid_mm.visualization import generation_sheet
 
 PRETRAIN = 'configs/nextvid/vit-tiny_demo.py'
 PROBE = 'configs/probe/demo.py'
+# The questions: how something moves, in videos; what is to be seen, in stills.
+PROBES = {'how': PROBE, 'what': 'configs/probe/demo_what.py'}
 DATA = 'data/demo'
+# Steps between pictures of the pretraining, the first of them after two or three minutes.
+PICTURES = 100
+SHOW = (
+    'default_hooks.pictures.type=GenerationVisHook',
+    f'default_hooks.pictures.interval={PICTURES}',
+)
 # Rows of the table, and how each differs from probing the pretrained encoder.
 ROWS: dict[str, dict[str, Any]] = {
     'pretrained': {},
@@ -55,15 +63,17 @@ class DemoResult:
 
     Attributes:
         seed: of pretraining, untrained weights and probes.
-        top1: best probe of the grid on validation, %, by row of the table.
+        top1: best probe of the grid on validation, %, by row of the table: *how*.
         fixed_top1: the grid's fixed member, %, by row.
         seconds: by phase.
+        what: as ``top1``, of the second question.
     """
 
     seed: int
     top1: dict[str, float]
     fixed_top1: dict[str, float]
     seconds: dict[str, float]
+    what: dict[str, float]
 
 
 def run_demo(
@@ -81,7 +91,7 @@ def run_demo(
         seeds: one pretraining and one set of probes for each.
         options: ``KEY=VALUE`` overrides of the pretraining config.
         spec: the dataset to generate.
-        probe_options: overrides of the probe config.
+        probe_options: overrides of both probe configs.
 
     Raises:
         PretrainingError: if a pretraining fails.
@@ -90,28 +100,31 @@ def run_demo(
     console = Console(highlight=False)
     console.rule('1/4 data')
     make_demo_data(DATA, spec or DemoSpec())
-    probe = Config.fromfile(find_config(PROBE))
-    probe.merge_from_dict(dict(probe_options or {}))
+    probes = {question: Config.fromfile(find_config(path)) for question, path in PROBES.items()}
+    for probe in probes.values():
+        probe.merge_from_dict(dict(probe_options or {}))
     results = []
     for seed in seeds:
         folder = work_dir / f'seed_{seed}'
         console.rule(f'2/4 pretraining in four stages, seed {seed}')
+        pictures = folder / '*' / 'vis_data' / 'vis_image'
+        console.print(f'generated frames every {PICTURES} steps: {pictures}', soft_wrap=True)
         start = time.perf_counter()
-        checkpoint = pretrain(folder, seed, options)
+        checkpoint = pretrain(folder, seed, [*options, *SHOW])
         seconds = dict(pretraining=time.perf_counter() - start)
         console.rule(f'3/4 attentive probes on frozen encoders, seed {seed}')
-        results.append(probe_rows(probe, checkpoint, seed, seconds, console))
+        results.append(probe_rows(probes, checkpoint, seed, seconds, console))
         console.rule('4/4 pictures')
         trained = read_config(folder / Path(PRETRAIN).name)  # with the options in it
         require_registered(trained.to_dict(), str(folder / Path(PRETRAIN).name))
         sheet = draw_sheet(trained, checkpoint, folder / 'generated.png')
         console.print(f'input, mask and generated next frames: {sheet}')
-    console.print(make_table(results, count_classes(probe)))
+    console.print(make_table(results, {key: count_classes(probes[key]) for key in probes}))
     target = work_dir / 'results.json'
     write_text(target, json.dumps([asdict(result) for result in results], indent=2) + '\n')
     # With it, tools/report.py can write the report again.
-    write_text(work_dir / 'probe.py', probe.pretty_text)
-    report = write_report(work_dir, probe_config=probe)
+    write_text(work_dir / 'probe.py', probes['how'].pretty_text)
+    report = write_report(work_dir, probe_config=probes['how'])
     console.print(f'results: {target}\ncurves: tensorboard --logdir {work_dir}')
     console.print(f'report: {report}', style='bold')
     return results
@@ -154,21 +167,40 @@ def probe_settings(config: Config) -> Config:
 
 
 def probe_rows(
-    config: Config, checkpoint: Path, seed: int, seconds: dict[str, float], console: Console
+    configs: Mapping[str, Config],
+    checkpoint: Path,
+    seed: int,
+    seconds: dict[str, float],
+    console: Console,
 ) -> DemoResult:
-    """Probe every row of the table with identical settings, beside the checkpoint."""
-    top1, fixed = {}, {}
-    short, folder = probe_settings(config), checkpoint.parent / 'probes'
-    for name, changes in ROWS.items():
-        start = time.perf_counter()
-        record = fit_probe(
-            short, checkpoint, folder / name.replace(', ', '_').replace(' ', '_'), seed,
-            folder / 'features', **changes,
-        )  # fmt: skip
-        seconds[f'probe, {name}'] = time.perf_counter() - start
-        top1[name], fixed[name] = record['top1'], fixed_top1(record)
-        console.print(f'{name}: {top1[name]:.1f} % ({seconds[f"probe, {name}"]:.0f} s)')
-    return DemoResult(seed, top1, fixed, seconds)
+    """Probe every row of the table with identical settings, beside the checkpoint.
+
+    Args:
+        configs: probe configs by question, ``how`` and ``what``.
+        checkpoint: of the pretraining.
+        seed: of untrained weights and probes.
+        seconds: by phase; what the probes take is added.
+        console: to say each number as soon as it is there.
+    """
+    top1: dict[str, dict[str, float]] = {question: {} for question in configs}
+    fixed = {}
+    for question, config in configs.items():
+        short, folder = probe_settings(config), checkpoint.parent / 'probes'
+        for name, changes in ROWS.items():
+            if question == 'what' and 'single_frame' in changes:
+                top1[question][name] = top1[question]['pretrained']  # of a still there is no more
+                continue
+            start, phase = time.perf_counter(), f'probe, {name}, {question}'
+            place = f'{name}_{question}'.replace(', ', '_').replace(' ', '_')
+            record = fit_probe(
+                short, checkpoint, folder / place, seed, folder / 'features', **changes
+            )
+            seconds[phase] = time.perf_counter() - start
+            top1[question][name] = record['top1']
+            if question == 'how':
+                fixed[name] = fixed_top1(record)
+            console.print(f'{question}, {name}: {record["top1"]:.1f} % ({seconds[phase]:.0f} s)')
+    return DemoResult(seed, top1['how'], fixed, seconds, top1['what'])
 
 
 def fixed_top1(record: Mapping[str, Any]) -> float:
@@ -202,15 +234,26 @@ def count_classes(config: Config) -> int:
     return int(config.model.cls_head.num_classes)
 
 
-def make_table(results: Sequence[DemoResult], num_classes: int) -> Table:
-    """Top-1 accuracy by row and seed, with chance."""
-    table = Table(title='attentive probe, top-1 on validation (%)')
+def make_table(results: Sequence[DemoResult], num_classes: Mapping[str, int]) -> Table:
+    """Top-1 accuracy by row, seed and question, with chance.
+
+    Args:
+        results: one per seed.
+        num_classes: by question, ``how`` and ``what``.
+    """
+    table = Table(
+        title='attentive probe, top-1 on validation (%)',
+        caption='how: which motion, in videos; what: which photograph, in stills',
+    )
     table.add_column('encoder')
+    columns = []
     for result in results:
-        table.add_column(f'seed {result.seed}', justify='right')
+        for question, top1 in (('how', result.top1), ('what', result.what)):
+            table.add_column(f'seed {result.seed}\n{question}', justify='right')
+            columns.append((top1, 100 / num_classes[question]))
     for name in ROWS:
-        table.add_row(name, *(f'{result.top1[name]:.1f}' for result in results))
-    table.add_row('chance', *(f'{100 / num_classes:.1f}' for _ in results))
-    gains = (f'{r.top1["pretrained"] - r.top1["untrained"]:+.1f}' for r in results)
+        table.add_row(name, *(f'{top1[name]:.1f}' for top1, _ in columns))
+    table.add_row('chance', *(f'{chance:.1f}' for _, chance in columns))
+    gains = (f'{top1["pretrained"] - top1["untrained"]:+.1f}' for top1, _ in columns)
     table.add_row('pretrained - untrained', *gains, end_section=True)
     return table

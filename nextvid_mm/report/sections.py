@@ -62,7 +62,13 @@ def results_section(results: Sequence[Mapping[str, Any]], num_classes: int) -> S
     body.append(_row('pretrained − untrained', gains, '+.1f'))
     phases = [_row(name, [r['seconds'][name] for r in results], '.0f') for name in
               results[0].get('seconds', {})]  # fmt: skip
-    tables = [Table(['encoder', *seeds, 'mean'], body, 'This run, top-1 (%)'), published_table()]
+    tables = [Table(['encoder', *seeds, 'mean'], body, 'This run, top-1 (%)')]
+    if what := results[0].get('what'):
+        body = [_row(name, [r['what'][name] for r in results]) for name in what]
+        tables.append(
+            Table(['encoder', *seeds, 'mean'], body, 'This run, top-1 (%): what stills show')
+        )
+    tables.append(published_table())
     if phases:
         tables.append(Table(['phase', *seeds, 'mean'], phases, 'Time (seconds)'))
     how = (

@@ -11,13 +11,19 @@ from nextvid_mm.demo.run import ROWS, DemoResult, PretrainingError, make_table, 
 
 def test_the_table_has_every_row_each_seed_chance_and_the_gain():
     results = [
-        DemoResult(seed, dict(zip(ROWS, (70.0 + seed, 50.0, 9.0), strict=True)), {}, {})
+        DemoResult(
+            seed,
+            dict(zip(ROWS, (70.0 + seed, 50.0, 9.0), strict=True)),
+            {},
+            {},
+            dict(zip(ROWS, (66.0, 60.5, 66.0), strict=True)),
+        )
         for seed in (0, 1)
     ]
     console = Console(width=100, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
-    console.print(make_table(results, num_classes=12))
+    console.print(make_table(results, dict(how=12, what=11)))
     text = console.export_text()
-    for expected in (*ROWS, 'seed 0', 'seed 1', '71.0', '8.3', '+20.0', '+21.0'):
+    for expected in (*ROWS, 'seed 0', 'seed 1', '71.0', '8.3', '9.1', '+20.0', '+21.0', '+5.5'):
         assert expected in text
 
 
@@ -46,11 +52,15 @@ def test_the_demo_runs_from_data_to_pictures(tmp_path, monkeypatch):
         tmp_path / 'work',
         seeds=[0],
         options=options,
-        spec=DemoSpec(num_train=48, num_val=24, num_images=4, probe_clips_per_class=2),
+        spec=DemoSpec(
+            num_train=48, num_val=24, num_images=22, num_val_images=11, probe_clips_per_class=2
+        ),
         probe_options={'train_cfg.max_epochs': 2},
     )
     assert set(results[0].top1) == set(ROWS)
-    assert all(0 <= value <= 100 for value in results[0].top1.values())
+    top1, what = results[0].top1, results[0].what
+    assert all(0 <= value <= 100 for value in (*top1.values(), *what.values()))
+    assert what['pretrained, single frame'] == what['pretrained']
     assert (tmp_path / 'work/seed_0/generated.png').stat().st_size > 1000
     assert json.loads((tmp_path / 'work/results.json').read_text())[0]['seed'] == 0
     page = (tmp_path / 'work/report.html').read_text()

@@ -1,17 +1,22 @@
 """Ablations and baselines at the demo's scale: same data, steps, seeds and probe for every row."""
 
-from nextvid_mm.demo.ablations.report import draw_plot, make_table, summarise
-from nextvid_mm.demo.ablations.runs import Budget, RunResult, run_rows
+from nextvid_mm.demo.ablations.report import comparison, make_tables, markdown, write_report
+from nextvid_mm.demo.ablations.results import Budget, Moment, RunResult, read_folder, read_result
+from nextvid_mm.demo.ablations.runs import run_rows
 from nextvid_mm.demo.ablations.tables import TABLES, Row, select_rows
 
 __all__ = [
     'TABLES',
     'Budget',
+    'Moment',
     'Row',
     'RunResult',
-    'draw_plot',
-    'make_table',
+    'comparison',
+    'make_tables',
+    'markdown',
+    'read_folder',
+    'read_result',
     'run_rows',
     'select_rows',
-    'summarise',
+    'write_report',
 ]

@@ -1,128 +1,254 @@
-"""Ours beside the paper's: table and plot."""
+"""Rows side by side: tables at equal steps and at equal processor time, curves, a plot."""
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from scipy.stats import t as student
 
-from nextvid_mm.demo.ablations.runs import RunResult
+from nextvid_mm.demo.ablations.results import QUESTIONS, RunResult
 from nextvid_mm.demo.ablations.tables import FOOTNOTE, Row
-from nextvid_mm.files import save_picture
+from nextvid_mm.files import save_picture, write_text
+
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Summary:
-    """A row over its seeds.
+class Difference:
+    """Paired differences of two rows, over the seeds that both have.
 
     Attributes:
-        mean: of top-1, %.
-        std: sample standard deviation of top-1; None with a single seed.
-        top1: by seed.
-        seconds: mean pretraining time.
-        steps: optimiser steps of each run.
+        mean: row minus first row, points.
+        half: half the width of the 95 % interval (Student's t); infinite with one seed.
+        seeds: how many.
     """
 
     mean: float
-    std: float | None
-    top1: dict[int, float]
-    seconds: float
-    steps: int
+    half: float
+    seeds: int
+
+    @property
+    def apart(self) -> bool:
+        """Whether the interval leaves out 0: only then is a row better or worse."""
+        return abs(self.mean) > self.half
 
     def __str__(self) -> str:
-        return f'{self.mean:.1f}' if self.std is None else f'{self.mean:.1f} ± {self.std:.1f}'
+        if math.isinf(self.half):
+            return f'{self.mean:+.1f}'
+        return f'{self.mean:+.1f} ± {self.half:.1f}{" *" if self.apart else ""}'
 
 
-def summarise(results: Sequence[RunResult]) -> dict[str, Summary]:
-    """Summaries by row, in the order of the results."""
-    summaries = {}
-    for name in dict.fromkeys(result.row for result in results):
-        mine = [result for result in results if result.row == name]
-        top1 = {result.seed: result.top1 for result in mine}
-        summaries[name] = Summary(
-            mean=statistics.mean(top1.values()),
-            std=statistics.stdev(top1.values()) if len(top1) > 1 else None,
-            top1=top1,
-            seconds=statistics.mean(result.train_seconds for result in mine),
-            steps=mine[0].steps,
-        )
-    return summaries
+@dataclass(frozen=True)
+class Entry:
+    """A row over its seeds, at one budget.
+
+    Attributes:
+        top1: by question and seed, %.
+        gaps: to the first row, by question; None of the first row itself and without common seeds.
+        cpu_seconds: mean of the runs.
+        collapsed: seeds whose features have collapsed; they count like any other.
+        steps: optimiser steps of each run.
+    """
+
+    top1: dict[str, dict[int, float]]
+    gaps: dict[str, Difference | None]
+    cpu_seconds: float
+    collapsed: list[int]
+    steps: int
+
+    def level(self, question: str) -> str:
+        """Mean ± sample standard deviation over seeds."""
+        values = list(self.top1[question].values())
+        mean = statistics.mean(values)
+        return f'{mean:.1f}' + (f' ± {statistics.stdev(values):.1f}' if len(values) > 1 else '')
+
+    @property
+    def seeds(self) -> str:
+        """How many, and which of them collapsed."""
+        count = len(next(iter(self.top1.values())))
+        lost = ', '.join(map(str, self.collapsed))
+        return f'{count}' + (f' (collapsed: {lost})' if lost else '')
 
 
-def make_table(
-    table: str, rows: Sequence[Row], summaries: dict[str, Summary], num_classes: int
-) -> Table:
-    """Ours at the demo's scale (mean ± std over seeds) beside the paper's figures.
+@dataclass(frozen=True)
+class Comparison:
+    """All rows that have results.
+
+    Attributes:
+        rows: in order; the first is what others are compared with.
+        steps: entries by row at the end of the runs.
+        time: entries by row when the quickest row was through, ``seconds`` of processor time.
+        seconds: of the quickest trained row.
+        results: everything.
+    """
+
+    rows: list[Row]
+    steps: dict[str, Entry]
+    time: dict[str, Entry]
+    seconds: float
+    results: list[RunResult]
+
+
+def paired(mine: Mapping[int, float], first: Mapping[int, float]) -> Difference | None:
+    """Differences over common seeds; None if there are none."""
+    gaps = [value - first[seed] for seed, value in mine.items() if seed in first]
+    if not gaps:
+        return None
+    if len(gaps) == 1:
+        return Difference(gaps[0], math.inf, 1)
+    spread = statistics.stdev(gaps) / math.sqrt(len(gaps))
+    half = float(student.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1)) * spread
+    return Difference(statistics.mean(gaps), half, len(gaps))
+
+
+def comparison(rows: Sequence[Row], results: Sequence[RunResult]) -> Comparison:
+    """Compare rows that have results; the first of them is the measure."""
+    by_row = {row.name: [r for r in results if r.row == row.name] for row in rows}
+    there = [row for row in rows if by_row[row.name]]
+    costs = {
+        row.name: statistics.mean(r.last.cpu_seconds for r in by_row[row.name]) for row in there
+    }
+    seconds = min((cost for cost in costs.values() if cost > 0), default=0.0)
+    tables = []
+    for limit in (math.inf, seconds):
+        entries: dict[str, Entry] = {}
+        for row in there:
+            top1 = {
+                question: {r.seed: r.at_seconds(limit, question) for r in by_row[row.name]}
+                for question in QUESTIONS
+            }
+            first = entries[there[0].name].top1 if entries else None
+            entries[row.name] = Entry(
+                top1=top1,
+                gaps={q: paired(top1[q], first[q]) if first else None for q in QUESTIONS},
+                cpu_seconds=costs[row.name],
+                collapsed=[r.seed for r in by_row[row.name] if r.collapsed],
+                steps=by_row[row.name][0].last.step,
+            )
+        tables.append(entries)
+    steps, time = tables
+    return Comparison(there, steps, time, seconds, list(results))
+
+
+def cells(found: Comparison, row: Row) -> list[str]:
+    """One line of the table."""
+    steps, time = found.steps[row.name], found.time[row.name]
+    line = [row.title, steps.seeds]
+    for question in QUESTIONS:
+        line += [steps.level(question), str(steps.gaps[question] or '')]
+    line += [f'{steps.cpu_seconds:.0f}']
+    line += [str(time.gaps[question] or '') for question in QUESTIONS]
+    return [*line, ' / '.join(row.paper) if row.paper else '–']
+
+
+def header(found: Comparison) -> list[str]:
+    """Names of the columns of :func:`cells`."""
+    equal = f'in {found.seconds:.0f} s'
+    return [
+        'row', 'seeds', 'how', 'to first', 'what', 'to first', 'CPU s', f'how, to first {equal}',
+        f'what, to first {equal}', 'paper IN1K / SSv2',
+    ]  # fmt: skip
+
+
+def make_tables(table: str, found: Comparison, chance: Mapping[str, float]) -> Table:
+    """Ours at the demo's scale beside the paper's figures.
 
     Args:
         table: its name.
-        rows: in order.
-        summaries: from ``summarise``.
-        num_classes: of the probe; says what chance is.
+        found: from :func:`comparison`.
+        chance: %, by question.
     """
-    seeds = len(next(iter(summaries.values())).top1)
+    shown = ', '.join(f'{question} {value:.1f}' for question, value in chance.items())
+    starred = any('*' in cell for row in found.rows for cell in row.paper or ())
     view = Table(
         title=f'{table}: attentive probe on the trained encoder, top-1 (%)',
-        caption=f'ours: demo scale, {seeds} seed(s), equal steps, chance {100 / num_classes:.1f}; '
+        caption=f'demo scale; mean ± std over seeds; chance: {shown}; to first: paired differences '
+        'with 95 % intervals, * where it leaves out 0; equal steps, then equal processor time; '
         'paper: ViT-L, 15K steps (30K in table12), other data: compare signs, not numbers'
-        + (f'\n{FOOTNOTE}' if any('*' in cell for row in rows for cell in row.paper or ()) else ''),
+        + (f'\n{FOOTNOTE}' if starred else ''),
     )
-    view.add_column('row')
-    for name in ('ours', 'to first', 'steps', 'seconds', 'paper IN1K', 'paper SSv2'):
-        view.add_column(name, justify='right')
-    first = summaries[rows[0].name].mean
-    for row in rows:
-        entry = summaries[row.name]
-        gap = f'{entry.mean - first:+.1f}' if row is not rows[0] else ''
-        cells = (str(entry), gap, str(entry.steps), f'{entry.seconds:.0f}')
-        view.add_row(row.title, *cells, *(row.paper or ('', '')))
+    for place, name in enumerate(header(found)):
+        view.add_column(name, justify='right' if place else 'left')
+    for row in found.rows:
+        view.add_row(*cells(found, row))
     return view
 
 
-def draw_plot(
-    table: str, rows: Sequence[Row], summaries: dict[str, Summary], num_classes: int, path: Path
-) -> Path:
-    """Write a bar chart of ours, with every seed as a dot, beside the paper's.
+def markdown(found: Comparison) -> str:
+    """The table for a page."""
+    names = header(found)
+    lines = ['| ' + ' | '.join(names) + ' |', '|---' * len(names) + '|']
+    lines += ['| ' + ' | '.join(cells(found, row)) + ' |' for row in found.rows]
+    return '\n'.join(lines) + '\n'
+
+
+def draw_curves(table: str, found: Comparison, chance: Mapping[str, float], path: Path) -> Path:
+    """Write curves of both questions against steps and against processor time.
+
+    Thick lines are means over seeds, thin ones seeds; a seed whose features collapsed ends in a
+    cross.
 
     Args:
         table: its name.
-        rows: in order, first on top.
-        summaries: from ``summarise``.
-        num_classes: of the probe; chance is drawn.
+        found: from :func:`comparison`.
+        chance: %, by question; drawn.
         path: where the PNG goes.
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 1.2 + 0.45 * len(rows)), layout='constrained')
-    ours, paper = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-    places = range(len(rows))
-    entries = [summaries[row.name] for row in rows]
-    errors = [entry.std or 0.0 for entry in entries]
-    ours.barh(places, [entry.mean for entry in entries], xerr=errors, color='#8fb3d9', capsize=3)
-    for place, entry in enumerate(entries):
-        ours.plot(list(entry.top1.values()), [place] * len(entry.top1), 'k.', markersize=4)
-    ours.axvline(100 / num_classes, color='grey', linestyle=':', label='chance')
-    ours.set_yticks(places, [row.title for row in rows])
-    ours.invert_yaxis()
-    ours.set(title=f'{table}, demo scale', xlabel='probe top-1 (%), mean ± std, dots: seeds')
-    ours.legend(loc='lower right')
-    _draw_paper(paper, rows)
+    figure = Figure(figsize=(13, 9), layout='constrained')
+    axes = figure.subplots(len(QUESTIONS), 2, squeeze=False)
+    colours = colormaps['tab20'](range(20))
+    for line, question in enumerate(QUESTIONS):
+        for place, (key, label) in enumerate(
+            (('step', 'optimiser steps'), ('cpu_seconds', 'processor seconds'))
+        ):
+            axis: Any = axes[line][place]
+            for number, row in enumerate(found.rows):
+                runs = [r for r in found.results if r.row == row.name]
+                _draw_row(axis, runs, key, question, colours[number % len(colours)], row.title)
+            axis.axhline(chance[question], color='grey', linestyle=':')
+            axis.set(xlabel=label, ylabel=f'{question}: top-1 (%)')
+    axes[0][0].legend(fontsize=8)
+    figure.suptitle(f'{table}, demo scale; attentive probe at five moments of every run')
     save_picture(figure, path, dpi=120)
     return path
 
 
-def _draw_paper(axes: Any, rows: Sequence[Row]) -> None:
-    """The paper's figures; rows it does not have stay empty, bounds are drawn up to the bound."""
-    height = 0.38
-    for column, (name, colour) in enumerate((('IN1K', '#d9a88f'), ('SSv2', '#b08fd9'))):
-        known = [(place, row.paper[column]) for place, row in enumerate(rows) if row.paper]
-        places = [place + (column - 0.5) * height for place, _ in known]
-        values = [float(text.strip('<* ')) for _, text in known]
-        bars = axes.barh(places, values, height, color=colour, label=name)
-        axes.bar_label(bars, [text for _, text in known], padding=2, fontsize=8)
-    axes.set(title='paper (arXiv 2512.21004)', xlabel='probe top-1 (%)', xlim=(0, 100))
-    axes.legend(loc='lower right')
+def _draw_row(
+    axis: Any, runs: Sequence[RunResult], key: str, question: str, colour: Any, title: str
+) -> None:
+    if all(len(run.moments) == 1 for run in runs):
+        level = statistics.mean(run.last.top1[question] for run in runs)
+        axis.axhline(level, color=colour, linestyle='--', label=title)
+        return
+    curves = []
+    for run in runs:
+        places = [getattr(moment, key) for moment in run.moments]
+        values = [moment.top1[question] for moment in run.moments]
+        axis.plot(places, values, color=colour, linewidth=0.5)
+        if run.collapsed:
+            axis.plot(places[-1], values[-1], 'x', color=colour)
+        curves.append((places, values))
+    if len({len(places) for places, _ in curves}) == 1:
+        places, values = (
+            [statistics.mean(column) for column in zip(*part, strict=True)]
+            for part in zip(*curves, strict=True)
+        )
+        axis.plot(places, values, '.-', color=colour, linewidth=2, label=title)
+
+
+def write_report(
+    table: str, found: Comparison, chance: Mapping[str, float], folder: Path
+) -> list[Path]:
+    """Write plot and Markdown table; returns the files."""
+    text = folder / f'{table}.md'
+    write_text(text, markdown(found))
+    return [draw_curves(table, found, chance, folder / f'{table}.png'), text]

@@ -1,21 +1,22 @@
 """Pretrains and probes every row for every seed; what is done is not done again.
 
-A run is ``tools/train.py`` in a process of its own, which is also how a user would start it. All
-rows see the same clips in the same order for the same number of steps, and the probe stands on the
-*trained* encoder (not the EMA, which some rows do not have).
+A run is ``tools/train.py`` in a process of its own, of one thread, which is also how a user would
+start it. All rows see the same clips in the same order for the same number of steps, and probes
+stand on the *trained* encoder (not the EMA, which some rows do not have).
 """
 
 from __future__ import annotations
 
-import copy
 import json
 import os
+import platform
+import queue
 import re
+import shutil
 import sys
-import time
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import Any
@@ -26,9 +27,16 @@ from mmengine.registry import init_default_scope
 from rich.progress import Progress, TaskID
 
 from nextvid_mm.config_files import find_config, project_folder
+from nextvid_mm.demo.ablations.curves import Prober
+from nextvid_mm.demo.ablations.results import (
+    Budget,
+    RunResult,
+    check_budget,
+    read_folder,
+    result_file,
+    write_result,
+)
 from nextvid_mm.demo.ablations.tables import Row
-from nextvid_mm.demo.run import PRETRAIN, PROBE, fixed_top1, probe_settings
-from nextvid_mm.engine.probe.training import fit_probe
 from nextvid_mm.files import write_text
 from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import SCOPE
@@ -36,49 +44,15 @@ from nextvid_mm.stopping import child, end_children
 
 _STEP = re.compile(r'Iter\(train\) \[\s*(\d+)/(\d+)\]')
 _LAST_LINES = 15
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What every row is given.
-
-    Attributes:
-        steps_scale: factor on the steps of every stage of the demo's schedule.
-        options: overrides of all pretraining configs, by dotted key.
-        probe_options: overrides of the probe config.
-    """
-
-    steps_scale: float = 1.0
-    options: dict[str, Any] = field(default_factory=dict)
-    probe_options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.steps_scale > 0:
-            raise ValueError(f'steps_scale={self.steps_scale} must be larger than 0')
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What one row gave with one seed.
-
-    Attributes:
-        row: name of the row.
-        seed: of pretraining, untrained weights and probe.
-        top1: best probe of the grid on validation, %.
-        fixed_top1: the grid's fixed member, %.
-        steps: optimiser steps.
-        clips: clips trained on.
-        train_seconds: pretraining by the clock, with start-up and whatever ran beside it; of a run
-            that was interrupted, the last part.
-    """
-
-    row: str
-    seed: int
-    top1: float
-    fixed_top1: float
-    steps: int
-    clips: int
-    train_seconds: float
+#: Two runs of two threads each took ten times as long as two of one thread. Loading in the same
+#: process makes its time part of the run's processor time.
+THREADS = 1
+_ALL_RUNS = {
+    'train_dataloader.num_workers': 0,
+    'train_dataloader.persistent_workers': False,
+    'default_hooks.moments.type': 'MomentHook',
+}
+_UNTRAINED: dict[str, Any] = dict(step=0, clips=0, cpu_seconds=0.0, seconds=0.0, losses={})
 
 
 def run_rows(
@@ -87,34 +61,34 @@ def run_rows(
     seeds: Sequence[int],
     budget: Budget,
     jobs: int = 1,
+    results: Path | None = None,
 ) -> list[RunResult]:
     """Run what is missing and return all results, seed by seed.
 
     Args:
-        work_dir: each run has the folder ``ROW/seed_N`` below it.
+        work_dir: each run has the folder ``ROW/seed_N`` below it, until it is done.
         rows: what to run.
         seeds: every row is run with each.
         budget: the same for all rows.
-        jobs: pretrainings at a time, which share the threads of the machine.
+        jobs: runs at a time, of one thread each.
+        results: folder of the results, one file a run; None takes ``work_dir``.
 
     Raises:
-        ValueError: if ``work_dir`` holds results of another budget.
+        ValueError: if ``work_dir`` or ``results`` holds runs of another budget.
         ChildProcessError: if a pretraining fails.
     """
     init_default_scope(SCOPE)
+    results = results or work_dir
     work_dir.mkdir(parents=True, exist_ok=True)
+    results.mkdir(parents=True, exist_ok=True)
     _claim(work_dir, budget)
+    check_budget(results, budget)
     runs = [Run(work_dir, row, seed, budget) for seed in seeds for row in rows]
-    todo = [run for run in runs if not run.result_file.is_file()]
+    todo = [run for run in runs if not result_file(results, run.row.name, run.seed).is_file()]
     if todo:
-        probe = Config.fromfile(find_config(PROBE))
-        probe.merge_from_dict(budget.probe_options)
-        with (
-            progress_bar('steps', speed_estimate_period=600.0) as progress,
-            ThreadPoolExecutor(jobs) as pool,
-        ):
-            _run_all(todo, probe, jobs, progress, pool)
-    return [run.read() for run in runs]
+        with progress_bar('steps', speed_estimate_period=600.0) as progress:
+            _run_all(todo, Prober(budget.probe_options, THREADS), jobs, progress, results)
+    return read_folder(results, [row.name for row in rows], seeds, budget)
 
 
 def _claim(work_dir: Path, budget: Budget) -> None:
@@ -129,23 +103,45 @@ def _claim(work_dir: Path, budget: Budget) -> None:
 
 
 def _run_all(
-    todo: Sequence[Run], probe: Config, jobs: int, progress: Progress, pool: ThreadPoolExecutor
+    todo: Sequence[Run], prober: Prober, jobs: int, progress: Progress, results: Path
 ) -> None:
-    """Pretrain in the pool, probe here as runs end."""
+    """Pretrain in ``jobs`` threads that wait for processes; probe here, while such a one waits."""
     total = progress.add_task('steps of all runs', total=sum(run.table_steps for run in todo))
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    torch.set_num_threads(threads)  # probes run beside the trainings
-    futures = {pool.submit(run.pretrain, threads, progress, total): run for run in todo}
+    waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
+    trained: queue.SimpleQueue[Run | BaseException] = queue.SimpleQueue()
+    probed = threading.Semaphore(0)
+    for run in todo:
+        waiting.put(run)
+
+    def work() -> None:
+        while True:
+            try:
+                run = waiting.get_nowait()
+                run.pretrain(progress, total)
+                trained.put(run)
+            except queue.Empty:
+                return
+            except BaseException as error:  # raised again below
+                trained.put(error)
+                return
+            probed.acquire()
+
+    for _ in range(jobs):
+        threading.Thread(target=work, daemon=True).start()
     try:
-        short = probe_settings(probe)
-        for future in as_completed(futures):
-            seconds, run = future.result(), futures[future]
-            result = run.probe(short, seconds)
+        for _ in todo:
+            found = trained.get()
+            if isinstance(found, BaseException):
+                raise found
+            result = found.probe(prober)
+            write_result(result_file(results, found.row.name, found.seed), result)
+            found.clear()
+            shown = ', '.join(f'{key} {value:.1f}' for key, value in result.last.top1.items())
             progress.console.print(
-                f'{run.row.title}, seed {run.seed}: {result.top1:.1f} % ({seconds:.0f} s)'
+                f'{found.row.title}, seed {found.seed}: {shown} % ({result.last.cpu_seconds:.0f} s)'
             )
+            probed.release()
     except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
         end_children()
         raise
 
@@ -163,37 +159,36 @@ class Run:
     def __init__(self, work_dir: Path, row: Row, seed: int, budget: Budget):
         self.row, self.seed, self.budget = row, seed, budget
         self.folder = work_dir / row.name / f'seed_{seed}'
-        self.result_file = self.folder / 'result.json'
-        self.stages: list[dict] = []
-        if row.config is not None:
-            with quiet_log():
-                config = Config.fromstring(at_demo_scale(find_config(row.config)), '.py')
-            config.merge_from_dict(budget.options)
-            scale = budget.steps_scale
-            for stage in config.train_cfg.stages:
-                self.stages.append(dict(stage, steps=max(1, round(stage.steps * scale))))
+        self.options: dict[str, Any] = {}
+        self.table_steps = 0
+        if row.config is None:
+            return
+        with quiet_log():
+            config = Config.fromstring(at_demo_scale(find_config(row.config)), '.py')
+        config.merge_from_dict(budget.options)
+        self.options = dict(_ALL_RUNS) | budget.options | dict(row.options)
+        for place, stage in enumerate(config.train_cfg.stages):
+            steps = max(1, round(stage.steps * budget.steps_scale * row.steps))
+            self.table_steps += steps
+            self.options[f'train_cfg.stages.{place}.steps'] = steps
+            if row.rate != 1:
+                rates = [float(f'{lr * row.rate:.3g}') for lr in stage.lr]
+                self.options[f'train_cfg.stages.{place}.lr'] = rates
 
-    @property
-    def table_steps(self) -> int:
-        """Optimiser steps of the run."""
-        return sum(stage['steps'] for stage in self.stages)
-
-    def pretrain(self, threads: int, progress: Progress, total: TaskID) -> float:
-        """Train or go on training, unless the row is not trained; returns seconds."""
+    def pretrain(self, progress: Progress, total: TaskID) -> None:
+        """Train or go on training, unless the row is not trained."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.row.config is None:
-            return 0.0
-        start = time.perf_counter()
+            return
         script = project_folder() / 'tools/train.py'
         config = self.folder.with_name(f'{self.row.name}.py')
         write_text(config, at_demo_scale(find_config(self.row.config)))
         command = [sys.executable, str(script), str(config), '--work-dir', str(self.folder)]
         command += ['--seed', str(self.seed), '--resume', '--cfg-options']
-        command += [f'{key}={value}'.replace(' ', '') for key, value in self.budget.options.items()]
-        command += [f'train_cfg.stages.{i}.steps={s["steps"]}' for i, s in enumerate(self.stages)]
+        command += [f'{key}={value}'.replace(' ', '') for key, value in self.options.items()]
         log = self.folder / 'train.log'
         task = progress.add_task(f'{self.row.name}, seed {self.seed}', total=self.table_steps)
-        code = follow(command, threads, log, progress, (task, total))
+        code = follow(command, THREADS, log, progress, (task, total))
         # A run that was resumed at its end has said nothing of its steps.
         progress.advance(total, self.table_steps - progress.tasks[task].completed)
         progress.update(task, visible=False)
@@ -203,37 +198,31 @@ class Run:
                 f'{self.row.name}, seed {self.seed}: training ended with code {code}; the end of '
                 f'{log}:\n{end}'
             )
-        return time.perf_counter() - start
 
-    def probe(self, config: Config, seconds: float) -> RunResult:
-        """Probe the encoder and write the result down."""
-        checkpoint, weights = None, 'untrained'
-        if self.row.config is not None:
-            name = (self.folder / 'last_checkpoint').read_text().strip()
-            checkpoint, weights = str(self.folder / name), 'encoder'
-        elif config.model.backbone is None:
-            config = copy.deepcopy(config)
-            config.model.backbone = Config.fromfile(find_config(PRETRAIN)).model.backbone
-        folder = self.folder / 'probe'
-        record = fit_probe(
-            config, checkpoint, folder, self.seed, folder / 'features', encoder_weights=weights
-        )
-        result = RunResult(
-            row=self.row.name,
-            seed=self.seed,
-            top1=record['top1'],
-            fixed_top1=fixed_top1(record),
-            steps=self.table_steps,
-            clips=sum(stage['steps'] * stage['batch_size'] for stage in self.stages),
-            train_seconds=seconds,
-        )
-        # Whole or not at all: the file says that the run is done.
-        write_text(self.result_file, json.dumps(asdict(result), indent=2) + '\n')
-        return result
+    def probe(self, prober: Prober) -> RunResult:
+        """Probe the encoder's moments."""
+        if self.row.config is None:
+            moments = [prober.moment(_UNTRAINED, None, self.folder / 'probe', self.seed)]
+        else:
+            moments = prober.curve(self.folder, self.seed)
+        return RunResult(self.row.name, self.seed, asdict(self.budget), moments, machine())
 
-    def read(self) -> RunResult:
-        """The result of a run that is done."""
-        return RunResult(**json.loads(self.result_file.read_text()))
+    def clear(self) -> None:
+        """Remove what the curve has been read from; the last checkpoint and the logs stay."""
+        for name in ('moments', 'probe'):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def machine() -> dict[str, Any]:
+    """What computed a result."""
+    text = Path('/proc/cpuinfo').read_text() if Path('/proc/cpuinfo').is_file() else ''
+    names = re.findall(r'^model name\s*:\s*(.+)$', text, re.MULTILINE)
+    return dict(
+        processor=names[0] if names else platform.processor(),
+        bfloat16='amx_bf16' in text,
+        threads=THREADS,
+        torch=torch.__version__,
+    )
 
 
 def follow(

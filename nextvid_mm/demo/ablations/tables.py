@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 ABLATIONS = 'configs/ablations'
 BASELINES = 'configs/baselines'
@@ -23,6 +24,9 @@ class Row:
         config: pretraining config; None for an encoder that is not trained.
         paper: top-1 on ImageNet-1K and SSv2 in %, as printed ('<10'); None: no such row there.
         weights: the row needs weights that this project does not ship.
+        options: overrides of the config, ``(key, value)``, of this row alone.
+        rate: factor on all learning rates of its stages.
+        steps: factor on its steps, of rows that are about length.
     """
 
     name: str
@@ -30,6 +34,9 @@ class Row:
     config: str | None
     paper: tuple[str, str] | None = None
     weights: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+    rate: float = 1.0
+    steps: float = 1.0
 
 
 def _row(name: str, title: str, paper: tuple[str, str] | None = None, weights: bool = False) -> Row:
@@ -39,6 +46,74 @@ def _row(name: str, title: str, paper: tuple[str, str] | None = None, weights: b
 _FULL = _row('table2_full', 'full method', ('75.1', '63.8'))
 _NO_ALIGN = _row('table2_generation-isolation', 'no alignment', ('75.0', '58.7'))
 _ONE_OF_TWO = ('73.1 *', '61.9 *')
+_VIDEOMAE = Row('videomae', 'masked video regression', f'{BASELINES}/videomae_demo.py')
+_VJEPA = Row('vjepa', 'masked latent regression', f'{BASELINES}/vjepa_demo.py')
+_NEXT_FRAME = Row('next-frame', 'next-frame regression', f'{BASELINES}/next-frame_demo.py')
+
+# The step that masks, in the pipeline of every row.
+_MASKS = 'train_dataloader.dataset.pipeline.1'
+_STRATEGY = f'{_MASKS}.strategies'
+# What is searched beside the learning rate: a name, and overrides. Masks of the others are scaled.
+_LIGHT = ((f'{_STRATEGY}.0.scale', 0.1), (f'{_STRATEGY}.1.scale', 0.25))
+_HEAVY = ((f'{_STRATEGY}.0.scale', 0.2), (f'{_STRATEGY}.1.scale', 0.5))
+_SEARCHED: tuple[tuple[Row, dict[str, tuple[tuple[str, Any], ...]]], ...] = (
+    (_FULL, {'lighter masks': _LIGHT, 'masks': (), 'heavier masks': _HEAVY}),
+    (
+        _VIDEOMAE,
+        {f'{16 * ratio:.0f} of 16 hidden': ((f'{_MASKS}.ratio', ratio),)
+         for ratio in (0.5, 0.75, 0.875)},
+    ),
+    (_VJEPA, {'lighter masks': _LIGHT, 'masks': (), 'heavier masks': _HEAVY}),
+    (
+        _NEXT_FRAME,
+        {f'decay {decay}': (('optim_wrapper.optimizer.weight_decay', decay),)
+         for decay in (0.0, 0.04, 0.2)},
+    ),
+)  # fmt: skip
+
+
+def _search() -> tuple[Row, ...]:
+    """Three learning rates x three settings of each method; settings of a row stand together."""
+    return tuple(
+        Row(
+            f'search_{row.name}_rate-{rate:g}_{place}',
+            f'{row.title}, {rate:g} x rate, {name}',
+            row.config,
+            options=options,
+            rate=rate,
+        )
+        for row, settings in _SEARCHED
+        for rate in (0.5, 1.0, 2.0)
+        for place, (name, options) in enumerate(settings.items())
+    )
+
+
+WIDTHS = (64, 96, 128, 192)
+LENGTHS = (0.25, 0.5, 1.0, 2.0)
+
+
+def _scaling() -> tuple[Row, ...]:
+    """Encoders of four widths, on four numbers of clips, each with a whole schedule."""
+    rows = []
+    for width in WIDTHS:
+        wide = (
+            ('model.backbone.arch.embed_dims', width),
+            ('model.backbone.arch.num_heads', width // 32),
+            ('model.neck.in_channels', width),
+            ('model.align_head.out_channels', width),
+        )
+        rows += [
+            Row(
+                f'scaling_width-{width}_length-{length:g}',
+                f'width {width}, {length:g} x clips',
+                _FULL.config,
+                options=wide,
+                steps=length,
+            )
+            for length in LENGTHS
+        ]
+    return tuple(rows)
+
 
 TABLES: dict[str, tuple[Row, ...]] = {
     'compare': (
@@ -47,8 +122,9 @@ TABLES: dict[str, tuple[Row, ...]] = {
         _row('table11_ema-none', 'no EMA', ('<10', '<10')),
         _NO_ALIGN,
         _row('extra_regression', 'regression head'),
-        Row('videomae', 'masked video regression', f'{BASELINES}/videomae_demo.py'),
-        Row('next-frame', 'next-frame regression', f'{BASELINES}/next-frame_demo.py'),
+        _VIDEOMAE,
+        _VJEPA,
+        _NEXT_FRAME,
         Row('untrained', 'untrained', None),
     ),
     'table2': (
@@ -84,8 +160,9 @@ TABLES: dict[str, tuple[Row, ...]] = {
     'extra': (
         _row('extra_queries-hidden', 'queries at hidden patches'),
         _row('extra_queries-all', 'queries at all patches'),
-        Row('vjepa', 'masked latent regression', f'{BASELINES}/vjepa_demo.py'),
     ),
+    'search': _search(),
+    'scaling': _scaling(),
 }
 FOOTNOTE = '* one of these two rows: the figures could not be assigned with certainty'
 

@@ -3,11 +3,12 @@
 Layout under the root (annotation lines are ``file.mp4 label``, relative to the videos' folder)::
 
     videos_train/00000_move_left.mp4 ...     videos_val/00000_move_left.mp4 ...
-    images_train/astronaut/00000.jpg ...     ImageNet's folder format
+    images_train/astronaut/00000.jpg ...     images_val/astronaut/00000.jpg ...
     demo_train_list_videos.txt               all training clips
     demo_probe_list_videos.txt               a labelled subset of them, a few per class
     demo_val_list_videos.txt                 all validation clips
     label_map.txt                            class names, one per line, in the order of the labels
+    what/probe_list_images.txt ...           the same three of stills: which photograph is it?
     demo_spec.json                           the spec; its `complete` is true once all is there
 """
 
@@ -34,11 +35,11 @@ from nextvid_mm.files import replace_when_complete
 #: File that says what the folder holds and whether all of it has been written.
 STAMP = 'demo_spec.json'
 
-_FOLDERS = ('videos_train', 'videos_val', 'images_train')
+_FOLDERS = ('videos_train', 'videos_val', 'images_train', 'images_val')
 _BATCH = 32  # files per unit of work: a progress step about every half second and worker
 _JPEG_QUALITY = 95
 
-#: A unit of work: the spec and pairs of a path and what it holds (split or 'images', number).
+#: A unit of work: the spec and pairs of a path and what it holds (its folder, number).
 _Job = tuple[DemoSpec, list[tuple[Path, tuple[str, int]]]]
 
 
@@ -97,13 +98,14 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
 
 def _write_files(job: _Job) -> int:
     spec, files = job
-    for path, (kind, index) in files:
+    for path, (folder, index) in files:
+        kind, split = folder.split('_')
         # A file gets its name only when it is whole: an interruption leaves no truncated clip.
         with replace_when_complete(path, durable=False) as partial:
             if kind == 'images':
-                _write_jpeg(partial, render_image(spec, index)[0])
+                _write_jpeg(partial, render_image(spec, index, split)[0])
             else:
-                encode_h264(partial, render_clip(spec, kind, index)[0], spec.fps)
+                encode_h264(partial, render_clip(spec, split, index)[0], spec.fps)
     return len(files)
 
 
@@ -123,6 +125,30 @@ def _write_lists(root: Path, spec: DemoSpec) -> None:
     for name, lines in clips.items():
         write_text(root / f'demo_{name}_list_videos.txt', ''.join(lines))
     write_text(root / 'label_map.txt', ''.join(f'{motion.name}\n' for motion in MOTIONS))
+    _write_still_lists(root / 'what', spec)
+
+
+def _write_still_lists(folder: Path, spec: DemoSpec) -> None:
+    """Lists of stills by photograph, in a folder with names of their own."""
+    names = _photographs()
+    val, probe = (
+        [f'{still_name(i)} {i % len(names)}\n' for i in range(spec.num_stills(split))]
+        for split in ('val', 'train')
+    )
+    write_text(folder / 'val_list_images.txt', ''.join(val))
+    labelled = probe[: spec.probe_clips_per_class * len(names)]
+    write_text(folder / 'probe_list_images.txt', ''.join(labelled))
+    write_text(folder / 'label_map.txt', ''.join(f'{name}\n' for name in names))
+
+
+def _photographs() -> list[str]:
+    return sorted(Path(name).stem for name in PHOTOGRAPHS['train'])
+
+
+def still_name(index: int) -> str:
+    """File name of a still image, in the folder of its photograph."""
+    names = _photographs()
+    return f'{names[index % len(names)]}/{index:05d}.jpg'
 
 
 def clip_name(index: int) -> str:
@@ -131,16 +157,14 @@ def clip_name(index: int) -> str:
 
 
 def planned_files(root: Path, spec: DemoSpec) -> dict[Path, tuple[str, int]]:
-    """Every video and image of the dataset: path to (split or 'images', number)."""
-    photographs = sorted(Path(name).stem for name in PHOTOGRAPHS['train'])
-    files = {
-        root / f'videos_{split}' / clip_name(index): (split, index)
-        for split in SPLITS
-        for index in range(spec.num_clips(split))
-    }
-    for index in range(spec.num_images):
-        folder = photographs[index % len(photographs)]
-        files[root / 'images_train' / folder / f'{index:05d}.jpg'] = ('images', index)
+    """Every video and image of the dataset: path to (folder, number)."""
+    files = {}
+    for split in SPLITS:
+        for kind, name, count in (
+            (f'videos_{split}', clip_name, spec.num_clips(split)),
+            (f'images_{split}', still_name, spec.num_stills(split)),
+        ):
+            files.update({root / kind / name(index): (kind, index) for index in range(count)})
     return files
 
 

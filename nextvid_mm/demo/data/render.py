@@ -84,15 +84,17 @@ def render_clip(spec: DemoSpec, split: str, index: int) -> tuple[np.ndarray, int
     return frames, label
 
 
-def render_image(spec: DemoSpec, index: int) -> tuple[np.ndarray, str]:
-    """Cut the still image number ``index`` from a training photograph.
+def render_image(spec: DemoSpec, index: int, split: str = 'train') -> tuple[np.ndarray, str]:
+    """Cut the still image number ``index`` of a split from a training photograph.
+
+    Both splits are cut from the same photographs, which are the classes of the stills.
 
     Returns:
         Image, uint8 RGB of shape (image_size, image_size, 3), and the photograph's name.
     """
     photographs = load_photographs('train')
     name = sorted(photographs)[index % len(photographs)]
-    return random_crop(photographs[name], spec.image_size, spec.image_rng(index)), name
+    return random_crop(photographs[name], spec.image_size, spec.image_rng(index, split)), name
 
 
 def _draw_scene(

@@ -13,8 +13,8 @@ GENERATOR_VERSION = 3
 #: Splits of videos and the number that tells their random streams apart.
 SPLITS = {'train': 0, 'val': 1}
 
-_IMAGES_STREAM = 2
-_COUNTS = ('num_train', 'num_val', 'num_images', 'probe_clips_per_class')
+_IMAGES = {'train': 2, 'val': 3}  # and of still images
+_COUNTS = ('num_train', 'num_val', 'num_images', 'num_val_images', 'probe_clips_per_class')
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,10 @@ class DemoSpec:
         difficulty: Contrast of the background, 0 to 1. At 0, bright objects move over black; at
             0.5, over photographs of half brightness; at 1, objects and background are photographs
             of the same brightness and a frame is camouflage.
-        probe_clips_per_class: Clips per class in the labelled subset of the training clips.
+        probe_clips_per_class: Clips per motion in the labelled subset of the training clips, and
+            stills per photograph in that of the still images.
         num_images: Still images, cut from the training photographs.
+        num_val_images: Further ones, to validate who tells the photographs apart.
         image_size: Height and width of a still image in pixels.
 
     Raises:
@@ -50,6 +52,7 @@ class DemoSpec:
     probe_clips_per_class: int = 10
     num_images: int = 400
     image_size: int = 96
+    num_val_images: int = 550
 
     def __post_init__(self) -> None:
         number = isinstance(self.difficulty, (int, float)) and not isinstance(self.difficulty, bool)
@@ -68,6 +71,7 @@ class DemoSpec:
             'probe_clips_per_class': 1,
             'num_images': 0,
             'image_size': 16,
+            'num_val_images': 0,
         }
         for name, minimum in minima.items():
             value = getattr(self, name)
@@ -86,9 +90,15 @@ class DemoSpec:
         check_split(split)
         return np.random.default_rng([self.seed, SPLITS[split], index])
 
-    def image_rng(self, index: int) -> np.random.Generator:
+    def num_stills(self, split: str) -> int:
+        """Number of still images of a split."""
+        check_split(split)
+        return self.num_images if split == 'train' else self.num_val_images
+
+    def image_rng(self, index: int, split: str = 'train') -> np.random.Generator:
         """The random stream of one still image."""
-        return np.random.default_rng([self.seed, _IMAGES_STREAM, index])
+        check_split(split)
+        return np.random.default_rng([self.seed, _IMAGES[split], index])
 
     def digest(self) -> str:
         """Hexadecimal hash of all that decides what clip or image number i looks like.

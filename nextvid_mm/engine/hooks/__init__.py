@@ -4,6 +4,7 @@ from .advice import AdviceHook
 from .checkpoint import SafeCheckpointHook
 from .clip_pictures import ClipVisualizationHook
 from .health import HealthHook
+from .moments import MomentHook
 from .records import FaultHook, TraceHook
 from .stage import EMAHook, StageHook
 from .watchdog import WatchdogHook
@@ -14,6 +15,7 @@ __all__ = [
     'EMAHook',
     'FaultHook',
     'HealthHook',
+    'MomentHook',
     'SafeCheckpointHook',
     'StageHook',
     'TraceHook',

@@ -24,6 +24,9 @@ class PixelTarget(TargetGenerator):
         pool: side of the squares of pixels that are averaged; divides ``patch_size``.
         norm_pix: normalise every patch by its own mean and standard deviation (MAE, arXiv
             2111.06377); such targets cannot be turned back into pixels.
+        residual: targets are the pixels minus those of the tubelet before, 0 where nothing moves:
+            a copy of what was seen explains none of it. They cannot be turned back into pixels,
+            and the first tubelet has none. Their spread is smaller: set ``std``.
         mean: subtracted from pixels in [-1, 1].
         std: divides them.
         init_cfg: mmengine initialisation config.
@@ -37,12 +40,14 @@ class PixelTarget(TargetGenerator):
         norm_pix: bool = False,
         mean: float = 0.0,
         std: float = 0.5,
+        residual: bool = False,
         init_cfg: dict | None = None,
     ):
         super().__init__(patch_size, tubelet_size, mean, std, init_cfg)
         if patch_size % pool:
             raise ValueError(f'pool={pool} of PixelTarget does not divide patch_size={patch_size}')
-        self.pool, self.norm_pix = pool, norm_pix
+        self.pool, self.norm_pix, self.residual = pool, norm_pix, residual
+        self.lead_frames = tubelet_size if residual else 0
 
     @property
     def channels(self) -> int:
@@ -50,10 +55,11 @@ class PixelTarget(TargetGenerator):
         return 3 * self.tubelet_size * (self.patch_size // self.pool) ** 2
 
     def encode(self, clip: Tensor) -> Tensor:
-        """Pooled pixels ``(B, T, N, C)``."""
+        """Pooled pixels ``(B, T, N, C)``, or how they have changed since the tubelet before."""
         if self.pool > 1:
             clip = avg_pool3d(clip, (1, self.pool, self.pool))
-        return patchify(clip, self.patch_size // self.pool, self.tubelet_size)
+        tokens = patchify(clip, self.patch_size // self.pool, self.tubelet_size)
+        return tokens[:, 1:] - tokens[:, :-1] if self.residual else tokens
 
     def normalize(self, raw: Tensor) -> Tensor:
         """By the patch's own statistics, or by the fixed ones."""
@@ -66,8 +72,14 @@ class PixelTarget(TargetGenerator):
         """Inverse of ``normalize``.
 
         Raises:
-            ValueError: with ``norm_pix``, as the statistics of a patch are not kept.
+            ValueError: with ``norm_pix`` or ``residual``, as the statistics of a patch, or the
+                tubelet before, are not kept.
         """
+        if self.residual:
+            raise ValueError(
+                'residual targets (residual=True of PixelTarget) cannot be turned back into '
+                'pixels; train with residual=False to generate pictures'
+            )
         if self.norm_pix:
             raise ValueError(
                 'targets normalised per patch (norm_pix=True of PixelTarget) cannot be turned '

@@ -1,46 +1,108 @@
+import math
+
 import pytest
 from rich.console import Console
 
-from nextvid_mm.demo.ablations import RunResult, draw_plot, make_table, select_rows, summarise
+from nextvid_mm.demo.ablations import (
+    Moment,
+    RunResult,
+    comparison,
+    make_tables,
+    markdown,
+    select_rows,
+    write_report,
+)
+from nextvid_mm.demo.ablations.report import Difference, paired
 
-ROWS = select_rows('compare', ['table2_full', 'table11_ema-none', 'untrained'])
-SCORES = {'table2_full': (60.0, 64.0), 'table11_ema-none': (50.0, 50.0), 'untrained': (30.0, 36.0)}
+ROWS = select_rows('compare', ['table2_full', 'next-frame', 'untrained'])
+CHANCE = dict(how=8.3, what=9.1)
+# how at 20 % and at the end, and the processor seconds of the whole run, by seed
+SCORES = {
+    'table2_full': ([(20.0, 60.0), (30.0, 64.0)], 1000.0),
+    'next-frame': ([(40.0, 50.0), (44.0, 55.0)], 200.0),
+    'untrained': ([(30.0,), (36.0,)], 0.0),
+}
 
 
-def results(seeds=2):
-    return [
-        RunResult(name, seed, scores[seed], 0.0, 100, 3200, 10.0 + seed)
-        for name, scores in SCORES.items()
-        for seed in range(seeds)
-    ]
+def results(seeds=2, rank=9.0):
+    found = []
+    for name, (scores, cost) in SCORES.items():
+        for seed in range(seeds):
+            ends = (1.0,) if len(scores[seed]) == 1 else (0.2, 1.0)
+            moments = [
+                Moment(
+                    round(1500 * part) if cost else 0, 0, cost * part, 1.0, {}, {},
+                    dict(how=value, what=70.0), rank, 1.0,
+                )
+                for part, value in zip(ends, scores[seed], strict=True)
+            ]  # fmt: skip
+            found.append(RunResult(name, seed, {}, moments, {}))
+    return found
 
 
-def test_means_and_sample_deviations_over_seeds():
-    summary = summarise(results())['table2_full']
-    assert (summary.mean, summary.std, summary.seconds) == (62.0, pytest.approx(8**0.5), 10.5)
-    assert str(summary) == '62.0 ± 2.8'
-    assert str(summarise(results(1))['untrained']) == '30.0'
+def text_of(rows, found):
+    console = Console(width=250, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
+    console.print(make_tables('compare', comparison(rows, found), CHANCE))
+    return console.export_text()
 
 
-def test_the_table_shows_ours_the_gap_and_the_paper():
-    console = Console(width=140, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
-    console.print(make_table('compare', ROWS, summarise(results()), 12))
-    lines = console.export_text().splitlines()
-    (ema,) = (line for line in lines if 'no EMA' in line)
-    for cell in ('50.0 ± 0.0', '-12.0', '100', '<10'):
-        assert cell in ema
-    assert any('chance 8.3' in line and '2 seed(s)' in line for line in lines)
+def test_paired_differences_have_students_intervals():
+    found = paired({0: 3.0, 1: 5.0, 2: 4.0, 9: 100.0}, {0: 1.0, 1: 1.0, 2: 1.0})
+    assert (found.mean, found.seeds) == (3.0, 3)
+    assert found.half == pytest.approx(4.302653 / 3**0.5)
+    assert found.apart
+    assert str(found) == '+3.0 ± 2.5 *'
+    assert str(Difference(1.0, 2.5, 3)) == '+1.0 ± 2.5'
+
+
+def test_one_seed_is_never_apart_and_no_common_seed_is_nothing():
+    one = paired({0: 90.0}, {0: 10.0})
+    assert (one.half, one.apart, str(one)) == (math.inf, False, '+80.0')
+    assert paired({0: 90.0}, {1: 10.0}) is None
+
+
+def test_rows_are_compared_at_equal_steps_and_at_equal_time():
+    found = comparison(ROWS, results())
+    assert found.seconds == 200.0
+    assert found.steps['next-frame'].gaps['how'].mean == pytest.approx(-9.5)
+    # After 200 seconds the full method is at its first moment, 20 % of its steps.
+    assert found.time['table2_full'].top1['how'] == {0: 20.0, 1: 30.0}
+    assert found.time['next-frame'].gaps['how'].mean == pytest.approx(27.5)
+    assert found.steps['table2_full'].gaps == dict(how=None, what=None)
+
+
+def test_rows_without_results_are_left_out():
+    found = comparison(ROWS, [run for run in results() if run.row != 'table2_full'])
+    assert [row.name for row in found.rows] == ['next-frame', 'untrained']
+
+
+def test_the_table_shows_both_questions_seeds_and_the_paper():
+    lines = text_of(ROWS, results()).splitlines()
+    (full,) = (line for line in lines if 'full method' in line)
+    for cell in ('62.0 ± 2.8', '70.0 ± 0.0', '1000', '75.1 / 63.8'):
+        assert cell in full
+    assert any('how 8.3, what 9.1' in line for line in lines)
     assert not any('one of these two rows' in line for line in lines)
+
+
+def test_a_collapsed_seed_is_shown_and_counted():
+    found = comparison(ROWS, results(rank=1.1))
+    assert found.steps['table2_full'].seeds == '2 (collapsed: 0, 1)'
+    assert found.steps['table2_full'].level('how') == '62.0 ± 2.8'
 
 
 def test_a_figure_of_unknown_row_has_its_footnote():
     rows = select_rows('table2', ['table2_alignment-isolation'])
-    found = [RunResult(rows[0].name, 0, 50.0, 0.0, 1, 1, 1.0)]
-    console = Console(width=160, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
-    console.print(make_table('table2', rows, summarise(found), 12))
-    assert 'one of these two rows' in console.export_text()
+    moment = Moment(1, 1, 1.0, 1.0, {}, {}, dict(how=50.0, what=50.0), 9.0, 1.0)
+    found = [RunResult(rows[0].name, 0, {}, [moment], {})]
+    assert 'one of these two rows' in text_of(rows, found)
 
 
-def test_the_plot_is_written(tmp_path):
-    path = draw_plot('compare', ROWS, summarise(results()), 12, tmp_path / 'plot.png')
-    assert path.read_bytes()[:4] == b'\x89PNG'
+def test_the_page_s_table_and_the_plot_are_written(tmp_path):
+    found = comparison(ROWS, results())
+    plot, page = write_report('compare', found, CHANCE, tmp_path)
+    assert plot.read_bytes()[:4] == b'\x89PNG'
+    lines = page.read_text().splitlines()
+    assert page.read_text() == markdown(found)
+    assert len(lines) == 2 + len(ROWS)
+    assert len({line.count('|') - line.count('\\|') for line in lines}) == 1

@@ -21,6 +21,7 @@ def test_what_is_compared_is_complete():
         'table2_generation-isolation',
         'extra_regression',
         'videomae',
+        'vjepa',
         'next-frame',
         'untrained',
     ]
@@ -40,3 +41,20 @@ def test_unknown_tables_and_rows_are_refused():
         ValueError, match=r"table4 has no rows \['x'\]; it has table4_masking-blocks"
     ):
         select_rows('table4', ['x'])
+
+
+def test_every_method_is_searched_with_the_same_number_of_settings():
+    families = {}
+    for row in select_rows('search'):
+        families.setdefault(row.config, []).append((row.rate, row.options))
+    assert len(families) == 4
+    for settings in families.values():
+        assert len(settings) == len({str(setting) for setting in settings}) == 9
+
+
+def test_scaling_has_four_widths_on_four_lengths():
+    rows = select_rows('scaling')
+    assert (
+        len({(dict(row.options)['model.backbone.arch.embed_dims'], row.steps) for row in rows})
+        == 16
+    )

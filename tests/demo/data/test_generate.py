@@ -13,7 +13,7 @@ from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.data.generate import STAMP, clip_name, is_complete, planned_files, prepare, write_stamp
 
 
-SPEC = DemoSpec(num_train=26, num_val=13, frames=4, size=32, probe_clips_per_class=1, num_images=3)
+SPEC = DemoSpec(num_train=26, num_val=13, frames=4, size=32, probe_clips_per_class=1, num_images=13, num_val_images=4)
 
 
 def contents(root):
@@ -41,6 +41,21 @@ def test_probe_list_is_a_balanced_subset_of_the_training_list(root):
     train = (root / 'demo_train_list_videos.txt').read_text().splitlines()
     assert set(probe) < set(train)
     assert sorted(int(line.split()[1]) for line in probe) == list(range(len(MOTIONS)))
+
+
+def test_stills_have_lists_and_names_of_their_own(root):
+    names = (root / 'what/label_map.txt').read_text().splitlines()
+    assert names == sorted(path.name for path in (root / 'images_train').iterdir())
+    for split, folder, count in (('probe', 'images_train', 11), ('val', 'images_val', 4)):
+        lines = (root / f'what/{split}_list_images.txt').read_text().splitlines()
+        assert len(lines) == count
+        for line in lines:
+            path, label = line.split(' ')
+            assert path.startswith(f'{names[int(label)]}/')
+            assert (root / folder / path).is_file()
+    same = 'brick/00001.jpg'
+    train, val = (cv2.imread(str(root / f'images_{split}' / same)) for split in ('train', 'val'))
+    assert (train != val).mean() > 0.5  # the same photograph, another square of it
 
 
 def test_files_hold_what_the_spec_renders(root):
@@ -103,7 +118,7 @@ def test_negative_workers_are_named(tmp_path):
         make_demo_data(tmp_path, SPEC, workers=-1)
 
 
-PLAN = DemoSpec(num_train=13, num_val=2, num_images=3)
+PLAN = DemoSpec(num_train=13, num_val=2, num_images=3, num_val_images=0)
 
 
 def fill(root, spec):

@@ -36,6 +36,19 @@ def test_patches_can_be_normalised_by_themselves_but_not_shown():
         target.to_pixels(clean, GRID)
 
 
+def test_residual_targets_are_what_has_changed_and_nothing_in_stills():
+    target = PixelTarget(patch_size=4, pool=2, std=0.25, residual=True)
+    plain = PixelTarget(patch_size=4, pool=2, std=0.25)
+    clip = torch.rand(2, 3, 8, 16, 16) * 2 - 1
+    pixels = plain(clip, first=0)
+    torch.testing.assert_close(target(clip), pixels[:, 1:] - pixels[:, :-1])
+    still = clip[:, :, :1].expand_as(clip)
+    assert not target(still).any()
+    assert target.encode_static(still).shape == (2, 3, 16, target.channels)
+    with pytest.raises(ValueError, match='residual=True of PixelTarget'):
+        target.to_pixels(target(clip), GRID)
+
+
 def test_a_pool_that_does_not_divide_is_refused():
     with pytest.raises(ValueError, match='pool=3 of PixelTarget does not divide patch_size=16'):
         PixelTarget(pool=3)
