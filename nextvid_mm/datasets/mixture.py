@@ -97,6 +97,15 @@ class MixtureDataset(Dataset):
         return [len(source.dataset) for source in self.sources]
 
     @property
+    def static(self) -> list[bool]:
+        """Whether the clips of each source are one picture all the time, as its pipeline says."""
+        pipelines = [getattr(source.dataset, 'pipeline', None) for source in self.sources]
+        return [
+            any(getattr(step, 'static', False) for step in getattr(pipeline, 'transforms', ()))
+            for pipeline in pipelines
+        ]
+
+    @property
     def metainfo(self) -> dict[str, Any]:
         """Names, weights and lengths of the sources."""
         return dict(sources=self.names, weights=self.weights, lengths=self.lengths)

@@ -27,8 +27,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # Array products wrap around silently, scalar ones warn.
 _ROUND_OFFSETS = np.arange(1, _ROUNDS + 1, dtype=np.uint64) * _GOLDEN
 
-# Distinguish the keys of the two kinds of permutation.
-_ORDER_KEY, _ITEM_KEY = 1, 2
+# Distinguish the keys of the kinds of permutation.
+_ORDER_KEY, _ITEM_KEY, _STATIC_KEY = 1, 2, 3
 # A larger block allows finer weights, a smaller one keeps every batch close to the weights.
 _SMALLEST_BLOCK = 256
 
@@ -44,21 +44,74 @@ class Draws(NamedTuple):
     """How many times the source had been gone through before."""
 
 
-class MixtureSchedule:
-    """Order of the samples of a run.
+class Stratum:
+    """Sources of one kind, and which of them is drawn at each of the kind's own positions.
 
-    Positions are cut into blocks. In the first b blocks together, source s has exactly
+    These positions are cut into blocks. In the first b blocks together, source s has exactly
     ``floor(b·K·W[s+1]) - floor(b·K·W[s])`` samples, where K is the block's length and W the
     cumulative, normalised weights: proportions are exact in the long run and never off by more than
     one sample per source at the end of a block. Inside a block the order is a keyed permutation.
-    The n-th sample of a source is item ``n % length`` of a permutation of its own for each epoch
-    ``n // length``.
+
+    Args:
+        numbers: The sources' numbers in the mixture.
+        weights: Their weights, exact.
+        key: Of the order: integers, the same for every position.
+    """
+
+    def __init__(
+        self, numbers: Sequence[int], weights: Sequence[Fraction], key: Sequence[int]
+    ) -> None:
+        self.numbers, self.key = np.array(numbers), tuple(key)
+        total = sum(weights)
+        self.cumulative = [
+            sum(weights[:count], Fraction(0)) / total for count in range(len(weights) + 1)
+        ]
+        # No source may lose a sample from one block to the next: K · weight >= 1.
+        rarest = min(weight for weight in weights if weight) / total
+        self.block = max(_SMALLEST_BLOCK, 1 << math.ceil(math.log2(1 / rarest)))
+
+    def draw(self, positions: Integers) -> tuple[Integers, Integers]:
+        """Source and number of the sample within its source, at positions of this kind."""
+        blocks, offsets = np.divmod(positions, self.block)
+        slots = permute(offsets, self.block, make_key(*self.key, blocks))
+        unique, which = np.unique(blocks, return_inverse=True)
+        before = np.array([self._drawn(int(block)) for block in unique])[which]
+        after = np.array([self._drawn(int(block) + 1) for block in unique])[which]
+        # Source s owns the slots from after[s] - before[s] up to the next source's.
+        source = (slots[:, None] >= (after - before)[:, 1:]).sum(axis=1)
+        rows = np.arange(len(slots))
+        ordinal = before[rows, source + 1] + slots - after[rows, source]
+        return self.numbers[source], ordinal
+
+    def drawn_before(self, position: int) -> Integers:
+        """Samples of each of these sources before a position of this kind."""
+        blocks, rest = divmod(position, self.block)
+        counts = np.diff(self._drawn(blocks))
+        if rest:
+            last, _ = self.draw(np.arange(position - rest, position))
+            counts = counts + (last[:, None] == self.numbers).sum(axis=0)
+        return counts
+
+    def _drawn(self, blocks: int) -> list[int]:
+        """``floor(blocks · K · W[s])`` for every s, in exact arithmetic."""
+        return [math.floor(blocks * self.block * share) for share in self.cumulative]
+
+
+class MixtureSchedule:
+    """Order of the samples of a run.
+
+    Static clips (images) are cheaper than moving ones: their target is encoded once. So that no
+    micro-batch of any process waits for another, they are spread evenly: of any n positions in a
+    row, ``n · share`` are static, rounded up or down. Which source is drawn among those of a kind
+    says ``Stratum``. The n-th sample of a source is item ``n % length`` of a permutation of its own
+    for each epoch ``n // length``.
 
     Args:
         names: Names of the sources, for messages.
         weights: Sampling weights; only their proportions matter. 0 switches a source off.
         lengths: Number of items of each source.
         seed: Seed of the order.
+        static: Whether the clips of each source are static; None: none is.
 
     Raises:
         ValueError: If there is no source, a weight is negative, infinite or NaN, all weights are
@@ -71,20 +124,23 @@ class MixtureSchedule:
         weights: Sequence[float],
         lengths: Sequence[int],
         seed: int,
+        static: Sequence[bool] | None = None,
     ) -> None:
         _check_sources(names, weights, lengths)
         self.names = tuple(names)
         self.lengths = tuple(lengths)
         self.seed = seed
+        self.static = tuple(map(bool, static or [False] * len(names)))
         # The decimal a user wrote, not its binary neighbour: 0.2 is 1/5, and the sum is exact.
         exact = [Fraction(repr(float(weight))) for weight in weights]
-        total = sum(exact)
-        self.cumulative = [
-            sum(exact[:count], Fraction(0)) / total for count in range(len(exact) + 1)
-        ]
-        # No source may lose a sample from one block to the next: K · weight >= 1.
-        rarest = min(weight for weight in exact if weight) / total
-        self.block = max(_SMALLEST_BLOCK, 1 << math.ceil(math.log2(1 / rarest)))
+        self.strata: list[Stratum | None] = []
+        for kind in (False, True):
+            numbers = [n for n, still in enumerate(self.static) if still == kind]
+            own = [exact[number] for number in numbers]
+            key = (seed, _STATIC_KEY if kind else _ORDER_KEY)
+            self.strata.append(Stratum(numbers, own, key) if any(own) else None)
+        still = sum((w for w, is_still in zip(exact, self.static, strict=True) if is_still))
+        self.static_share = Fraction(still) / sum(exact)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,29 +154,32 @@ class MixtureSchedule:
         Returns:
             Source, item and epoch of each position.
         """
-        blocks, offsets = np.divmod(np.atleast_1d(positions), self.block)
-        slots = permute(offsets, self.block, make_key(self.seed, _ORDER_KEY, blocks))
-        unique, which = np.unique(blocks, return_inverse=True)
-        before = np.array([self._drawn(int(block)) for block in unique])[which]
-        after = np.array([self._drawn(int(block) + 1) for block in unique])[which]
-        # Source s owns the slots from after[s] - before[s] up to the next source's.
-        source = (slots[:, None] >= (after - before)[:, 1:]).sum(axis=1)
-        rows = np.arange(len(slots))
-        ordinal = before[rows, source + 1] + slots - after[rows, source]
+        positions = np.atleast_1d(positions)
+        before = self._static_before(positions)
+        static = self._static_before(positions + 1) > before
+        source, ordinal = np.empty_like(positions), np.empty_like(positions)
+        for kind, own in ((False, positions - before), (True, before)):
+            chosen, stratum = static == kind, self.strata[kind]
+            if stratum is not None and chosen.any():
+                source[chosen], ordinal[chosen] = stratum.draw(own[chosen])
         return self.items(source, ordinal)
 
     def drawn_before(self, position: int) -> list[int]:
         """Number of samples of each source before a position of the run, exactly."""
-        blocks, rest = divmod(position, self.block)
-        counts = np.diff(self._drawn(blocks))
-        if rest:
-            last = self.draw(np.arange(position - rest, position)).source
-            counts = counts + np.bincount(last, minlength=len(self))
+        still = int(self._static_before(np.array([position]))[0])
+        counts = np.zeros(len(self), dtype=np.int64)
+        for stratum, own in zip(self.strata, (position - still, still), strict=True):
+            if stratum is not None:
+                counts[stratum.numbers] = stratum.drawn_before(own)
         return counts.tolist()
 
-    def _drawn(self, blocks: int) -> list[int]:
-        """``floor(blocks · K · W[s])`` for every s, in exact arithmetic."""
-        return [math.floor(blocks * self.block * share) for share in self.cumulative]
+    def _static_before(self, positions: Integers) -> Integers:
+        """Number of static clips before each position."""
+        top, bottom = self.static_share.numerator, self.static_share.denominator
+        if not top:
+            return np.zeros_like(positions)
+        # Python's integers: a weight of many digits would overflow 64 bits.
+        return np.array([int(p) * top // bottom for p in positions], dtype=positions.dtype)
 
     def items(self, source: Integers, ordinal: Integers) -> Draws:
         """Find the items that are the ``ordinal``-th samples of their sources, both ``(n,)``."""

@@ -56,7 +56,13 @@ class ClipSampler:
                 f'(one source is enough), found {type(dataset).__name__} without {missing}'
             )
         self.seed = int(seed)
-        self.schedule = MixtureSchedule(dataset.names, dataset.weights, dataset.lengths, self.seed)
+        self.schedule = MixtureSchedule(
+            dataset.names,
+            dataset.weights,
+            dataset.lengths,
+            self.seed,
+            getattr(dataset, 'static', None),
+        )
 
     def requests(self, positions: NDArray[np.int64], num_frames: int) -> list[ClipRequest]:
         """Ask for the clips at ``positions`` of the run.

@@ -204,8 +204,11 @@ def compare_data(saved: Mapping[str, Any] | None, present: Mapping[str, Any] | N
 
 
 def describe_data(dataset: object) -> dict[str, Any] | None:
-    """What decides the order of clips: names, weights and lengths of a mixture's sources."""
+    """What decides the order of clips: names, weights, lengths and kinds of a mixture's sources."""
     keys = ('names', 'weights', 'lengths')
     if not all(hasattr(dataset, key) for key in keys):
         return None
-    return {key: list(getattr(dataset, key)) for key in keys}
+    found = {key: list(getattr(dataset, key)) for key in keys}
+    static = list(getattr(dataset, 'static', []))
+    # Without static clips the order is that of checkpoints that say nothing of them.
+    return found | dict(static=static) if any(static) else found

@@ -24,17 +24,13 @@ from torch import _dynamo as dynamo
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
+from .prefix import attend_to_prefixes, group_of, types_of
 from .rope import RopeTable, split_rotated
 
 # What meets what: a function of queries, keys, values and the number of query blocks, such as
 # `prefix_attention` or one that reads from a cache.
 Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
-# Frames with fewer tokens than this are attended to in groups (see `prefix_attention`): below it,
-# the fixed cost of one call is more than the arithmetic that the grouping wastes. Measured on a CPU
-# with AVX2 by tools/benchmark.py attention --groups: best or within a few percent of it from 10 to
-# 256 tokens and 7 to 31 frames.
-MIN_GROUP_TOKENS = 256
 # From this many blocks on, one kernel is expected to be faster than a call for each block, whose
 # queries are then too few to fill a GPU. By arithmetic: not measured.
 MANY_BLOCKS = 16
@@ -46,15 +42,19 @@ COMPILED_SHAPES = 64
 
 
 def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention in the precision that is fast for the device.
+    """Scaled dot-product attention in the types that are fast for the device, see ``way_of``.
 
-    On a CPU, attention stays in float32 under bfloat16 autocast: the backward pass of the bfloat16
-    kernel is several times slower there.
+    Args:
+        q: ``(B, h, L, D)``.
+        k: ``(B, h, M, D)``.
+        v: as ``k``.
+        mask: boolean, of pairs that may meet; broadcasts to ``(B, h, L, M)``.
     """
-    if q.device.type != 'cpu' or not torch.is_autocast_enabled('cpu'):
-        return scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    with torch.autocast('cpu', enabled=False):
-        return scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
+    if mask is None:
+        return attend_to_prefixes(q, k, v, blocks=1, group=1)
+    kind = types_of(q)[1]
+    with torch.autocast(q.device.type, enabled=False):
+        return scaled_dot_product_attention(q.to(kind), k.to(kind), v.to(kind), attn_mask=mask)
 
 
 def prefix_attention(
@@ -69,7 +69,7 @@ def prefix_attention(
 
     Blocks are taken in groups of ``group``: a group attends to the keys up to its own end, with a
     mask only over its own staircase. ``group=1`` computes no hidden pair at all; larger groups make
-    fewer calls, which is faster while a frame has few tokens.
+    fewer calls, which is faster while a frame has few tokens. Gradients are added in place.
 
     Args:
         q: ``(B, h, T * Nq, D)``.
@@ -88,21 +88,9 @@ def prefix_attention(
         backend = 'flex' if suits else 'sdpa'
     if backend == 'flex':
         return flex_prefix_attention(q, k, v, num_blocks)
-    nq, nk = q.shape[2] // num_blocks, k.shape[2] // num_blocks
     if group is None:
-        group = max(1, MIN_GROUP_TOKENS // max(nq, nk))
-    outputs = []
-    for start in range(0, num_blocks, group):
-        stop = min(start + group, num_blocks)
-        mask = None
-        if stop - start > 1:
-            query = torch.arange(start, stop, device=q.device).repeat_interleave(nq)
-            key = torch.arange(stop, device=q.device).repeat_interleave(nk)
-            mask = query[:, None] >= key[None, :]
-        outputs.append(
-            sdpa(q[:, :, start * nq : stop * nq], k[:, :, : stop * nk], v[:, :, : stop * nk], mask)
-        )
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+        group = group_of(q, max(q.shape[2], k.shape[2]) // num_blocks)
+    return attend_to_prefixes(q, k, v, num_blocks, min(group, num_blocks))
 
 
 class FrameAttention(nn.Module):

@@ -1,8 +1,8 @@
 """What autograd keeps for the backward pass, counted without doing the work.
 
 The model's own code runs under PyTorch's fake tensors, which have shapes but no data. Two things
-are changed for that, because fake tensors stand on a CPU: attention keeps what a fused kernel keeps
-(inputs, output, one number per row), and normalisation runs in float32, as under CUDA's autocast.
+are changed for that, because fake tensors stand on a CPU: attention stays in bfloat16, a frame at a
+time, and normalisation runs in float32, as under CUDA's autocast.
 """
 
 import copy
@@ -17,10 +17,10 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.functional import layer_norm
+from torch.nn.functional import group_norm, layer_norm
 from torch.utils.hooks import RemovableHandle
 
-from nextvid_mm.layers import BatchMask, ClipBatch, attention
+from nextvid_mm.layers import BatchMask, ClipBatch, prefix
 from nextvid_mm.models.part import replace_blocks
 from nextvid_mm.registry import MODELS, SCOPE, TRANSFORMS
 
@@ -132,7 +132,7 @@ class ActivationCounter:
         batch = ClipBatch.of([dict(sample_seed=n) for n in range(clips)], expanded)
         hooks = saved_tensors_hooks(tally.keep, lambda tensor: tensor)
         autocast = torch.autocast('cpu', AUTOCAST, enabled=AUTOCAST is not None)
-        with self._mode, _as_on_cuda(), autocast, hooks:
+        with self._mode, as_on_cuda(), autocast, hooks:
             passes = {name: tally.watch(part.blocks[0]) for name, part in self.parts.items()}
             clip = torch.zeros(clips, 3, num_frames, encoder.img_size, encoder.img_size)
             losses = self.model(clip[:, None], batch, mode='loss')
@@ -195,28 +195,22 @@ def _mask(visible: int, patches: int) -> tuple[Tensor, Tensor]:
     return order[:visible], order[visible:] if visible < patches else order
 
 
-class _FusedAttention(torch.autograd.Function):
-    """Keeps what flash attention keeps; computes nothing."""
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Shapes ``(B, h, L, D)``."""
-        out = torch.empty_like(q)
-        ctx.save_for_backward(q, k, v, out, q.new_empty(q.shape[:-1], dtype=torch.float32))
-        return out
-
-
-def _fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    return _FusedAttention.apply(q, k, v)
-
-
 def _norm_in_float32(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    if not torch.is_autocast_enabled('cpu'):
+        return layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     return layer_norm(x.float(), norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
+def _group_norm_in_float32(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    if torch.is_autocast_enabled('cpu'):
+        x = x.float()
+    return group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
+
+
 @contextmanager
-def _as_on_cuda() -> Iterator[None]:
-    """Let fake tensors, which stand on a CPU, go the ways of CUDA."""
+def as_on_cuda() -> Iterator[None]:
+    """Let fake tensors, which stand on a CPU, go the ways of CUDA under autocast."""
     norm = patch.object(nn.LayerNorm, 'forward', _norm_in_float32)
-    with patch.object(attention, 'sdpa', _fused_attention), norm:
+    groups = patch.object(nn.GroupNorm, 'forward', _group_norm_in_float32)
+    with patch.object(prefix, 'way_of', lambda _: prefix.GPU), norm, groups:
         yield

@@ -19,7 +19,7 @@ class Weights:
 
     trainable: int
     reference: int  # the EMA encoder
-    frozen: int  # the target generator
+    frozen: int  # bytes of the target generator, which may be in bfloat16
     largest_unit: int  # of the largest block, which FSDP gathers on its own
     resident: int  # what FSDP gathers once and keeps for the whole step
 
@@ -49,7 +49,7 @@ def count_weights(model: nn.Module) -> Weights:
     return Weights(
         trainable=trainable,
         reference=_size(model.reference),
-        frozen=_size(model.target_generator),
+        frozen=_bytes(model.target_generator),
         largest_unit=max(_size(block) for block in model.backbone.trunk.blocks),
         resident=trainable - _size(model.backbone),
     )
@@ -57,6 +57,10 @@ def count_weights(model: nn.Module) -> Weights:
 
 def _size(module: nn.Module | None) -> int:
     return 0 if module is None else sum(p.numel() for p in module.parameters())
+
+
+def _bytes(module: nn.Module | None) -> int:
+    return 0 if module is None else sum(p.numel() * p.itemsize for p in module.parameters())
 
 
 def plan(
@@ -81,7 +85,7 @@ def plan(
         gradients=share,
         optimizer=ADAM_STATES * share,
         reference=-(-weights.reference // own) * FLOAT32,
-        target=-(-weights.frozen // own) * FLOAT32,
+        target=-(-weights.frozen // own),
         buffers=buffers,
         activations=clips * activations.kept,
         recomputed=clips * activations.recomputed,

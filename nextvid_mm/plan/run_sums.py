@@ -114,11 +114,14 @@ def patches_of_masks(cfg: Config) -> list[tuple[int, int]]:
 
 def _sources(sources: Sequence[Mapping[str, Any]], seed: int, table: StageTable) -> list[SourceSum]:
     names, weights = ([source[key] for source in sources] for key in ('name', 'weight'))
-    schedule = MixtureSchedule(names, weights, [1] * len(names), seed)
+    static = [_is_static(source) for source in sources]
+    schedule = MixtureSchedule(names, weights, [1] * len(names), seed, static)
     total = table.samples_before(table.total_steps)
     return [
-        SourceSum(name, count, count / total, _is_static(source), _count_items(source['dataset']))
-        for name, count, source in zip(names, schedule.drawn_before(total), sources, strict=True)
+        SourceSum(name, count, count / total, still, _count_items(source['dataset']))
+        for name, count, source, still in zip(
+            names, schedule.drawn_before(total), sources, static, strict=True
+        )
     ]
 
 

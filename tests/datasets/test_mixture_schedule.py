@@ -31,8 +31,47 @@ def test_proportions_over_a_million_draws(million):
 def test_counts_are_exact_at_every_block_boundary(paper, million):
     cumulative = np.cumsum(million.source[:, None] == np.arange(5), axis=0)
     for blocks in (1, 2, 3, 100, 3906):
-        expected = np.array(WEIGHTS) * blocks * paper.block
-        assert np.abs(cumulative[blocks * paper.block - 1] - expected).max() <= 1
+        expected = np.array(WEIGHTS) * blocks * paper.strata[0].block
+        assert np.abs(cumulative[blocks * paper.strata[0].block - 1] - expected).max() <= 1
+
+
+STATIC = [True, False, False, False, False]
+
+
+@pytest.fixture(scope='module')
+def balanced():
+    return MixtureSchedule(NAMES, WEIGHTS, LENGTHS, seed=0, static=STATIC)
+
+
+@pytest.mark.parametrize('micro', [1, 5, 8, 32])
+def test_every_micro_batch_of_every_rank_has_the_same_number_of_images(balanced, micro):
+    sources = balanced.draw(np.arange(micro * 3000)).source.reshape(3000, micro)
+    counts = (sources == 0).sum(axis=1)
+    assert set(counts.tolist()) <= {math.floor(micro / 4), math.ceil(micro / 4)}
+    assert 0 < counts.sum() == round(micro * 3000 / 4)
+
+
+def test_balancing_keeps_proportions_items_and_random_access(balanced):
+    draws = balanced.draw(np.arange(200_000))
+    counts = np.bincount(draws.source, minlength=5)
+    assert np.abs(counts - 200_000 * np.array(WEIGHTS)).max() < 100
+    assert balanced.drawn_before(200_000) == counts.tolist()
+    assert balanced.drawn_before(77_777) == np.bincount(draws.source[:77_777]).tolist()
+    for place in (0, 3, 4, 12_345, 199_999):
+        alone = balanced.draw(place)
+        assert (alone.source[0], alone.item[0]) == (draws.source[place], draws.item[place])
+    for source in range(5):
+        items = draws.item[(draws.source == source) & (draws.epoch == 0)]
+        assert len(np.unique(items)) == len(items) > 9000
+
+
+def test_static_sources_alone_and_odd_weights_work():
+    images = MixtureSchedule(['a', 'b'], [1, 2], [10, 10], 0, static=[True, True])
+    assert images.drawn_before(768) == [256, 512]
+    odd = MixtureSchedule(['a', 'b'], [0.1234567890123456, 1], [10, 10], 0, static=[True, False])
+    counts = odd.drawn_before(10**9)
+    assert sum(counts) == 10**9
+    assert abs(counts[0] - 10**9 * 0.1234567890123456 / 1.1234567890123456) < 300
 
 
 def test_every_rank_sees_the_proportions(million):
@@ -76,11 +115,11 @@ def test_an_epoch_of_a_source_holds_each_item_once():
 
 def test_epochs_follow_one_another_in_draw_order():
     schedule = MixtureSchedule(['a'], [1], [300], seed=0)
-    epochs = schedule.draw(np.arange(schedule.block * 10)).epoch
+    epochs = schedule.draw(np.arange(schedule.strata[0].block * 10)).epoch
     # Inside a block the order is shuffled, between blocks it is not.
     firsts = epochs.reshape(10, -1).min(axis=1)
     assert (np.diff(firsts) >= 0).all()
-    assert epochs.max() == (schedule.block * 10 - 1) // 300
+    assert epochs.max() == (schedule.strata[0].block * 10 - 1) // 300
 
 
 def test_seed_changes_the_order_only():
@@ -93,9 +132,9 @@ def test_seed_changes_the_order_only():
 
 def test_weights_need_not_be_normalised_and_may_be_tiny():
     schedule = MixtureSchedule(['a', 'b'], [1e-4, 3], [5, 5], seed=0)
-    draws = schedule.draw(np.arange(schedule.block * 4))
+    draws = schedule.draw(np.arange(schedule.strata[0].block * 4))
     count = (draws.source == 0).sum()
-    assert abs(count - 4 * schedule.block * 1e-4 / 3.0001) <= 1
+    assert abs(count - 4 * schedule.strata[0].block * 1e-4 / 3.0001) <= 1
     assert count >= 1
 
 
@@ -108,8 +147,8 @@ def test_a_source_without_weight_is_never_drawn_and_may_be_empty():
 def test_cumulative_weights_end_at_exactly_one(weights):
     names = [str(n) for n in range(len(weights))]
     schedule = MixtureSchedule(names, weights, [5] * len(weights), seed=0)
-    assert schedule.cumulative[-1] == 1
-    far = schedule.draw(10**15 + np.arange(schedule.block))
+    assert schedule.strata[0].cumulative[-1] == 1
+    far = schedule.draw(10**15 + np.arange(schedule.strata[0].block))
     assert set(np.unique(far.source)) == set(range(len(weights)))
 
 

@@ -124,13 +124,6 @@ def test_context_attention_equals_a_dense_mask(batch, frames, tokens, visible):
     )
 
 
-def test_attention_stays_in_float32_under_cpu_autocast():
-    q, k, v = torch.randn(3, 1, 2, 12, 8)
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        out = prefix_attention(q.bfloat16(), k.bfloat16(), v.bfloat16(), 3)
-    assert out.dtype == torch.float32
-
-
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ValueError, match='num_heads=5 does not divide the width embed_dims=24'):
         FrameAttention(24, 5, causal=True)

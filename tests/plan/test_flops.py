@@ -6,14 +6,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.step import costs_of, work_of
 from benchmarks.workload import Workload, build_model, make_batch, mask_sizes
-from nextvid_mm.layers import attention
+from nextvid_mm.layers import attention, prefix
 from nextvid_mm.plan.flops import autoencoder_cost, prefix_pairs, step_cost
 
 WORKLOAD = Workload('tiny', frames=8, batch=2, tau_samples=2)
 
 
 def test_a_step_costs_what_pytorch_counts(monkeypatch):
-    monkeypatch.setattr(attention, 'MIN_GROUP_TOKENS', 1)  # no hidden pair is computed
+    monkeypatch.setattr(attention, 'group_of', lambda q, tokens: 1)  # no hidden pair is computed
+    monkeypatch.setattr(prefix, 'has_kernel', lambda *_: False)
     model, batch = build_model(WORKLOAD), make_batch(WORKLOAD)
     data = model.data_preprocessor(batch, training=True)
     # The plain kernel consists of matrix products, which are counted; the fused one is not.

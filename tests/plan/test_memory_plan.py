@@ -16,7 +16,7 @@ from nextvid_mm.plan.activations import Activations, build_on_meta
 from nextvid_mm.plan.memory_plan import StageKind, Weights, count_weights, plan, stage_kinds
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = Weights(trainable=1000, reference=600, frozen=100, largest_unit=50, resident=400)
+SMALL = Weights(trainable=1000, reference=600, frozen=400, largest_unit=50, resident=400)
 NOTHING = Activations(kept=0)
 
 

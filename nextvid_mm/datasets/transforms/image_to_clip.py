@@ -24,6 +24,9 @@ class ImageToClip(BaseTransform):
             decoders RGB.
     """
 
+    static = True
+    """Its clips are one picture all the time."""
+
     def __init__(self, to_rgb: bool = True) -> None:
         self.to_rgb = to_rgb
 
@@ -67,6 +70,9 @@ class RepeatFrames(BaseTransform):
     Args:
         num_frames: Frames per clip. None: ``results['num_frames']``, which a mixture sets.
     """
+
+    static = True
+    """Its clips are one picture all the time."""
 
     def __init__(self, num_frames: int | None = None) -> None:
         self.num_frames = num_frames

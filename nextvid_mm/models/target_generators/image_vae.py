@@ -42,7 +42,8 @@ class DiffusersVAETarget(FramewiseTarget):
         architecture: arguments of ``AutoencoderKL``. None: ``config.json`` of the folder.
         kwargs: arguments of ``FramewiseTarget``: ``patch_size``, a multiple of the autoencoder's
             stride, ``tubelet_size``, ``statistics``, ``mean`` and ``std`` (the autoencoder's own
-            are its ``shift_factor`` and ``scaling_factor``), ``frames_per_pass``, ``init_cfg``.
+            are its ``shift_factor`` and ``scaling_factor``), ``dtype``, ``frames_per_pass``,
+            ``init_cfg``.
     """
 
     def __init__(self, checkpoint: str, architecture: dict | None = None, **kwargs: Any):
@@ -67,7 +68,7 @@ class DiffusersVAETarget(FramewiseTarget):
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Posterior means ``(n, N, p * p * C)``."""
-        latent = self.network.encode(frames).latent_dist.mean
+        latent = self.run(self.network.encode, frames).latent_dist.mean.float()
         return rearrange(latent, TOKENS, ph=self.latents_per_side, pw=self.latents_per_side)
 
     def decode(self, raw: Tensor, grid: TokenGrid) -> Tensor:
@@ -75,7 +76,8 @@ class DiffusersVAETarget(FramewiseTarget):
         tokens = rearrange(raw, UNSTACKED, dt=self.tubelet_size)
         side = self.latents_per_side
         latent = rearrange(tokens, LATENTS, h=grid.height, ph=side, pw=side)
-        frames = [self.network.decode(part).sample for part in latent.split(self.frames_per_pass)]
+        parts = latent.split(self.frames_per_pass)
+        frames = [self.run(self.network.decode, part).sample.float() for part in parts]
         return rearrange(torch.cat(frames), '(b f) c h w -> b c f h w', b=len(raw))
 
 

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from einops import rearrange, repeat
+from mmengine.device import get_device
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nextvid_mm.checks import check_count
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import load_exactly
+from nextvid_mm.layers.precision import check_dtype, resolve_dtype
 from nextvid_mm.models.checkpoints import find_weights, log_choice, read_file, under
 
 from .base import TargetGenerator
@@ -50,10 +53,14 @@ class PretrainedTarget(TargetGenerator):
             ``tools/compute_latent_stats.py`` makes it.
         mean: mean of the latents, C values or one. None, as ``std``: the network's own.
         std: standard deviation, C values or one.
+        dtype: type of weights and arithmetic, whatever autocast says around it: ``auto`` is
+            bfloat16 where the hardware is faster in it, None is float32 and exact. Under autocast,
+            float32 weights would cost more in casts than in products.
         init_cfg: mmengine initialisation config.
 
     Raises:
-        ValueError: if both a file and values are given, or only one of the values.
+        ValueError: if both a file and values are given, or only one of the values; for an unknown
+            ``dtype``.
     """
 
     def __init__(
@@ -67,9 +74,11 @@ class PretrainedTarget(TargetGenerator):
         statistics: str | None = None,
         mean: float | list[float] | None = None,
         std: float | list[float] | None = None,
+        dtype: str | None = 'auto',
         init_cfg: dict | None = None,
     ):
         name = type(self).__name__
+        check_dtype(dtype, 'model.target_generator.dtype')
         if statistics is not None and (mean, std) != (None, None):
             raise ValueError(f'{name} has both statistics={statistics!r} and mean or std: give one')
         if (mean is None) != (std is None):
@@ -83,7 +92,12 @@ class PretrainedTarget(TargetGenerator):
                     f'{key} of {name} has {len(value)} values, but there are {latent_channels} '
                     'latent channels'
                 )
-        self.network, self.checkpoint, self.statistics = network, checkpoint, statistics
+        self.dtype = resolve_dtype(dtype, get_device()) or torch.float32
+        self.network = nn.Module.to(network, self.dtype)  # diffusers' own warns of any cast
+        for weight in self.network.parameters():
+            if weight.dim() == 4:  # convolutions of images read channels next to each other
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+        self.checkpoint, self.statistics = checkpoint, statistics
         self.latent_channels = latent_channels
         if statistics is not None:
             # Not a number until the file is read: nothing trains on targets of unknown scale.
@@ -114,6 +128,13 @@ class PretrainedTarget(TargetGenerator):
             mean, std = read_statistics(self.statistics, self.latent_channels)
             self.mean.copy_(mean)
             self.std.copy_(std)
+
+    def run(self, method: Callable[[Tensor], Any], x: Tensor) -> Any:
+        """What a method of the network gives, in the network's own type."""
+        images = x.dim() == 4
+        layout = torch.channels_last if images else torch.preserve_format
+        with torch.autocast(x.device.type, enabled=False):
+            return method(x.to(dtype=self.dtype, memory_format=layout))
 
     @abstractmethod
     def rename(self, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ class SigLIP2Target(FramewiseTarget):
             ``config.json`` and ``model.safetensors``, with or without the text tower.
         architecture: arguments of ``SiglipVisionConfig``. None: ``config.json`` of the folder.
         kwargs: arguments of ``FramewiseTarget``: ``patch_size``, ``tubelet_size``, ``statistics``,
-            ``mean`` and ``std`` (0 and 1 by default), ``frames_per_pass``, ``init_cfg``.
+            ``mean`` and ``std`` (0 and 1 by default), ``dtype``, ``frames_per_pass``, ``init_cfg``.
 
     Raises:
         ImportError: if ``transformers`` is not installed; says how to install it.
@@ -62,6 +62,9 @@ class SigLIP2Target(FramewiseTarget):
             frames = interpolate(
                 frames, size=size, mode='bicubic', align_corners=False, antialias=True
             )
+        return self.run(self._features, frames).float()
+
+    def _features(self, frames: Tensor) -> Tensor:
         return self.network(frames, interpolate_pos_encoding=True).last_hidden_state
 
     def decode(self, raw: Tensor, grid: TokenGrid) -> Tensor:

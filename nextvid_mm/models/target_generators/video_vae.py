@@ -81,7 +81,7 @@ class VideoVAETarget(PretrainedTarget):
         clips_per_pass: most clips that go through the autoencoder at once; bounds memory.
         kwargs: arguments of ``PretrainedTarget``: ``patch_size``, a multiple of the autoencoder's
             stride, ``tubelet_size``, ``statistics``, ``mean`` and ``std`` (the autoencoder's own
-            are pooled over time), ``init_cfg``.
+            are pooled over time), ``dtype``, ``init_cfg``.
     """
 
     lead_frames = 1
@@ -120,7 +120,9 @@ class VideoVAETarget(PretrainedTarget):
         repeated = clip[:, :, 1:].repeat_interleave(self.repeat_frames, dim=2)
         video = torch.cat([clip[:, :, :1], repeated], dim=2)
         parts = video.split(self.clips_per_pass)
-        latent = torch.cat([self.network.encode(part).latent_dist.mode() for part in parts])
+        latent = torch.cat(
+            [self.run(self.network.encode, part).latent_dist.mode().float() for part in parts]
+        )
         side = self.latents_per_side
         return rearrange(latent[:, :, 1:], TOKENS, m=self.latent_frames, ph=side, pw=side)
 
@@ -133,7 +135,10 @@ class VideoVAETarget(PretrainedTarget):
         side = self.latents_per_side
         latent = rearrange(raw, LATENTS, h=grid.height, m=self.latent_frames, ph=side, pw=side)
         latent = torch.cat([latent[:, :, :1], latent], dim=2)
-        parts = [self.network.decode(part).sample for part in latent.split(self.clips_per_pass)]
+        parts = [
+            self.run(self.network.decode, part).sample.float()
+            for part in latent.split(self.clips_per_pass)
+        ]
         frames = torch.cat(parts)[:, :, 1:]
         return reduce(frames, 'b c (f again) h w -> b c f h w', 'mean', again=self.repeat_frames)
 

@@ -9,6 +9,7 @@ from ldm import LDM
 from safetensors.torch import load_file, save_file
 
 from nextvid_mm.layers import TokenGrid
+from nextvid_mm.models.target_generators import pretrained
 from nextvid_mm.models.target_generators.image_vae import from_ldm, from_old_diffusers, is_ldm
 from nextvid_mm.registry import MODELS
 
@@ -30,7 +31,9 @@ def folder(tmp_path):
 
 
 def make(path, **changes):
-    settings = dict(type='DiffusersVAETarget', checkpoint=str(path), patch_size=4) | changes
+    settings = (
+        dict(type='DiffusersVAETarget', checkpoint=str(path), patch_size=4, dtype=None) | changes
+    )
     target = MODELS.build(settings)
     target.init_weights()
     return target
@@ -147,7 +150,9 @@ def released(tmp_path):
 
 
 def make_vavae(path, **changes):
-    target = MODELS.build(dict(type='VAVAETarget', checkpoint=str(path), **SMALL) | changes)
+    target = MODELS.build(
+        dict(type='VAVAETarget', checkpoint=str(path), dtype=None, **SMALL) | changes
+    )
     target.init_weights()
     return target
 
@@ -232,7 +237,7 @@ def test_the_full_size_equals_latent_diffusion(tmp_path):
     ldm = LDM(ch=128, mult=(1, 1, 2, 2, 4), z=32).eval()
     path = tmp_path / 'vavae.pt'
     torch.save(dict(state_dict=ldm.state_dict()), path)
-    target = MODELS.build(dict(type='VAVAETarget', checkpoint=str(path)))
+    target = MODELS.build(dict(type='VAVAETarget', checkpoint=str(path), dtype=None))
     target.init_weights()
     clip = torch.rand(1, 3, 4, 32, 32) * 2 - 1
     tokens = target(clip).unflatten(-1, (2, 32))
@@ -266,3 +271,35 @@ def test_formats_are_told_apart_and_old_names_renamed():
     old = {'decoder.mid_block.attentions.0.proj_attn.bias': torch.zeros(4)}
     assert not is_ldm(old)
     assert list(from_old_diffusers(old)) == ['decoder.mid_block.attentions.0.to_out.0.bias']
+
+
+@torch.no_grad()
+def test_bfloat16_weights_give_the_latents_of_float32_within_four_percent(tmp_path, monkeypatch):
+    """The published layout (five levels, two blocks each, attention in the last), narrow."""
+    shape = dict(type='VAVAETarget', checkpoint='none', base_channels=32)
+    torch.manual_seed(0)
+    exact = MODELS.build(dict(shape, dtype=None))
+    monkeypatch.setattr(pretrained, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(pretrained, 'resolve_dtype', lambda name, _: getattr(torch, name))
+    fast = MODELS.build(dict(shape, dtype='bfloat16'))
+    fast.network.load_state_dict(exact.network.state_dict())
+    assert {p.dtype for p in fast.network.parameters()} == {torch.bfloat16}
+    assert fast.network.encoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    clip = torch.rand(1, 3, 4, 64, 64) * 2 - 1
+    with torch.autocast('cpu', torch.bfloat16):  # changes neither
+        wanted, found = exact(clip), fast(clip)
+    assert wanted.dtype == found.dtype == torch.float32
+    assert torch.equal(wanted, exact(clip))
+    assert torch.equal(found, fast(clip))
+    with torch.autocast('cpu', torch.bfloat16):
+        images = clip[:, :, 2:].transpose(1, 2).flatten(0, 1)
+        latents = exact.network.encode(images).latent_dist.mean.float()
+    cast = latents.flatten(2).permute(2, 0, 1).flatten(1)[None, None]
+    error = float((found - wanted).norm() / wanted.norm())
+    assert 0 < error < 0.04
+    assert error < 1.2 * float((cast - wanted).norm() / wanted.norm()), 'autocast is no better'
+
+
+def test_an_unknown_type_is_refused(folder):
+    with pytest.raises(ValueError, match="target_generator.dtype='half' is not one of"):
+        make(folder, dtype='half')

@@ -35,7 +35,9 @@ def folder(tmp_path):
 
 
 def make(folder, **changes):
-    settings = dict(type='SigLIP2Target', checkpoint=str(folder), patch_size=4) | changes
+    settings = (
+        dict(type='SigLIP2Target', checkpoint=str(folder), patch_size=4, dtype=None) | changes
+    )
     target = MODELS.build(settings)
     target.init_weights()
     return target

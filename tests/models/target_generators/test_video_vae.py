@@ -35,7 +35,9 @@ def cosmos(tmp_path):
 
 
 def make(folder, **changes):
-    settings = dict(type='CosmosVAETarget', checkpoint=str(folder), patch_size=4, repeat_frames=2)
+    settings = dict(
+        type='CosmosVAETarget', checkpoint=str(folder), patch_size=4, repeat_frames=2, dtype=None
+    )
     target = MODELS.build(settings | changes)
     target.init_weights()
     return target

@@ -1,0 +1,218 @@
+"""Attention to a prefix of the keys by fused kernels, forwards and backwards.
+
+Automatic differentiation of a slice of the keys for each frame would fill a gradient of full size
+with zeros for each, and add them up. Here the gradient of every prefix is added in place.
+
+What is fast differs from device to device. `way_of` is a table, not a clock: two runs on one
+machine agree, and a run resumes bit for bit.
+
+Shape legend: B batch, h heads, T blocks (frames), Nq and Nk tokens per block, D head dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import scaled_dot_product_attention
+
+from .precision import fast_dtype
+
+aten = torch.ops.aten
+HALVES = (torch.bfloat16, torch.float16)
+
+
+class Way(NamedTuple):
+    """How attention is computed on a device."""
+
+    group_tokens: int
+    """Frames with fewer tokens attend in groups of about so many: below it, the fixed cost of a
+    call is more than the arithmetic that a group wastes on hidden pairs. 1: never."""
+    forward: torch.dtype | None
+    """Type of the forward pass under autocast; None: that of autocast."""
+    backward: torch.dtype | None
+    """Type of the backward pass under autocast; None: that of autocast."""
+
+
+# Measured by `python -m benchmarks attention --groups`. On processors with AVX2, from 10 to 256
+# tokens and 7 to 31 frames, the groups are best or within a few percent of it. With AMX or
+# AVX512-BF16, forward passes take half the time in bfloat16, backward passes three times as long as
+# in float32; groups pay below some 20 tokens. CUDA's kernel takes no mask, so that a group would
+# leave it: by arithmetic, not measured.
+PLAIN_CPU = Way(256, torch.float32, torch.float32)
+BFLOAT16_CPU = Way(64, torch.bfloat16, torch.float32)
+GPU = Way(1, None, None)
+
+
+def way_of(x: Tensor) -> Way:
+    """The way for queries ``x``, by what its device has."""
+    if x.device.type != 'cpu':
+        return GPU
+    return BFLOAT16_CPU if fast_dtype('cpu') is torch.bfloat16 else PLAIN_CPU
+
+
+def types_of(q: Tensor) -> tuple[torch.dtype, torch.dtype]:
+    """Types of forward and backward pass for queries.
+
+    Without autocast, and for float32, both are that of the queries.
+    """
+    if q.dtype not in HALVES or not torch.is_autocast_enabled(q.device.type):
+        return q.dtype, q.dtype
+    way = way_of(q)
+    forward, backward = way.forward or q.dtype, way.backward or q.dtype
+    # float16 is no type to compute in on a CPU.
+    return (backward if q.dtype is torch.float16 else forward), backward
+
+
+def group_of(q: Tensor, tokens: int) -> int:
+    """Blocks per call, for blocks of so many tokens."""
+    return max(1, way_of(q).group_tokens // tokens)
+
+
+def has_kernel(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> bool:
+    """Whether there is a fused kernel whose backward pass can be called by itself."""
+    if k.dtype != q.dtype or v.dtype != q.dtype or not q.numel() or not k.numel():
+        return False
+    if q.device.type == 'cpu':
+        return True
+    return q.device.type == 'cuda' and dtype in HALVES and q.shape[-1] % 8 == 0
+
+
+def attend_to_prefixes(q: Tensor, k: Tensor, v: Tensor, blocks: int, group: int) -> Tensor:
+    """Query block t attends to key blocks 0..t, in groups of ``group`` blocks.
+
+    Args:
+        q: ``(B, h, T * Nq, D)``.
+        k: ``(B, h, T * Nk, D)``.
+        v: as ``k``.
+        blocks: T.
+        group: blocks per call, 1 computes no hidden pair.
+
+    Returns:
+        ``(B, h, T * Nq, D)``, in the type of the forward pass.
+    """
+    forward, backward = types_of(q)
+    needs = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    if needs and has_kernel(q, k, v, forward) and (group == 1 or q.device.type == 'cpu'):
+        with torch.autocast(q.device.type, enabled=False):
+            return _Prefixes.apply(q, k, v, blocks, group, (forward, backward))
+    if needs:
+        forward = backward
+    q, k, v = q.to(forward), k.to(forward), v.to(forward)
+    with torch.autocast(q.device.type, enabled=False):
+        outputs = [
+            scaled_dot_product_attention(q[rows], k[columns], v[columns], attn_mask=mask)
+            for rows, columns, mask in _calls(q, k, blocks, group)
+        ]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+
+
+def _calls(
+    q: Tensor, k: Tensor, blocks: int, group: int
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...], Tensor | None]]:
+    """For each group its queries, the keys up to its end, and a mask over its own staircase."""
+    nq, nk = q.shape[2] // blocks, k.shape[2] // blocks
+    every = slice(None)
+    for start in range(0, blocks, group):
+        stop = min(start + group, blocks)
+        mask = None
+        if stop - start > 1:
+            query = torch.arange(start, stop, device=q.device).repeat_interleave(nq)
+            key = torch.arange(stop, device=q.device).repeat_interleave(nk)
+            hidden = query[:, None] < key[None, :]
+            mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device)
+            mask = mask.masked_fill(hidden, -torch.inf)
+        yield (
+            (every, every, slice(start * nq, stop * nq)),
+            (every, every, slice(0, stop * nk)),
+            mask,
+        )
+
+
+class _Prefixes(torch.autograd.Function):
+    """``attend_to_prefixes``; the largest prefix's gradient is what the others are added to."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        blocks: int,
+        group: int,
+        types: tuple[torch.dtype, torch.dtype],
+    ) -> Tensor:
+        forward, ctx.backward_type = types
+        ctx.blocks, ctx.group, ctx.given = blocks, group, q.dtype
+        q, k, v = q.to(forward), k.to(forward), v.to(forward)
+        kept: list[Tensor] = []
+        whole = _like(q) if group < blocks else None
+        for rows, columns, mask in _calls(q, k, blocks, group):
+            out, *rest = _forward(q[rows], k[columns], v[columns], mask)
+            kept += rest
+            if whole is not None:
+                whole[rows] = out
+        out = out if whole is None else whole
+        ctx.save_for_backward(q, k, v, out, *kept)
+        ctx.kept = len(rest)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        tensors, kept = saved[:4], saved[4:]
+        kind, given = ctx.backward_type, ctx.given
+        q, k, v, out, grad = (x.to(kind) for x in (*tensors, grad))
+        calls = list(_calls(q, k, ctx.blocks, ctx.group))
+        grad_q: Any = None
+        grad_k: Any = None
+        grad_v: Any = None
+        for number in reversed(range(len(calls))):
+            rows, columns, mask = calls[number]
+            rest = kept[number * ctx.kept : (number + 1) * ctx.kept]
+            queries, keys = (grad[rows], q[rows]), (k[columns], v[columns])
+            parts = _backward(*queries, *keys, out[rows], *rest, mask=mask)
+            if len(calls) == 1:
+                grad_q, grad_k, grad_v = parts
+            elif grad_k is None:  # the last group, which has all keys
+                grad_q, grad_k, grad_v = _like(q), *parts[1:]
+                grad_q[rows] = parts[0]
+            else:
+                grad_q[rows] = parts[0]
+                grad_k[columns] += parts[1]
+                grad_v[columns] += parts[2]
+        return grad_q.to(given), grad_k.to(given), grad_v.to(given), None, None, None
+
+
+def _like(x: Tensor) -> Tensor:
+    """Memory for ``(B, h, L, D)`` in which a token's heads lie side by side, as layers want it."""
+    return torch.empty_like(x.transpose(1, 2), memory_format=torch.contiguous_format).transpose(
+        1, 2
+    )
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+    """Output ``(B, h, L, D)``, and what else the kernel's backward pass needs."""
+    if q.device.type == 'cpu':
+        return aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=mask)
+    out, sums, _, _, _, _, seed, offset, _ = aten._scaled_dot_product_flash_attention(q, k, v)
+    return out, sums, seed, offset
+
+
+def _backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, *kept: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of queries, keys and values."""
+    if q.device.type == 'cpu':
+        return aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            grad, q, k, v, out, *kept, 0.0, False, attn_mask=mask
+        )
+    sums, seed, offset = kept
+    lengths = (None, None, q.shape[2], k.shape[2])
+    return aten._scaled_dot_product_flash_attention_backward(
+        grad, q, k, v, out, sums, *lengths, 0.0, False, seed, offset
+    )

@@ -1,0 +1,98 @@
+"""Gradients added in place, and the types and groups of every kind of device."""
+
+import pytest
+import torch
+from dense import autoregressive_mask, dense_attention
+from torch._subclasses import FakeTensorMode
+from torch.profiler import ProfilerActivity, profile
+
+from nextvid_mm.layers import prefix, prefix_attention, sdpa
+from nextvid_mm.layers.prefix import BFLOAT16_CPU, GPU, PLAIN_CPU, attend_to_prefixes
+
+FRAMES, NQ, NK = 5, 6, 4
+
+
+def inputs(dtype=torch.float32):
+    """Queries, keys and values, and the gradient of the output."""
+    torch.manual_seed(0)
+    sizes = (FRAMES * NQ, FRAMES * NK, FRAMES * NK, FRAMES * NQ)
+    *leaves, grad = (torch.randn(2, 3, size, 16, dtype=dtype) for size in sizes)
+    return [leaf.requires_grad_() for leaf in leaves], grad
+
+
+def with_gradients(function, leaves, grad):
+    out = function(*leaves)
+    return out, *torch.autograd.grad(out, leaves, grad.to(out.dtype))
+
+
+@pytest.mark.parametrize('way', [PLAIN_CPU, BFLOAT16_CPU, GPU])
+def test_every_way_equals_a_dense_mask_within_the_precision_of_its_types(monkeypatch, way):
+    monkeypatch.setattr(prefix, 'way_of', lambda x: way)
+    leaves, grad = inputs()
+    mask = autoregressive_mask(FRAMES, NQ, NK)
+    exact = with_gradients(lambda *qkv: dense_attention(*qkv, mask), leaves, grad)
+    found = with_gradients(lambda *qkv: prefix_attention(*qkv, FRAMES), leaves, grad)
+    for a, b in zip(found, exact, strict=True):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-5)
+    halves = [leaf.detach().bfloat16().requires_grad_() for leaf in leaves]
+    with torch.autocast('cpu', torch.bfloat16):
+        found = with_gradients(lambda *qkv: prefix_attention(*qkv, FRAMES), halves, grad)
+    assert found[0].dtype == (way.forward or torch.bfloat16)
+    for a, b in zip(found, exact, strict=True):
+        # 2 % of what is typical: three roundings to eight bits.
+        assert (a - b).norm() < 0.02 * b.norm()
+
+
+def test_without_gradients_the_forward_pass_alone_decides_the_type(monkeypatch):
+    monkeypatch.setattr(prefix, 'way_of', lambda x: BFLOAT16_CPU)
+    (q, k, v), _ = inputs(torch.bfloat16)
+    with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
+        assert prefix_attention(q, k, v, FRAMES).dtype == torch.bfloat16
+        assert sdpa(q, k, v).dtype == torch.bfloat16
+    with torch.autocast('cpu', torch.float16), torch.no_grad():
+        assert sdpa(q.half(), k.half(), v.half()).dtype == torch.float32, 'no type for a CPU'
+    assert sdpa(q, k, v).dtype == torch.bfloat16, 'without autocast all is as given'
+
+
+def test_no_gradient_of_full_size_is_filled_for_each_frame():
+    leaves, grad = inputs()
+
+    def filled(function):
+        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+            torch.autograd.grad(function(), leaves, grad)
+        return sum(event.name == 'aten::slice_backward' for event in seen.events())
+
+    def slices():
+        q, k, v = leaves
+        return torch.cat(
+            [
+                sdpa(
+                    q[:, :, t * NQ : (t + 1) * NQ], k[:, :, : (t + 1) * NK], v[:, :, : (t + 1) * NK]
+                )
+                for t in range(FRAMES)
+            ],
+            dim=2,
+        )
+
+    assert filled(slices) >= FRAMES
+    assert not filled(lambda: attend_to_prefixes(*leaves, FRAMES, 1))
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_the_kernel_of_cuda_is_called_as_it_wants(monkeypatch, dtype):
+    """Shapes and arguments only: fake tensors have no data, and need no GPU."""
+    with FakeTensorMode():
+        q = torch.empty(2, 3, 6, 16, dtype=dtype, device='cuda')
+        k = torch.empty(2, 3, 4, 16, dtype=dtype, device='cuda')
+        assert prefix.has_kernel(q, k, k, dtype)
+        out, *kept = prefix._forward(q, k, k, None)
+        assert out.shape == q.shape
+        grads = prefix._backward(out, q, k, k, out, *kept, mask=None)
+        assert [grad.shape for grad in grads] == [q.shape, k.shape, k.shape]
+
+
+def test_groups_follow_the_device(monkeypatch):
+    x = torch.zeros(1)
+    for way, groups in ((PLAIN_CPU, [32, 1, 1]), (BFLOAT16_CPU, [8, 1, 1]), (GPU, [1, 1, 1])):
+        monkeypatch.setattr(prefix, 'way_of', lambda _, way=way: way)
+        assert [prefix.group_of(x, tokens) for tokens in (8, 200, 400)] == groups
