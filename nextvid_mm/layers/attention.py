@@ -24,6 +24,7 @@ from torch import _dynamo as dynamo
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 
+from .precision import without_autocast
 from .prefix import attend_to_prefixes, group_of, types_of
 from .rope import RopeTable, split_rotated
 
@@ -53,7 +54,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         return attend_to_prefixes(q, k, v, blocks=1, group=1)
     kind = types_of(q)[1]
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q.device.type):
         return scaled_dot_product_attention(q.to(kind), k.to(kind), v.to(kind), attn_mask=mask)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +57,17 @@ def resolve_dtype(name: str | None, device: str | torch.device) -> torch.dtype |
         device: where the forward pass runs.
     """
     return fast_dtype(device) if name == AUTO else DTYPES[name]
+
+
+def without_autocast(kind: str) -> AbstractContextManager:
+    """Arithmetic in the types of the tensors, whatever autocast says.
+
+    Args:
+        kind: of device; those without autocast, such as ``meta``, are left as they are.
+    """
+    if not torch.amp.is_autocast_available(kind):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)
 
 
 class ExactBuffers(nn.Module):

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
-from .precision import fast_dtype
+from .precision import fast_dtype, without_autocast
 
 aten = torch.ops.aten
 HALVES = (torch.bfloat16, torch.float16)
@@ -59,12 +59,17 @@ def types_of(q: Tensor) -> tuple[torch.dtype, torch.dtype]:
 
     Without autocast, and for float32, both are that of the queries.
     """
-    if q.dtype not in HALVES or not torch.is_autocast_enabled(q.device.type):
+    if q.dtype not in HALVES or not _autocasts(q):
         return q.dtype, q.dtype
     way = way_of(q)
     forward, backward = way.forward or q.dtype, way.backward or q.dtype
     # float16 is no type to compute in on a CPU.
     return (backward if q.dtype is torch.float16 else forward), backward
+
+
+def _autocasts(x: Tensor) -> bool:
+    kind = x.device.type
+    return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
 def group_of(q: Tensor, tokens: int) -> int:
@@ -97,12 +102,12 @@ def attend_to_prefixes(q: Tensor, k: Tensor, v: Tensor, blocks: int, group: int)
     forward, backward = types_of(q)
     needs = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
     if needs and has_kernel(q, k, v, forward) and (group == 1 or q.device.type == 'cpu'):
-        with torch.autocast(q.device.type, enabled=False):
+        with without_autocast(q.device.type):
             return _Prefixes.apply(q, k, v, blocks, group, (forward, backward))
     if needs:
         forward = backward
     q, k, v = q.to(forward), k.to(forward), v.to(forward)
-    with torch.autocast(q.device.type, enabled=False):
+    with without_autocast(q.device.type):
         outputs = [
             scaled_dot_product_attention(q[rows], k[columns], v[columns], attn_mask=mask)
             for rows, columns, mask in _calls(q, k, blocks, group)

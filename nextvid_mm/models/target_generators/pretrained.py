@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from nextvid_mm.checks import check_count
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import load_exactly
-from nextvid_mm.layers.precision import check_dtype, resolve_dtype
+from nextvid_mm.layers.precision import check_dtype, resolve_dtype, without_autocast
 from nextvid_mm.models.checkpoints import find_weights, log_choice, read_file, under
 
 from .base import TargetGenerator
@@ -133,7 +133,7 @@ class PretrainedTarget(TargetGenerator):
         """What a method of the network gives, in the network's own type."""
         images = x.dim() == 4
         layout = torch.channels_last if images else torch.preserve_format
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device.type):
             return method(x.to(dtype=self.dtype, memory_format=layout))
 
     @abstractmethod
