@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ GPUS = {
 EFFICIENCY, USABLE = 0.3, 0.85
 # On a CPU half of the memory is planned; activations there are in float32.
 _CPU_USABLE, _CPU_FACTOR = 0.5, 2
-_WARM_UP, _TIMED = 2, 4  # steps of every kind of stage
+_WARM_UP, _TIMED = 2, 5  # steps of every kind of stage
 _DECODED = 8  # clips that are timed
 
 
@@ -185,9 +186,9 @@ def timed_seconds_per_clip(config: Config, stages: Sequence[Stage]) -> list[floa
         MMLogger.get_current_instance().setLevel('WARNING')
     found, length = [], _WARM_UP + _TIMED
     for number, stage in enumerate(table):
-        ends = clock.ends[number * length : (number + 1) * length]
-        spent = ends[-1] - ends[_WARM_UP - 1]
-        found.append(spent / _TIMED / stage['batch_size'])
+        ends = clock.ends[number * length + _WARM_UP - 1 : (number + 1) * length]
+        # What else runs on the machine slows single steps down.
+        found.append(median(np.diff(ends).tolist()) / stage['batch_size'])
     return found
 
 
