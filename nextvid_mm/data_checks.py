@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nextvid_mm.storage import INSIDE, is_remote, shown
+from nextvid_mm.files import INSIDE, is_remote, shown
 
 HELP_PAGE = 'docs/data.md'
 

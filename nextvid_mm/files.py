@@ -6,8 +6,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 TEMPORARY_SUFFIX = '.tmp'
+# Between the path of a tar file and the name of a file in it.
+INSIDE = '::'
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether a path is an address, such as ``s3://bucket/a.mp4``."""
+    return '://' in str(path)
+
+
+def shown(path: str | Path) -> str:
+    """A path for messages and logs: of an address, without user, password and signature."""
+    text = str(path)
+    if not is_remote(text):
+        return text
+    parts = urlsplit(text)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path, '', ''))
 
 
 @contextmanager

@@ -15,12 +15,9 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from nextvid_mm.files import replace_when_complete
+from nextvid_mm.files import is_remote, replace_when_complete, shown
 
-# Between the path of a tar file and the name of a file in it.
-INSIDE = '::'
 # Blocks of one file kept in memory.
 _KEPT_BLOCKS = 64
 # Writes to the cache on the disk between two looks at its size.
@@ -29,20 +26,6 @@ _TIDY_EVERY = 64
 
 class StorageError(OSError):
     """A file could not be fetched, or is no longer the one that was opened."""
-
-
-def is_remote(path: str | Path) -> bool:
-    """Whether a path is an address, such as ``s3://bucket/a.mp4``."""
-    return '://' in str(path)
-
-
-def shown(path: str | Path) -> str:
-    """A path for messages and logs: of an address, without user, password and signature."""
-    text = str(path)
-    if not is_remote(text):
-        return text
-    parts = urlsplit(text)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path, '', ''))
 
 
 class Storage:
@@ -351,8 +334,3 @@ class _BlockCache:
                 return
             file.unlink(missing_ok=True)
             surplus -= size
-
-
-def storage_of(settings: Mapping[str, Any] | None) -> Storage:
-    """The storage that a transform's ``storage`` key describes."""
-    return Storage(**dict(settings or {}))

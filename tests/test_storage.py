@@ -8,7 +8,8 @@ import fsspec
 import pytest
 from range_server import serve
 
-from nextvid_mm.storage import Storage, StorageError, is_remote, shown
+from nextvid_mm.files import is_remote, shown
+from nextvid_mm.storage import Storage, StorageError
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
 

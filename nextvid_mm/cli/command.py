@@ -20,6 +20,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'see it work': ('demo', 'run_ablations', 'make_demo_data'),
     'prepare': (
         'scan_dataset',
+        'pack_shards',
         'propose_config',
         'browse_dataset',
         'print_stages',

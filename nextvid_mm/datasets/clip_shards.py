@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nextvid_mm.datasets.video.files import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
-from nextvid_mm.files import replace_when_complete
-from nextvid_mm.storage import INSIDE, RangeFile, Storage, is_remote, shown
+from nextvid_mm.files import INSIDE, is_remote, replace_when_complete, shown
+from nextvid_mm.storage import RangeFile, Storage
 
 TABLE = 'clips.csv'
 HEADER = ('path', 'member', 'offset', 'size', 'label', 'start', 'end')
@@ -182,7 +182,7 @@ def _fault(file: RangeFile, error: Exception) -> str:
 
 
 def index_shards(
-    archives: Sequence[str | Path],
+    archives: Iterable[str | Path],
     table: str | Path,
     storage: Storage | None = None,
     **options: Any,
@@ -213,5 +213,5 @@ def index_shards(
                 writer.writerow(row)
                 count += 1
         if not count:
-            raise ValueError(f'no video and no picture in {", ".join(map(shown, archives))}')
+            raise ValueError('the tar files hold no video and no picture')
     return count

@@ -1,7 +1,7 @@
 """Lists of any length: read once into arrays that all processes of a machine share.
 
 A list of ten million lines is turned into a folder of plain arrays, which every process maps
-instead of reading: opening it costs the same as for ten lines. Short lists are read anew each time.
+instead of reading: opening it costs the same as for ten lines. Short lists are read anew.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from nextvid_mm.datasets.video.files import IMAGE_EXTENSIONS, iterate_list
+from nextvid_mm.files import INSIDE
 from nextvid_mm.progress import track
-from nextvid_mm.storage import INSIDE
 
-# Raised whenever the content of an index changes its meaning.
+# Of an index; raised when its content changes its meaning.
 FORMAT = 1
 FOLDER = '.nextvid_lists'
 # Shorter lists are read in some milliseconds and leave nothing on the disk.
@@ -99,8 +99,8 @@ class ClipList(Sequence):
     def __getitem__(self, place: int | slice) -> dict[str, Any] | ClipList:
         """Data info: ``filename``, ``label``, ``line``.
 
-        Of a part of a video also ``segment`` (seconds); of a file in a tar file ``part`` (first
-        byte and number of bytes) and, if it is a picture, ``img_path``.
+        Of a part of a video also ``segment`` (seconds); of a file in a tar file ``part`` (bytes:
+        first and how many) and, of a picture, ``img_path``.
         """
         rows = range(len(self.columns['ends'])) if self.rows is None else self.rows
         if isinstance(place, slice):
@@ -169,16 +169,15 @@ def _index_folder(path: Path, columns: Mapping[str, str]) -> Path:
     path = path.resolve()
     status = path.stat()
     identity = f'{FORMAT}|{status.st_size}|{status.st_mtime_ns}|{sorted(columns.items())}'
-    name = f'{path.name}-{_digest(identity)}'
+    # Lists of one name in different folders must not meet in the cache.
+    name, place = (
+        blake2b(os.fsencode(text), digest_size=8).hexdigest() for text in (identity, path.parent)
+    )
+    name = f'{path.name}-{name}'
     beside = path.parent / FOLDER
     if (beside / name).is_dir() or os.access(beside if beside.is_dir() else path.parent, os.W_OK):
         return beside / name
-    # Lists of one name in different folders must not meet in the cache.
-    return user_cache_path('nextvid_mm') / 'lists' / _digest(str(path.parent)) / name
-
-
-def _digest(text: str) -> str:
-    return blake2b(os.fsencode(text), digest_size=8).hexdigest()
+    return user_cache_path('nextvid_mm') / 'lists' / place / name
 
 
 def _build(path: Path, folder: Path, columns: Mapping[str, str] | None) -> None:
@@ -255,11 +254,7 @@ def _map(path: Path, kind: str) -> np.ndarray:
 
 
 def read_entries(path: str, columns: Mapping[str, str] | None = None) -> Iterator[ListedClip]:
-    """Entries of a list, one after the other; see :func:`open_list`.
-
-    Raises:
-        ValueError: if it names no video, or an entry cannot be read; names list and line.
-    """
+    """Entries of a list, one after the other; see :func:`open_list`."""
     kind = Path(path).suffix.lower()
     if columns and (unknown := set(columns) - set(COLUMNS)):
         raise ValueError(f'columns of {path}: {sorted(unknown)} are none of {", ".join(COLUMNS)}')

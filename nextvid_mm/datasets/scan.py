@@ -156,7 +156,24 @@ def check_file(
         return Finding(kind, one_line(error), 0.0)
 
 
-def _check_video(path: str, min_frames: int, full: bool, backend: str, deadline: float) -> Finding:
+def look_at(file: Any, picture: bool, timeout: float = 120.0) -> None:
+    """Read a picture, or the first, the middle and the last frame of a video.
+
+    Args:
+        file: Opened for reading bytes.
+        picture: Which of both it is.
+        timeout: Seconds.
+
+    Raises:
+        Exception: Of the kinds that decoders have.
+    """
+    if picture:
+        load_picture(file)
+    else:
+        _check_video(file, 1, False, 'pyav', time.monotonic() + timeout)
+
+
+def _check_video(path: Any, min_frames: int, full: bool, backend: str, deadline: float) -> Finding:
     video: Any = open_video(path, backend, deadline=deadline)
     count, last = len(video), video.duration - 1 / video.rate
     if full and backend == 'pyav':

@@ -117,7 +117,7 @@ def test_files_that_are_no_tar_files(shards, tmp_path):
         list(read_members(tmp_path / 'b.tar'))
     with tarfile.open(tmp_path / 'c.tar', 'w') as tar:
         _add(tar, 'a.txt', b'nothing but text')
-    with pytest.raises(ValueError, match=r'no video and no picture in .*c.tar'):
+    with pytest.raises(ValueError, match=r'hold no video and no picture'):
         index_shards([tmp_path / 'c.tar'], tmp_path / TABLE)
     assert not (tmp_path / TABLE).exists()
 

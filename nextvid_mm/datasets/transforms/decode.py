@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from nextvid_mm.datasets.clip_shards import open_file
 from nextvid_mm.datasets.video.backends import check_backend, nearest, open_video
 from nextvid_mm.datasets.video.reader import TOLERANCE, Shot
-from nextvid_mm.files import replace_when_complete
+from nextvid_mm.files import is_remote, replace_when_complete, shown
 from nextvid_mm.registry import TRANSFORMS
-from nextvid_mm.storage import is_remote, shown, storage_of
+from nextvid_mm.storage import Storage
 
 # Decoded frames fill disks quickly; leave some room for everything else.
 _KEEP_FREE_BYTES = 2 << 30
@@ -78,7 +78,7 @@ class VideoInit(BaseTransform):
     ) -> None:
         check_backend(backend)
         self.backend, self.stream, self.num_threads = backend, stream, num_threads
-        self.timeout, self.storage = timeout, storage_of(storage)
+        self.timeout, self.storage = timeout, Storage(**storage or {})
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.max_clip_bytes = int(max_clip_megabytes * 2**20)
 

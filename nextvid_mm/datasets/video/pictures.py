@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from nextvid_mm.datasets.clip_shards import open_file
+from nextvid_mm.files import is_remote
 from nextvid_mm.registry import TRANSFORMS
-from nextvid_mm.storage import is_remote, storage_of
+from nextvid_mm.storage import Storage
 
 # 8,000 x 8,000: 192 MB of RGB in a worker.
 MAX_PIXELS = 64_000_000
@@ -87,7 +88,7 @@ class LoadPicture(BaseTransform):
         to_bgr: bool = True,
         storage: dict[str, Any] | None = None,
     ) -> None:
-        self.max_pixels, self.to_bgr, self.storage = max_pixels, to_bgr, storage_of(storage)
+        self.max_pixels, self.to_bgr, self.storage = max_pixels, to_bgr, Storage(**storage or {})
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the picture to ``results``."""
