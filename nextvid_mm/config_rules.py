@@ -105,6 +105,19 @@ def parts_are_dicts(cfg: Mapping[str, Any]) -> Iterator[Problem]:
 _SPLITS, _SETTINGS = ('train', 'val', 'test'), ('dataloader', 'cfg')
 
 
+def classes_differ(cfg: Mapping[str, Any]) -> Iterator[Problem]:
+    """A classifier needs two classes, and a name for each or none."""
+    count = _at(cfg, 'model', 'cls_head', 'num_classes')
+    if count == 1:
+        yield Problem('model.cls_head.num_classes', 'found 1: there is nothing to tell apart')
+    hooks = [*(cfg.get('custom_hooks') or ()), *(cfg.get('default_hooks') or {}).values()]
+    for hook in hooks:
+        names = hook.get('class_names') if isinstance(hook, Mapping) else None
+        if isinstance(names, list | tuple) and isinstance(count, int) and len(names) != count:
+            text = f'found {len(names)} names for model.cls_head.num_classes={count}'
+            yield Problem(f'{hook.get("type")}.class_names', text)
+
+
 def sizes_fit(cfg: Mapping[str, Any]) -> Iterator[Problem]:
     """Pictures must be whole patches, heads whole shares of the width."""
     backbone = _at(cfg, 'model', 'backbone') or {}
@@ -139,6 +152,7 @@ def sources_can_be_drawn(cfg: Mapping[str, Any]) -> Iterator[Problem]:
 
 RULES = (
     parts_are_dicts,
+    classes_differ,
     table_is_alone,
     loaders_have_workers,
     names_exist,

@@ -1,6 +1,7 @@
 """The bar that everything which takes a while shows, and silence where a log would bury it."""
 
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,12 +12,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 Item = TypeVar('Item')
+
+LINE_SECONDS = 30.0
 
 
 def progress_bar(unit: str, quiet: bool = False, **options: Any) -> Progress:
@@ -27,7 +31,7 @@ def progress_bar(unit: str, quiet: bool = False, **options: Any) -> Progress:
         quiet: show nothing.
         options: of ``rich.progress.Progress``, such as ``transient=True``: gone when done.
     """
-    return Progress(
+    return _Bars(
         TextColumn('{task.description}'),
         BarColumn(),
         MofNCompleteColumn(),
@@ -38,6 +42,37 @@ def progress_bar(unit: str, quiet: bool = False, **options: Any) -> Progress:
         disable=quiet,
         **options,
     )
+
+
+class _Bars(Progress):
+    """Bars in a terminal; elsewhere (a log file, a scheduler) a line every :data:`LINE_SECONDS`."""
+
+    _last_line = 0.0
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Count on."""
+        super().advance(task_id, advance)
+        self._line(task_id)
+
+    def update(self, task_id: TaskID, *args: Any, **kwargs: Any) -> None:
+        """Set count or text."""
+        super().update(task_id, *args, **kwargs)
+        self._line(task_id)
+
+    def _line(self, task_id: TaskID) -> None:
+        if self.disable or self.console.is_terminal:
+            return
+        now, task = time.monotonic(), self._tasks[task_id]
+        self._last_line = self._last_line or now
+        if now - self._last_line < LINE_SECONDS:
+            return
+        self._last_line = now
+        left, total = task.time_remaining, task.total
+        count = f'{task.completed:,.0f}' + (f' of {total:,.0f}' if total is not None else '')
+        rest = f', {left / 60:.1f} min left' if left is not None else ''
+        text = f'{task.description}: {count}, {(task.elapsed or 0) / 60:.1f} min{rest}'
+        self.console.file.write(f'{text}\n')
+        self.console.file.flush()
 
 
 def track(

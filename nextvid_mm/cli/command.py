@@ -19,6 +19,7 @@ from nextvid_mm.stopping import INTERRUPTED, STOPPED, Stopped, stop_on_signals
 GROUPS: dict[str, tuple[str, ...]] = {
     'see it work': ('demo', 'run_ablations', 'make_demo_data'),
     'prepare': (
+        'check_environment',
         'scan_dataset',
         'pack_shards',
         'propose_config',

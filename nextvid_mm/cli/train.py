@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextvid_mm.cli.flags import add_launcher, add_shared
-from nextvid_mm.run_folder import own_folder
+from nextvid_mm.run_folder import is_first_process, own_folder
 from nextvid_mm.stopping import Stopped
 
 if TYPE_CHECKING:
@@ -86,8 +89,24 @@ def run(args: argparse.Namespace) -> int:
 
         print(dry_run(cfg))
         return 0
-    with own_folder(cfg.work_dir):
+    with own_folder(cfg.work_dir), environment_looked_at(cfg):
         return train(cfg, args)
+
+
+@contextmanager
+def environment_looked_at(cfg: Config) -> Iterator[None]:
+    """After a failure before the first save, print what is bad about the machine."""
+    try:
+        yield
+    except Exception:
+        with suppress(Exception):  # the failure itself is what counts
+            if is_first_process() and not (Path(cfg.work_dir) / 'last_checkpoint').exists():
+                from nextvid_mm.environment import BAD, findings
+
+                for finding in findings(dict(cfg.items())):
+                    if finding.verdict == BAD:
+                        print(finding, file=sys.stderr)
+        raise
 
 
 def train(cfg: Config, args: argparse.Namespace) -> int:

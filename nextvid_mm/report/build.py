@@ -17,6 +17,7 @@ from nextvid_mm.checks import check_count
 from nextvid_mm.engine.probe.features import cached_loader, innermost_dataset
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
+from nextvid_mm.lettering import lettering
 from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import DATASETS, SCOPE
 
@@ -51,6 +52,7 @@ _MAX_PARAMETERS = 50e6  # of an encoder that is timed on a CPU
 _GENERATED_CLIPS = 48
 
 
+@lettering()
 def write_report(
     work_dir: str | Path,
     output: str | Path | None = None,

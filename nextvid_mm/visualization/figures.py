@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from nextvid_mm.lettering import drawable
+
 #: Colours that stay apart also for people who see no red or no green (Okabe and Ito).
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999999')
 _MASK_COLOURS = ListedColormap([COLOURS[0], 'white'])  # hidden, visible
@@ -210,7 +212,7 @@ def draw_feature_map(
         x, y = points[classes == label].T
         marker = _MARKERS[label % len(_MARKERS)]
         colour = colormaps['tab10'](label % 10)
-        axis.scatter(x, y, s=16, color=colour, marker=marker, label=name, linewidths=0)
+        axis.scatter(x, y, s=16, color=colour, marker=marker, label=drawable(name), linewidths=0)
     axis.set_xticks([])
     axis.set_yticks([])
     if len(names) <= _MAX_NAMES:

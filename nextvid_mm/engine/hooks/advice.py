@@ -90,7 +90,7 @@ class AdviceHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Look at what can be said before the first step."""
-        table = getattr(runner.train_loop, 'table', None)
+        table: Any = getattr(runner.train_loop, 'table', None)
         for stage in table or ():
             memory = 1 / (1 - stage.ema_momentum) if stage.ema_momentum < 1 else 0
             if memory > table.total_steps / 2:

@@ -21,6 +21,7 @@ from torch import nn
 from nextvid_mm.engine.probe.metric import ProbeMetric
 from nextvid_mm.files import replace_when_complete, save_picture, write_text
 from nextvid_mm.layers import check_state
+from nextvid_mm.lettering import drawable, lettering
 from nextvid_mm.models.checkpoints import config_text, hash_weights, parse_config
 from nextvid_mm.registry import HOOKS, unwrap
 from nextvid_mm.version import __version__
@@ -129,16 +130,30 @@ def differences(record: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
     ]
 
 
+def _other_length(found: int, classes: int) -> str:
+    return (
+        f'ProbeHook.class_names has {found} names, the probe tells {classes} classes apart '
+        '(model.cls_head.num_classes): give one name for each, in the order of the labels'
+    )
+
+
 def draw_confusion(matrix: Any, path: str | Path, class_names: Any = None) -> None:
     """Draw ``(K, K)`` counts, true classes downwards and predicted ones to the right.
 
-    ``class_names``: K names; None for numbers.
+    ``class_names``: K names of any script; None for numbers.
+
+    Raises:
+        ValueError: If there are more or fewer names.
     """
     import matplotlib.pyplot as plt
 
     counts = torch.as_tensor(matrix)
     small = len(counts) <= _MOST_LABELLED_CLASSES
-    with plt.rc_context({'backend': 'agg'}):
+    if class_names is not None:
+        if len(class_names) != len(counts):
+            raise ValueError(_other_length(len(class_names), len(counts)))
+        class_names = [drawable(str(name)) for name in class_names]
+    with lettering(), plt.rc_context({'backend': 'agg'}):
         figure = ConfusionMatrix.plot(
             counts, include_values=small, classes=class_names if small else None, show=False
         )
@@ -189,6 +204,8 @@ class ProbeHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Look at all labels before anything is computed."""
         num_classes = unwrap(runner.model).cls_head.num_classes
+        if self.class_names is not None and len(self.class_names) != num_classes:
+            raise ValueError(_other_length(len(self.class_names), num_classes))
         for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
             if not isinstance(loop, BaseLoop) or (loop is runner._test_loop and not _scored(loop)):
                 continue
