@@ -7,6 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from nextvid_mm.registry import MODELS
+
 from .converted import Converted
 from .export import export_encoder
 from .image_encoders import from_dinov2, from_dinov3, from_timm
@@ -76,5 +80,21 @@ def _describe(converted: Converted, output: Path) -> list[str]:
         lines.append(f'left out, no part of the encoder: {", ".join(parts)}')
     if converted.probes is not None:
         return [*lines, *how_to_test(*converted.probes, output)]
+    config = fitting_config(converted.backbone)
+    if config is None:
+        patch = converted.backbone.get('patch_size')
+        return [
+            *lines,
+            f'no probe config fits patches of {patch} pixels: inherit one and change it',
+        ]
     options = '--cfg-options model.encoder_weights=encoder'
-    return [*lines, f'probe it: python tools/test.py configs/probe/ssv2.py {output} {options}']
+    return [*lines, f'probe it: python tools/test.py {config} {output} {options}']
+
+
+def fitting_config(backbone: dict[str, Any]) -> str | None:
+    """The probe config whose size is the encoder's, or else divides into its patches; or None."""
+    with torch.device('meta'):
+        encoder = MODELS.build(dict(backbone))
+    configs = {256: 'configs/probe/ssv2.py', 224: 'configs/probe/others/ssv2_224.py'}
+    sizes = sorted(configs, key=lambda size: (size != encoder.img_size, size))
+    return next((configs[size] for size in sizes if size % encoder.patch_size == 0), None)

@@ -1,5 +1,6 @@
 """The commands and Python of docs/features.md run, with small files in place of large ones."""
 
+import json
 import os
 import re
 import runpy
@@ -17,7 +18,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from published import Slab, norm_state, vit_state
 from safetensors.torch import save_file
+from transformers import VideoMAEConfig, VideoMAEModel, VJEPA2Config, VJEPA2Model
 
+from nextvid_mm.inferencers import FeatureStore
 from nextvid_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +75,7 @@ def test_commands_and_python(folder, monkeypatch, capsys):
         'videomae.pth',
         'vjepa2-l.pth',
     ]
-    reading, exported = blocks('python')
+    reading, adapter, own, exported, folders = blocks('python')
     image = 'data/demo/videos_val/image.png'
     names = {}
     exec(reading.replace('video.mp4', image), names)
@@ -84,6 +87,116 @@ def test_commands_and_python(folder, monkeypatch, capsys):
     assert names['tokens'].shape == (1, 32, 128)
     assert names['pooled'].shape == (1, 128)
     assert names['classifier'](clip).shape == (1, 174)
+    names = dict(clip=clip)
+    exec(folders, names)
+    assert names['tokens'].shape == (1, 16, 128)
+    for name, text in (('my_encoder', adapter), ('my_probe', own)):
+        Path(f'{name}.py').write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+    words = ['tools/extract_features.py', 'my_probe.py', image, '--out', 'own', '--size', '32']
+    monkeypatch.setattr(sys, 'argv', words)
+    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
+    assert FeatureStore('own')[image].features.shape == (8, 48)
+
+
+ROWS = [
+    [cell.strip().strip('`') for cell in line.strip('|').split('|')]
+    for line in PAGE.splitlines()
+    if line.startswith('| ') and '`--from ' in line
+]
+
+
+def clip_vit(width=384, depth=1, kernel=(3, 2, 16, 16), **options):
+    slab = Slab(size=1 << 22)
+    state = vit_state(width, depth, 2 * width, kernel, slab, **options)
+    return state | norm_state('norm', width, slab)
+
+
+def dino(prefix, patch, tokens, **more):
+    """A small one, of zeros but for what tells it."""
+    state = vit_state(384, 12, 1536, (3, patch, patch), Slab(size=1 << 21))
+    for n in range(12):
+        state |= {f'blocks.{n}.ls{k}.gamma': torch.ones(384) for k in (1, 2)}
+    state |= norm_state('norm', 384, Slab(size=1 << 16)) | more
+    return (
+        state
+        | dict(cls_token=torch.zeros(1, 1, 384), mask_token=torch.zeros(1, 384))
+        | {prefix: torch.zeros(1, 4, 384)}
+    )
+
+
+def transformers_folder(path, model):
+    model.save_pretrained(path)
+
+
+def timm_vit(path, folder=False):
+    with torch.device('meta'):
+        shapes = timm.create_model('vit_tiny_patch16_224', num_classes=0).state_dict()
+    state = {name: torch.zeros(value.shape) for name, value in shapes.items()}
+    if not folder:
+        return save_file(state, path)
+    path.mkdir()
+    save_file(state, path / 'model.safetensors')
+    said = dict(mean=[0.5] * 3, std=[0.5] * 3)
+    text = json.dumps(dict(architecture='vit_tiny_patch16_224', pretrained_cfg=said))
+    return (path / 'config.json').write_text(text)
+
+
+def opengvlab(path):
+    path.mkdir()
+    state = clip_vit(qkv_bias=False)
+    save_file({f'model.{n}': v.clone() for n, v in state.items()}, path / 'model.safetensors')
+
+
+SMALL = dict(hidden_size=48, num_hidden_layers=1, num_attention_heads=4)
+MAKERS = {
+    'VideoMAE, VideoMAEv2: original': lambda p: torch.save(
+        dict(model={f'encoder.{n}': v for n, v in clip_vit(qkv_bias=False).items()}), p
+    ),
+    'VideoMAE of MMAction2': lambda p: torch.save(
+        dict(state_dict={f'backbone.{n}': v for n, v in clip_vit(qkv_bias=False).items()}), p
+    ),
+    'VideoMAE of transformers': lambda p: transformers_folder(
+        p, VideoMAEModel(VideoMAEConfig(**SMALL, intermediate_size=96))
+    ),
+    'VideoMAEv2 of OpenGVLab': opengvlab,
+    'V-JEPA 2, 2.1: original': lambda p: torch.save(dict(target_encoder=clip_vit()), p),
+    'V-JEPA 2 of transformers': lambda p: transformers_folder(
+        p,
+        VJEPA2Model(
+            VJEPA2Config(
+                **SMALL, mlp_ratio=2.0, pred_hidden_size=24, pred_num_attention_heads=2,
+                pred_num_hidden_layers=1,
+            )
+        ),
+    ),
+    'V-JEPA: original': lambda p: torch.save(
+        dict(target_encoder=clip_vit() | dict(pos_embed=torch.zeros(1, 1568, 384))), p
+    ),
+    'ViT of timm: a file': timm_vit,
+    'ViT of timm: a folder': lambda p: timm_vit(p, folder=True),
+    'DINOv2': lambda p: torch.save(
+        dino('register_tokens', 14, 4, pos_embed=torch.zeros(1, 1370, 384)), p
+    ),
+    'DINOv3': lambda p: torch.save(dino('storage_tokens', 16, 4), p),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('row', ROWS, ids=[row[0][:30] for row in ROWS])
+def test_every_row_of_the_table(tmp_path, monkeypatch, capsys, row):
+    held, flags, encoder, config = row
+    (make,) = [make for name, make in MAKERS.items() if held.startswith(name)]
+    source, output = tmp_path / 'held', tmp_path / 'converted.pth'
+    make(source)
+    monkeypatch.setattr(sys, 'argv', ['x', *shlex.split(flags), str(source), str(output)])
+    runpy.run_path(str(ROOT / 'tools/convert_checkpoint.py'), run_name='__main__')
+    assert f'configs/probe/{config} ' in capsys.readouterr().out
+    model = Config.fromfile(ROOT / 'configs/probe' / config).model
+    model.update(encoder=str(output), num_segments=1, dtype=None, encoder_weights='encoder')
+    probe = MODELS.build(model)
+    probe.init_weights()
+    assert type(probe.backbone).__name__ == encoder
+    assert len(ROWS) == len(MAKERS)
 
 
 @pytest.mark.parametrize('name', ['videomae.pth', 'vjepa2-l.pth', 'clip-b.pth'])
