@@ -22,7 +22,7 @@ from nextvid_mm.data_checks import label_names, list_file_of
 from nextvid_mm.engine.probe.features import innermost_dataset, with_pipeline
 from nextvid_mm.files import replace_when_complete, write_text
 from nextvid_mm.interop.export import table, version_table
-from nextvid_mm.layers import check_state
+from nextvid_mm.layers import check_state, has_lora, merged
 from nextvid_mm.models.checkpoints import (
     config_text,
     hash_weights,
@@ -167,10 +167,14 @@ class Classifier(ModelHubMixin, library_name='nextvid_mm', pipeline_tag='video-c
         check_folder(save_directory, complete=False)
         if broken := [name for name in self.names if not name.strip() or '\n' in name]:
             raise ValueError(f'class name {broken[0]!r} is empty or has a line break')
-        text = config_text(self.config)
-        record = dict(config_sha256=_digest(text), weights_sha256=hash_weights(self.model))
+        config, model = self.config, self.model
+        if has_lora(model):  # the folder needs no peft
+            config, model = copy.deepcopy(config), merged(model)
+            config.model.backbone.pop('tuned')
+        text = config_text(config)
+        record = dict(config_sha256=_digest(text), weights_sha256=hash_weights(model))
         state = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
-                 for k, v in self.model.state_dict().items()}  # fmt: skip
+                 for k, v in model.state_dict().items()}  # fmt: skip
         write_text(save_directory / CONFIG, text)
         write_text(save_directory / CLASSES, '\n'.join(self.names) + '\n')
         with replace_when_complete(save_directory / WEIGHTS) as temporary:

@@ -12,10 +12,12 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from nextvid_mm.files import write_text
+from nextvid_mm.layers import has_lora, merged
 from nextvid_mm.models.backbones.causal_vit import CausalViT
 from nextvid_mm.models.checkpoints import (
     EncoderOrigin,
     essential_config,
+    hash_weights,
     open_encoder,
     read_checkpoint,
     stored_config,
@@ -107,6 +109,9 @@ def export_encoder(path: str | Path, output: str | Path, weights: str = 'referen
     if output.suffix != '.safetensors':
         raise ValueError(f'the output of --to safetensors must end in .safetensors, found {output}')
     encoder, origin = open_encoder(path, weights)
+    if has_lora(encoder):
+        encoder = merged(encoder)
+        origin = replace(origin, sha256=hash_weights(encoder))
     if not isinstance(encoder, CausalViT):
         raise ValueError(
             f'{path} records a {type(encoder).__name__}; --from nextvid exports the CausalViT of a '

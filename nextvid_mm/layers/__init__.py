@@ -33,6 +33,7 @@ from .grid import (
     patchify,
     unpatchify,
 )
+from .lora import add_lora, has_lora, merged, reset_lora, with_updates
 from .precision import check_dtype, fast_dtype, resolve_dtype
 from .rope import Rope3D, RopeTable, apply_rope, join_tables
 from .state_check import check_state, load_exactly
@@ -56,18 +57,22 @@ __all__ = [
     'TimestepEmbed',
     'TokenGrid',
     'TubeletEmbed',
+    'add_lora',
     'allow_many_shapes',
     'apply_rope',
     'check_dtype',
     'check_state',
     'fast_dtype',
     'gather_patches',
+    'has_lora',
     'init_transformer',
     'join_tables',
     'load_exactly',
+    'merged',
     'modulate',
     'patchify',
     'prefix_attention',
+    'reset_lora',
     'resolve_arch',
     'resolve_dtype',
     'run_eagerly',
@@ -75,4 +80,5 @@ __all__ = [
     'set_attention_backend',
     'set_recompute',
     'unpatchify',
+    'with_updates',
 ]

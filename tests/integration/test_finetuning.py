@@ -12,6 +12,8 @@ from probe_run import NUM_VAL, make_videos, save_encoder
 
 from nextvid_mm.cli.test import add_flags, run
 from nextvid_mm.config_files import runner_keys
+from nextvid_mm.inferencers import Classifier, classify
+from nextvid_mm.layers import has_lora
 from nextvid_mm.models.checkpoints import config_text
 
 
@@ -92,3 +94,33 @@ def test_an_encoder_or_another_number_of_classes_is_not_tested(trained):
     options = ('--cfg-options', 'model.cls_head.num_classes=4')
     with pytest.raises(ValueError, match=r'(?s)iter_9.pth is no result of.*cls_head.classifier'):
         tool(path, checkpoint(root), '--work-dir', root / 'tested', *options)
+
+
+def test_low_rank_updates_are_trained_tested_and_merged_into_a_folder(trained):
+    """The checkpoint is loaded by the tool; the folder computes the same without peft."""
+    pytest.importorskip('peft')
+    root, encoder, _ = trained
+    changes = {'model.backbone.tuned': 'lora'}
+    runner = Runner.from_cfg(finetune_run(root, root / 'lora', encoder, **changes))
+    runner.train()
+    first = torch.load(encoder, weights_only=True)['state_dict']
+    after = runner.model.backbone.state_dict()
+    base = {n: v for n, v in after.items() if '.lora_' not in n}
+    for name, value in base.items():
+        plain = name.replace('.base_layer.', '.')
+        assert torch.equal(value, first[f'reference.encoder.{plain}']), name
+    moved = [n for n, v in after.items() if 'lora_B' in n and v.any()]
+    assert len(moved) == 2 * runner.model.backbone.depth
+    path, out = config_file(root, encoder), root / 'lora.pkl'
+    tool(path, root / 'lora/iter_9.pth', '--work-dir', root / 'tested', '--dump', out,
+         '--cfg-options', 'model.backbone.tuned=lora')  # fmt: skip
+    expected = torch.stack([s['pred_score'] for s in pickle.loads(out.read_bytes())])
+    cfg = finetune_run(root, root / 'tested', None, **changes)
+    classifier = Classifier.from_files(cfg, root / 'lora/iter_9.pth', device='cpu')
+    classifier.save_pretrained(root / 'lora_folder')
+    again = Classifier.from_pretrained(root / 'lora_folder', device='cpu')
+    assert not has_lora(again.model)
+    videos = [root / f'val/{number}.mp4' for number in range(NUM_VAL)]
+    for given in (classifier, again):
+        found = torch.stack([one.scores for one in classify(given, videos, progress=False)])
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

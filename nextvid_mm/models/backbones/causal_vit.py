@@ -6,6 +6,7 @@ C channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,8 +19,10 @@ from nextvid_mm.layers import (
     Rope3D,
     TokenGrid,
     TubeletEmbed,
+    add_lora,
     gather_patches,
     init_transformer,
+    reset_lora,
     resolve_arch,
     set_recompute,
 )
@@ -51,7 +54,8 @@ class CausalViT(VideoEncoder):
             tuple, ``tokens`` ``(B, T, N, C)``.
         tiled_rope: the rotation of released V-JEPA 2 weights, see ``Rope3D``.
         tuned: what is trained of it: ``all``, a number k for the last k blocks and the final norm,
-            or ``norms_and_biases``.
+            ``norms_and_biases``, or ``lora`` for low-rank updates of the attention; their settings
+            as ``dict(lora=dict(rank=8, alpha=16))``, see :func:`add_lora`.
         init_cfg: mmengine initialisation config.
     """
 
@@ -66,7 +70,7 @@ class CausalViT(VideoEncoder):
         with_cp: bool | str = False,
         output: str = 'map',
         tiled_rope: bool = False,
-        tuned: str | int = 'all',
+        tuned: str | int | dict = 'all',
         init_cfg: dict | None = None,
     ):
         arch = resolve_arch(arch)
@@ -86,9 +90,12 @@ class CausalViT(VideoEncoder):
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
         self._freeze(tuned)
 
-    def _freeze(self, tuned: str | int) -> None:
+    def _freeze(self, tuned: str | int | dict) -> None:
         """Leave gradients to what ``tuned`` names."""
         if tuned == 'all':
+            return
+        if tuned == 'lora' or (isinstance(tuned, Mapping) and list(tuned) == ['lora']):
+            add_lora(self, **(tuned['lora'] if isinstance(tuned, Mapping) else {}))
             return
         if tuned == 'norms_and_biases':
             chosen = [p for p in self.parameters() if p.ndim == 1]
@@ -97,8 +104,8 @@ class CausalViT(VideoEncoder):
             chosen = [p for part in parts for p in part.parameters()]
         else:
             raise ValueError(
-                f"tuned={tuned!r} of CausalViT is not 'all', 'norms_and_biases' or a number of "
-                f'blocks from 0 to {self.depth}'
+                f"tuned={tuned!r} of CausalViT is not 'all', 'norms_and_biases', 'lora', "
+                f'dict(lora=dict(...)) or a number of blocks from 0 to {self.depth}'
             )
         self.requires_grad_(False)
         for parameter in chosen:
@@ -107,6 +114,7 @@ class CausalViT(VideoEncoder):
     def init_weights(self) -> None:
         """Initialise, then load ``init_cfg`` if there is one."""
         init_transformer(self, self.blocks)
+        reset_lora(self)
         super().init_weights()
 
     @classmethod

@@ -8,7 +8,7 @@ import torch
 from mmengine.logging import print_log
 from torch import nn
 
-from nextvid_mm.layers import load_exactly
+from nextvid_mm.layers import load_exactly, with_updates
 from nextvid_mm.registry import MODELS, WEIGHT_INITIALIZERS
 
 from .adapting import adapt_encoder
@@ -69,6 +69,7 @@ class EncoderWeights:
                 print_log(f'{path}: {note}', 'current', logging.WARNING)
         elif stored is not None:
             _check_meaning(module, stored, path)
+        state = with_updates(state, module)
         load_exactly(module, state, f'the encoder in {path} is not model.backbone')
         print_log(f'model.backbone starts from the {weights} weights of {path}', 'current')
 
