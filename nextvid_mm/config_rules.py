@@ -150,6 +150,19 @@ def sources_can_be_drawn(cfg: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem('train_dataloader.dataset.sources', text)
 
 
+def sharded_has_no_average(cfg: Mapping[str, Any]) -> Iterator[Problem]:
+    """MMEngine's average of the weights copies the model, which a sharded one does not allow."""
+    if cfg.get('runner_type') != 'ShardedRunner':
+        return
+    for place, hook in enumerate(cfg.get('custom_hooks') or ()):
+        if _at(hook, 'type') == 'mmengine.EMAHook':
+            text = (
+                "found type='mmengine.EMAHook', which copies the whole model and does not work "
+                "with runner_type='ShardedRunner': remove it from custom_hooks, or do not shard"
+            )
+            yield Problem(f'custom_hooks[{place}]', text)
+
+
 RULES = (
     parts_are_dicts,
     classes_differ,
@@ -159,5 +172,6 @@ RULES = (
     validation_is_whole,
     sizes_fit,
     sources_can_be_drawn,
+    sharded_has_no_average,
 )
 """Settings that contradict each other; each yields what it finds."""

@@ -237,6 +237,9 @@ def inference_config(config: Config, checkpoint: dict[str, Any], what: str) -> C
     if loader is None or config.get('model') is None:
         raise ValueError(f'{what}: no test_dataloader, so it is no config of a classifier')
     model = copy.deepcopy(config.model)
+    model.pop('train_cfg', None)
+    for key in ('blending', 'batch_augments'):
+        (model.get('data_preprocessor') or {}).pop(key, None)
     if str(model.type).endswith('ProbeRecognizer'):
         if not any(name.startswith('cls_head.') for name in checkpoint['state_dict']):
             raise ValueError(
