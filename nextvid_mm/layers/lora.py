@@ -17,7 +17,7 @@ Network = TypeVar('Network', bound=nn.Module)
 def add_lora(
     network: nn.Module,
     rank: int = 8,
-    alpha: float = 16.0,
+    alpha: int = 16,
     dropout: float = 0.0,
     targets: Sequence[str] = TARGETS,
 ) -> None:
