@@ -290,13 +290,10 @@ def _start_gloo_on_cpu() -> None:
 def separate_restarts() -> None:
     """Give each attempt of ``torchrun`` a store of its own.
 
-    With ``--max-restarts`` the agent keeps one store for all attempts. What the processes of the
-    first have left in it (their addresses) is found by those of the second, which then connect to
-    ports that nobody listens at, and fail.
+    With ``--max-restarts`` the agent keeps one store for all attempts: those of the second find
+    the addresses of the first in it, connect to ports that nobody listens at, and fail.
 
-    Upstream: not reported to our knowledge; older releases put the number of the attempt before
-    all names, seen missing in torch 2.14. Can go when processes that are started again form a
-    group.
+    Upstream: not reported to our knowledge; seen with torch 2.14. Can go when they form a group.
     """
     when_imported('mmengine.dist.utils', act=_separate_restarts)
 
@@ -317,12 +314,11 @@ def _store_of_attempt() -> dict[str, Any]:
     """Arguments of ``init_process_group`` for a process that was started again; else none."""
     from torch.distributed import PrefixStore, TCPStore
 
-    environment = os.environ
-    attempt = environment.get('TORCHELASTIC_RESTART_COUNT', '0')
-    if attempt == '0' or environment.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
+    attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
+    if attempt == '0' or os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
         return {}
-    size, rank = int(environment['WORLD_SIZE']), int(environment['RANK'])
-    host, port = environment['MASTER_ADDR'], int(environment['MASTER_PORT'])
+    rank, size, port = (int(os.environ[n]) for n in ('RANK', 'WORLD_SIZE', 'MASTER_PORT'))
+    host = os.environ['MASTER_ADDR']
     store = PrefixStore(f'attempt_{attempt}', TCPStore(host, port, size, is_master=False))
     return dict(store=store, rank=rank, world_size=size)
 

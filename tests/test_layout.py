@@ -13,7 +13,7 @@ FLOORS = {
     'registry': 0,
     'late_imports': 0,
     'lettering': 0,
-    'environment': 2,
+    'environment': 3,
     'compat': 1,
     'files': 0,
     'checks': 0,

@@ -39,7 +39,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add('source', nargs='+', metavar='SOURCE', help='video file, number of a camera, or address')
     add_shared(parser, '--window', '(default: those of a clip of the classifier, else 32)')
     add_shared(parser, '--fps', 'that are taken (default: as in training)')
-    add('--out', metavar='FILE.mp4', help='write the pictures with what is drawn on them')
+    more = '(the pictures, with what is drawn on them)'
+    add_shared(parser, '--out', more, metavar='FILE.mp4')
     add('--show', action='store_true', help='show them in a window; q ends it')
     add('--limit', type=int, help='stop after so many video frames')
     add(
