@@ -100,6 +100,7 @@ def report(args: argparse.Namespace, console: Console) -> None:
         select_rows,
         write_report,
     )
+    from nextvid_mm.demo.ablations.tables import AUTOENCODER
     from nextvid_mm.demo.data.generate import make_demo_data
     from nextvid_mm.demo.data.spec import DemoSpec
     from nextvid_mm.demo.run import DATA, PROBES, count_classes
@@ -120,6 +121,10 @@ def report(args: argparse.Namespace, console: Console) -> None:
     else:
         os.chdir(home)  # the configs find data/ there
         make_demo_data(DATA, DemoSpec())
+        if any(row.config == AUTOENCODER for row in rows):
+            from nextvid_mm.demo.ablations.autoencoder import make_autoencoder
+
+            make_autoencoder(Path(DATA))
         with own_folder(work_dir):
             results = run_rows(work_dir, rows, args.seeds, budget, args.jobs, folder)
     chance = {q: 100 / count_classes(checked_config(path)) for q, path in PROBES.items()}
