@@ -200,7 +200,8 @@ def offer_configs() -> None:
 
     MMEngine takes the packages of a fixed table only. It also marks every inherited part with the
     package's scope, and then hands the mark to collate functions as an argument: our configs set
-    their scope themselves and are not marked.
+    their scope themselves and are not marked. In a checkout that is not installed they lie beside
+    the package.
 
     Upstream: not reported to our knowledge; seen with MMEngine 0.10.7. Can go with the first
     release that asks any installed package.
@@ -213,10 +214,13 @@ def _offer_configs() -> None:
     from mmengine.config.utils import MODULE2PACKAGE
 
     MODULE2PACKAGE[OURS] = OURS
-    original = Config._get_cfg_path
+    original, prefix = Config._get_cfg_path, f'{OURS}::'
 
     @wraps(original)
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        beside = Path(__file__).resolve().parents[1] / 'configs' / cfg_path.removeprefix(prefix)
+        if cfg_path.startswith(prefix) and beside.is_file():
+            return str(beside), None
         path, scope = original(cfg_path, filename)
         return path, None if scope == OURS else scope
 
