@@ -13,6 +13,7 @@ from rich.console import Console
 from benchmarks.attention import compare_attention, patterns
 from benchmarks.compiling import count_compilations
 from benchmarks.counted import count_components, expected_rates, published_run
+from benchmarks.decoding import compare_decoding
 from benchmarks.finetuning import WAYS as STARTS
 from benchmarks.finetuning import LabelStudy, compare_starts
 from benchmarks.frames import compare_frames
@@ -52,6 +53,7 @@ examples:
   python -m benchmarks attention --size base --pixels 256 --groups 1 2 4
   python -m benchmarks scale --size tiny --pixels 256 --axis encoder
   python -m benchmarks loader --config configs/nextvid/vit-l_4stage.py --videos FOLDER
+  python -m benchmarks decode --clock cpu                     # a clip's cost by file and reader
   python -m benchmarks frames                                 # right frames by kind of file
   python -m benchmarks fuzz --files 20000                     # damaged files: minutes to hours
   python -m benchmarks stream --size tiny
@@ -118,6 +120,11 @@ def loader(args: Namespace) -> list[Report]:
 def frames(args: Namespace) -> list[Report]:
     """Right frames of every kind of file, by reader."""
     return [compare_frames(args.backends, args.clips)]
+
+
+def decode(args: Namespace) -> list[Report]:
+    """What a clip costs, by length of its file, by reader, and with several of one video."""
+    return [compare_decoding(args.clips, args.repeats, args.clock)]
 
 
 def fuzz(args: Namespace) -> list[Report]:
@@ -217,6 +224,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     step=step,
     attention=attention,
     loader=loader,
+    decode=decode,
     frames=frames,
     fuzz=fuzz,
     scale=scale,
@@ -259,6 +267,9 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
     if command == 'fuzz':
         add('--files', type=int, default=2000, help='how many (default: 2000)')
         add('--seed', type=int, default=0, help='of the damage (default: 0)')
+        return
+    if command == 'decode':
+        add('--clips', type=int, default=20, help='clips of each file (default: 20)')
         return
     if command == 'frames':
         add('--backends', nargs='+', choices=BACKENDS, default=BACKENDS, help='readers to compare')

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 from nextvid_mm.data_checks import check_files, one_line, path_of, require_data_of
 from nextvid_mm.datasets.mixture_schedule import make_key, permute
 from nextvid_mm.datasets.request import ClipRequest, derive_seed, isolated_rng
+from nextvid_mm.datasets.video.decoder import interruptible
 from nextvid_mm.datasets.video_lists import misread_line
 from nextvid_mm.registry import DATASETS
 
@@ -163,9 +164,13 @@ class MixtureDataset(Dataset):
         """Return the file each process is reading, by process id; a dead worker keeps its last."""
         return {pid: path for pid, (path, _) in self._breadcrumbs.read().items()}
 
-    def overdue_files(self) -> dict[int, tuple[str, float]]:
-        """Return path and seconds of the files that processes read far beyond the limit."""
-        limit = 2 * self.timeout + 30
+    def overdue_files(self, limit: float | None = None) -> dict[int, tuple[str, float]]:
+        """Return path and seconds of the files that processes read for longer than a limit.
+
+        Args:
+            limit: Seconds. None: far beyond ``timeout``.
+        """
+        limit = 2 * self.timeout + 30 if limit is None else limit
         found = self._breadcrumbs.read().items()
         return {pid: (path, seconds) for pid, (path, seconds) in found if seconds > limit}
 
@@ -187,7 +192,8 @@ class MixtureDataset(Dataset):
         self._breadcrumbs.note(path)
         info['deadline'] = time.monotonic() + self.timeout
         try:
-            results = source.dataset.pipeline(info)
+            with interruptible():
+                results = source.dataset.pipeline(info)
         except MemoryError:
             raise
         # Decoders raise whatever they like (decord alone has three kinds), and one file must not

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils import signal_handling
 
 from nextvid_mm.datasets.video.child import die_with_parent
+from nextvid_mm.datasets.video.decoder import interrupt
 
 # Time a loader worker outlives a SIGTERM, for the training process to finish its step and save.
 GRACE_SECONDS = 120
@@ -111,13 +112,14 @@ def init_worker(worker_id: int) -> None:
 
     Without its workers the training process could not finish its step. SIGUSR1, Ctrl-C and SIGHUP
     are ignored; after a SIGTERM the worker leaves when a grace period is over, without a fault that
-    would be reported.
+    would be reported. SIGUSR2 makes it give up the file that it reads.
 
     Args:
         worker_id: Number of the worker.
     """
     for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, interrupt)
     signal.signal(signal.SIGALRM, lambda number, frame: os._exit(0))
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(GRACE_SECONDS))
     die_with_parent()
@@ -178,14 +180,15 @@ class GuardedLoader:
 def bounded_wait(batches: Iterator[Any], dataset: Any) -> Iterator[None]:
     """Look every second whether a wait for the loader makes sense.
 
-    A run on one process that has been signalled does not wait for long; with more processes, which
-    must stop after the same step, it waits until the limit of the sample. A worker that stays with
-    one file far beyond that limit, inside of code that knows no limit, ends the run.
+    A run on one process that has been signalled does not wait for long. Several processes, which
+    must stop after the same step, have to end theirs: their workers give up the files that take
+    long. A worker that stays with one file far beyond the limit of a sample, inside of code that
+    knows no limit, ends the run.
 
     Args:
         batches: The DataLoader's iterator; without workers, nothing is looked at.
-        dataset: Its dataset; ``overdue_files()`` gives path and seconds per process id, if it has
-            that.
+        dataset: Its dataset; ``overdue_files(limit)`` gives path and seconds per process id, if it
+            has that.
 
     Raises:
         WaitStopped: If the run has been signalled.
@@ -195,11 +198,19 @@ def bounded_wait(batches: Iterator[Any], dataset: Any) -> Iterator[None]:
         yield
         return
 
+    workers = {worker.pid for worker in workers_of(batches) if worker.is_alive()}
+
     def look(number: int, frame: FrameType | None) -> None:
         late = time.monotonic() - PATIENCE_SECONDS
-        if get_world_size() == 1 and any(flag.seen and flag.seen_at < late for flag in _flags):
+        signalled = any(flag.seen and flag.seen_at < late for flag in _flags)
+        if signalled and get_world_size() == 1:
             raise WaitStopped
-        overdue = dataset.overdue_files() if hasattr(dataset, 'overdue_files') else {}
+        if not hasattr(dataset, 'overdue_files'):
+            return
+        if signalled:
+            for pid in dataset.overdue_files(PATIENCE_SECONDS).keys() & workers:
+                os.kill(pid, signal.SIGUSR2)
+        overdue = dataset.overdue_files()
         for pid, (path, seconds) in overdue.items():
             raise RuntimeError(
                 f'loader process {pid} has been reading {path} for {seconds:.0f} s and does not '

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mmengine.dist import init_dist
 from processes import run, spawn, wait
 from torch.utils.data import DataLoader, Dataset
 
+from nextvid_mm.datasets.video.decoder import ReadTimeoutError, interruptible
 from nextvid_mm.engine import processes
 from nextvid_mm.engine.processes import (
     GuardedLoader,
@@ -185,7 +187,7 @@ class Hanging(Dataset):
             signal.pause()  # as in a decoder: no Python exception gets through
         return index
 
-    def overdue_files(self):
+    def overdue_files(self, limit=None):
         return self.overdue
 
     overdue: dict = {}  # noqa: RUF012
@@ -215,6 +217,52 @@ def test_a_signal_ends_the_wait_for_a_worker_that_hangs(monkeypatch):
         _wait_for_two(Hanging(), SignalFlag(['SIGTERM']))
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+class Slow(Dataset):
+    """The second item takes a minute; a mixture would replace it by another."""
+
+    started = 0.0
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        try:
+            with interruptible():
+                time.sleep(60 * (index == 1))
+        except ReadTimeoutError:
+            return -1
+        return index
+
+    def overdue_files(self, limit=None):
+        slow = time.monotonic() - self.started > (limit or 100)
+        return dict.fromkeys(self.workers, ('slow.mp4', limit)) if slow else {}
+
+
+def _end_with_the_others(patience):
+    """Both processes are signalled while a worker of the second reads a slow file."""
+    processes.PATIENCE_SECONDS = patience
+    init_dist('pytorch')
+    flag, dataset = SignalFlag(['SIGTERM']), Slow()
+    flag.install()
+    own = [0, 1] if torch.distributed.get_rank() else [0, 2]
+    loader = DataLoader(dataset, sampler=own, num_workers=1, worker_init_fn=init_worker)
+    batches = iter(loader)
+    dataset.started = time.monotonic()
+    # Not a worker: whoever is signalled must be one.
+    dataset.workers = [os.getppid(), *(worker.pid for worker in processes.workers_of(batches))]
+    with bounded_wait(batches, dataset):
+        assert next(batches).item() == 0
+    os.kill(os.getpid(), signal.SIGTERM)
+    with bounded_wait(batches, dataset):
+        assert next(batches).item() == (-1 if own == [0, 1] else 2)
+    assert flag.raised()
+    stop_workers(batches)
+
+
+def test_signalled_processes_give_up_slow_files_to_end_their_step_together():
+    assert run(partial(_end_with_the_others, 0.5), world_size=2) == [0, 0]
 
 
 def test_a_worker_that_stays_with_one_file_ends_the_run_and_is_named():

@@ -156,6 +156,9 @@ class _Child:
             self._connection.send(request)
             if self._connection.poll(left):
                 return self._connection.recv()
+        except ReadTimeoutError:  # from a signal; the answer would be taken for the next one's
+            self.end()
+            raise
         except (EOFError, OSError) as error:
             self.end()
             raise ValueError(f'{name}: the decoder crashed') from error

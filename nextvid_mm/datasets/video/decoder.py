@@ -7,8 +7,9 @@ import re
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 import av
@@ -30,6 +31,32 @@ _CAN_LEAVE_OUT = ('h264', 'hevc')
 
 class ReadTimeoutError(TimeoutError):
     """A file took longer than its reader is allowed."""
+
+
+_may_interrupt = False
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let :func:`interrupt` give up what is read in this block."""
+    global _may_interrupt
+    _may_interrupt = True
+    try:
+        yield
+    finally:
+        _may_interrupt = False
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """A handler of signals, for processes that read: what they read now takes too long.
+
+    Raises:
+        ReadTimeoutError: inside of :func:`interruptible`, once.
+    """
+    global _may_interrupt
+    if _may_interrupt:
+        _may_interrupt = False
+        raise ReadTimeoutError('not read before the run was to end')
 
 
 class Decoded(NamedTuple):

@@ -1,6 +1,8 @@
 import importlib.util
 import os
+import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -9,6 +11,7 @@ from clips import write_clip
 
 from nextvid_mm.datasets.video import backends
 from nextvid_mm.datasets.video.backends import ForeignReader, check_backend, nearest, open_video
+from nextvid_mm.datasets.video.decoder import interrupt, interruptible
 from nextvid_mm.datasets.video.reader import ReadTimeoutError, VideoReader
 
 HANGS = """
@@ -52,6 +55,21 @@ def test_a_hang_ends_the_process_and_the_next_file_gets_another(child):
     assert not first.alive
     assert len(ForeignReader(str(child / 'good'), 'decord', time.monotonic() + 60)) == 2
     assert backends._children['decord'] is not first
+
+
+def test_a_wait_that_is_given_up_ends_the_process(child):
+    before = signal.signal(signal.SIGUSR2, interrupt)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR2))
+    try:
+        ForeignReader(str(child / 'good'), 'decord')
+        process = backends._children['decord']
+        timer.start()
+        with pytest.raises(ReadTimeoutError, match='run was to end'), interruptible():
+            ForeignReader(str(child / 'hang'), 'decord')
+        assert not process.alive
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_errors_and_crashes_name_the_file(child):

@@ -1,9 +1,12 @@
 """What the reader's tests do not see of the decoder: where it goes and what it leaves out."""
 
+import signal
+from contextlib import suppress
+
 import pytest
 
 from benchmarks.numbered_files import Kind, write
-from nextvid_mm.datasets.video.decoder import Decoder
+from nextvid_mm.datasets.video.decoder import Decoder, ReadTimeoutError, interrupt, interruptible
 
 
 @pytest.fixture(scope='module')
@@ -51,3 +54,13 @@ def test_a_careful_one_leaves_out_nothing(decoder):
     decoder.targets, decoder.careful = [5.0, 9.0], True
     decoder.jump(5.0)
     assert [round(decoder.step().time * 30) for _ in range(60)] == list(range(151, 211))
+
+
+def test_a_signal_gives_up_what_is_read_and_nothing_else():
+    interrupt(signal.SIGUSR2, None)
+    with pytest.raises(ReadTimeoutError), interruptible():
+        interrupt(signal.SIGUSR2, None)
+    with interruptible(), suppress(ReadTimeoutError):
+        interrupt(signal.SIGUSR2, None)
+        pytest.fail('not interrupted')
+    interrupt(signal.SIGUSR2, None)
