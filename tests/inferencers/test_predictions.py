@@ -62,6 +62,7 @@ def test_batches_and_testing_views_change_nothing(root, classifier):
 def test_segments_are_classified_like_videos_of_their_own(root, classifier):
     parts = classify(classifier, [root / 'long.mp4'], segment=2.5, progress=False)
     assert [part.segment for part in parts] == [(0.0, 2.5), (2.5, 5.0), (5.0, 7.5)]
+    assert [part.failure for part in parts] == [None] * 3
     shots = classify(classifier, [root / f'shot{n}.mp4' for n in range(3)], progress=False)
     for part, shot in zip(parts, shots, strict=True):
         torch.testing.assert_close(part.scores, shot.scores, atol=0.03, rtol=0)

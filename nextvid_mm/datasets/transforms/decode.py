@@ -46,8 +46,7 @@ class VideoInit(BaseTransform):
     size and modification time of the video: a changed video gets a new entry. The folder can be
     deleted at any time.
 
-    Required key: ``filename``. Optional key: ``segment``, seconds (from, to) of the part that is
-    taken for the whole video. Added keys: ``video_reader``, ``avg_fps``, and ``total_frames`` at
+    Required key: ``filename``. Added keys: ``video_reader``, ``avg_fps``, and ``total_frames`` at
     that rate.
 
     Args:
@@ -86,8 +85,6 @@ class VideoInit(BaseTransform):
         """Open the file of ``results``; see ``VideoReader`` for what may go wrong."""
         deadline = results.get('deadline', time.monotonic() + self.timeout)
         reader = self._reader(results['filename'], results.get('part'), deadline)
-        if results.get('segment') is not None:
-            reader = VideoPart(reader, *results['segment'])
         results.update(video_reader=reader, total_frames=len(reader), avg_fps=reader.rate)
         return results
 
@@ -162,31 +159,6 @@ class VideoDecode(BaseTransform):
             modality='RGB',
         )
         return results
-
-
-class VideoPart:
-    """Some seconds of a video, behind the part of ``VideoReader`` that transforms use.
-
-    Args:
-        video: The whole.
-        start: Where the part begins, seconds.
-        end: Where it ends, seconds.
-    """
-
-    def __init__(self, video: Any, start: float, end: float) -> None:
-        self.video, self.start, self.rate, self.duration = video, start, video.rate, end - start
-
-    def __len__(self) -> int:
-        return max(1, round(self.duration * self.rate))
-
-    def frames_at(self, times: Sequence[float] | NDArray[np.floating]) -> Shot:
-        """The frames nearest to times since ``start``; see ``VideoReader.frames_at``."""
-        shot = self.video.frames_at(np.asarray(times, dtype=np.float64) + self.start)
-        return Shot(shot.frames, shot.times - self.start)
-
-    def close(self) -> None:
-        """Close the file."""
-        self.video.close()
 
 
 class CachedVideo:
