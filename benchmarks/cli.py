@@ -27,6 +27,7 @@ from benchmarks.probing import compare_probing
 from benchmarks.report import Report
 from benchmarks.rollout import compare_rollout
 from benchmarks.scale import AXES, encoder_scaling, step_scaling
+from benchmarks.sources import compare_sources, measure_lists
 from benchmarks.step import compare_steps, component_table
 from benchmarks.timing import CLOCKS
 from benchmarks.workload import (
@@ -54,6 +55,7 @@ examples:
   python -m benchmarks scale --size tiny --pixels 256 --axis encoder
   python -m benchmarks loader --config configs/nextvid/vit-l_4stage.py --videos FOLDER
   python -m benchmarks decode --clock cpu                     # a clip's cost by file and reader
+  python -m benchmarks sources                                # files, tar files, HTTP, S3
   python -m benchmarks frames                                 # right frames by kind of file
   python -m benchmarks fuzz --files 20000                     # damaged files: minutes to hours
   python -m benchmarks stream --size tiny
@@ -115,6 +117,11 @@ def loader(args: Namespace) -> list[Report]:
         compare_backends(config, args.clips, args.repeats, args.clock),
         compare_loader(config, args.clips, args.workers, args.repeats),
     ]
+
+
+def sources(args: Namespace) -> list[Report]:
+    """Clips from files, tar files, a web server and a bucket; lists of millions."""
+    return [compare_sources(args.clips, args.repeats), measure_lists(args.lines)]
 
 
 def frames(args: Namespace) -> list[Report]:
@@ -225,6 +232,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     attention=attention,
     loader=loader,
     decode=decode,
+    sources=sources,
     frames=frames,
     fuzz=fuzz,
     scale=scale,
@@ -263,6 +271,10 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
         add('--cache', action='store_true', help="leave the config's cache of frames on")
         add('--clips', type=int, default=64, help='clips per run (default: 64)')
         add('--workers', type=int, nargs='+', default=[0, 1], help='worker processes to try')
+        return
+    if command == 'sources':
+        add('--clips', type=int, default=32, help='clips per run (default: 32)')
+        add('--lines', type=int, default=1_000_000, help='of the list (default: a million)')
         return
     if command == 'fuzz':
         add('--files', type=int, default=2000, help='how many (default: 2000)')

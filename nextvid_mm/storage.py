@@ -68,6 +68,8 @@ class Storage:
         self.patience, self.block = patience, block_kilobytes << 10
         self.cache = None if cache_dir is None else _BlockCache(cache_dir, cache_gigabytes)
         self.options = options
+        # What servers say of files that are opened again and again, such as tar files.
+        self.infos: dict[str, dict[str, Any]] = {}
 
     def open(
         self,
@@ -89,6 +91,7 @@ class Storage:
         source: _Local | _Remote
         source = _Remote(str(path), self, deadline) if is_remote(path) else _Local(path)
         begin, size = part or (0, source.size)
+        source.bounds = (begin, begin + size)
         if begin < 0 or begin + size > source.size:
             raise StorageError(
                 f'{source.name} has {source.size} bytes, not the {size} from {begin} on that its '
@@ -156,6 +159,7 @@ class _Local:
     def __init__(self, path: str | Path) -> None:
         self.name = str(path)
         self._file = open(path, 'rb')  # noqa: SIM115 (closed by its owner)
+        self.bounds = (0, 0)
         self.size = os.fstat(self._file.fileno()).st_size
 
     def read_at(self, place: int, count: int) -> bytes:
@@ -166,7 +170,7 @@ class _Local:
 
 
 class _Remote:
-    """A file behind an address, fetched block by block."""
+    """A file behind an address, fetched block by block, from the first byte of interest."""
 
     def __init__(self, address: str, storage: Storage, deadline: float | None) -> None:
         from fsspec.core import url_to_fs
@@ -175,16 +179,19 @@ class _Remote:
         self._deadline = deadline
         self._system, self._key = url_to_fs(address, **storage.options)
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        info = self._patiently(lambda: self._system.info(self._key))
+        if address not in storage.infos:
+            storage.infos[address] = self._patiently(lambda: self._system.info(self._key))
+        info = storage.infos[address]
         if info.get('size') is None or info.get('type') == 'directory':
             raise StorageError(f'{self.name}: the server tells no size of it, parts cannot be read')
         self.size = int(info['size'])
+        self.bounds = (0, self.size)
         self._etag = info.get('ETag')
         stamp = [info.get(name) for name in ('ETag', 'LastModified', 'mtime', 'size')]
         self._identity = f'{self.name}|{stamp}'
 
     def read_at(self, place: int, count: int) -> bytes:
-        number, inside = divmod(place, self._storage.block)
+        number, inside = divmod(place - self.bounds[0], self._storage.block)
         return self._block(number)[inside : inside + count]
 
     def _block(self, number: int) -> bytes:
@@ -192,8 +199,9 @@ class _Remote:
             self._blocks.move_to_end(number)
             return self._blocks[number]
         cache, size = self._storage.cache, self._storage.block
-        first, last = number * size, min((number + 1) * size, self.size)
-        name = f'{self._identity}|{size}|{number}'
+        first = self.bounds[0] + number * size
+        last = min(first + size, self.bounds[1])
+        name = f'{self._identity}|{first}|{last}'
         data = cache.get(name, last - first) if cache else None
         if data is None:
             data = self._patiently(lambda: self._fetch(first, last))
@@ -242,6 +250,7 @@ class _Remote:
                 if isinstance(error, PermissionError) or status in (401, 403):
                     raise PermissionError(f'{self.name} may not be read') from None
                 if type(error).__name__ == 'FileExpired' or status == 412:
+                    self._storage.infos.pop(self._address, None)
                     raise StorageError(f'{self.name} was replaced while it was read') from None
                 if time.monotonic() + wait >= self._give_up:
                     seconds = time.monotonic() - begin
