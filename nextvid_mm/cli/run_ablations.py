@@ -93,6 +93,7 @@ def report(args: argparse.Namespace, console: Console) -> None:
     from nextvid_mm.config_files import checked_config, home_folder
     from nextvid_mm.demo.ablations import (
         Budget,
+        best_settings,
         comparison,
         make_tables,
         read_folder,
@@ -131,6 +132,9 @@ def report(args: argparse.Namespace, console: Console) -> None:
     found = comparison(rows, results)
     console.print(make_tables(args.table, found, chance))
     written = write_report(args.table, found, chance, work_dir)
+    if args.table == 'search':
+        for row in best_settings(found):
+            console.print(f'best of its method, mean of both questions: {row.title}')
     if args.table == 'scaling':
         written.append(show_scaling(results, work_dir, console))
     console.print(f'results: {folder}', *written, sep='\n')

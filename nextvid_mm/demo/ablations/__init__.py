@@ -1,6 +1,12 @@
 """Ablations and baselines at the demo's scale: same data, steps, seeds and probe for every row."""
 
-from nextvid_mm.demo.ablations.report import comparison, make_tables, markdown, write_report
+from nextvid_mm.demo.ablations.report import (
+    best_settings,
+    comparison,
+    make_tables,
+    markdown,
+    write_report,
+)
 from nextvid_mm.demo.ablations.results import Budget, Moment, RunResult, read_folder, read_result
 from nextvid_mm.demo.ablations.runs import run_rows
 from nextvid_mm.demo.ablations.tables import TABLES, Row, select_rows
@@ -11,6 +17,7 @@ __all__ = [
     'Moment',
     'Row',
     'RunResult',
+    'best_settings',
     'comparison',
     'make_tables',
     'markdown',

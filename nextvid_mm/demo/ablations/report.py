@@ -245,6 +245,17 @@ def _draw_row(
         axis.plot(places, values, '.-', color=colour, linewidth=2, label=title)
 
 
+def best_settings(found: Comparison) -> list[Row]:
+    """Of the table ``search``: for each config the row with the highest mean of both questions."""
+    best: dict[str | None, tuple[float, Row]] = {}
+    for row in found.rows:
+        top1 = found.steps[row.name].top1
+        value = statistics.mean(v for question in QUESTIONS for v in top1[question].values())
+        if row.config not in best or value > best[row.config][0]:
+            best[row.config] = value, row
+    return [row for _, row in best.values()]
+
+
 def write_report(
     table: str, found: Comparison, chance: Mapping[str, float], folder: Path
 ) -> list[Path]:

@@ -6,6 +6,7 @@ from rich.console import Console
 from nextvid_mm.demo.ablations import (
     Moment,
     RunResult,
+    best_settings,
     comparison,
     make_tables,
     markdown,
@@ -83,6 +84,22 @@ def test_the_table_shows_both_questions_seeds_and_the_paper():
         assert cell in full
     assert any('how 8.3, what 9.1' in line for line in lines)
     assert not any('one of these two rows' in line for line in lines)
+
+
+def test_the_best_setting_of_each_method_is_named():
+    rows = select_rows('search')
+    found = [
+        RunResult(
+            row.name,
+            100,
+            {},
+            [Moment(1, 1, 1.0, 1.0, {}, {}, dict(how=how, what=50.0), 9.0, 1.0)],
+            {},
+        )
+        for how, row in enumerate(rows)
+    ]
+    best = best_settings(comparison(rows, found))
+    assert [row.name for row in best] == [rows[place].name for place in (8, 17, 26, 35)]
 
 
 def test_a_collapsed_seed_is_shown_and_counted():
