@@ -84,6 +84,13 @@ def render_clip(spec: DemoSpec, split: str, index: int) -> tuple[np.ndarray, int
     return frames, label
 
 
+def clip_states(spec: DemoSpec, split: str, index: int) -> np.ndarray:
+    """States ``(T, 4)`` of the object of ``render_clip``, see ``sample_states``."""
+    rng = spec.clip_rng(split, index)
+    _draw_scene(spec, split, rng)  # for what it draws from the stream
+    return sample_states(MOTIONS[index % len(MOTIONS)], spec.frames, spec.fps, rng)
+
+
 def render_image(spec: DemoSpec, index: int, split: str = 'train') -> tuple[np.ndarray, str]:
     """Cut the still image number ``index`` of a split from a training photograph.
 

@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.states import QUANTITIES, STEP, decode, targets_of
+from nextvid_mm.demo.data.render import clip_states
+from nextvid_mm.demo.data.spec import DemoSpec
+
+
+def test_velocities_are_those_of_the_motion_across_the_edge_too():
+    states = np.full((1, 16, 4), 0.5)
+    states[0, :, 0] = np.mod(0.8 + 0.04 * np.arange(16), 1)  # right, over the edge at frame 5
+    found = targets_of(states)
+    np.testing.assert_allclose(found['velocity'], [[0.04, 0.0]], atol=1e-12)
+    np.testing.assert_allclose(found['growth'], [[0.0]], atol=1e-12)
+    place = 2 * np.pi * states[0, 2 * STEP + 1, 0]
+    np.testing.assert_allclose(found['position'][0, :2], [np.cos(place), np.sin(place)])
+
+
+def test_states_are_those_of_the_clip():
+    spec = DemoSpec(frames=6)
+    states = clip_states(spec, 'val', 1)  # moves right
+    change = (np.diff(states, axis=0) + 0.5) % 1 - 0.5
+    assert (change[:, 0] > 0).all()
+    np.testing.assert_allclose(change[:, 1:], 0, atol=1e-12)
+
+
+def test_what_is_linear_in_features_is_read_off_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    states = rng.uniform(size=(600, 16, 4))
+    targets = targets_of(states)
+    noise = rng.normal(size=(600, 8))
+    features = torch.from_numpy(np.concatenate([targets['position'], noise], 1)).float()
+    known, wanted = (
+        {k: v[part] for k, v in targets.items()} for part in (slice(400), slice(400, 600))
+    )
+    scores = decode(features[:400], features[400:], known, wanted)
+    assert set(scores) == set(QUANTITIES)
+    assert scores['position'] == pytest.approx(1, abs=0.01)
+    assert abs(scores['growth']) < 0.1
