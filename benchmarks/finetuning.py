@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import statistics
 import time
 from collections import defaultdict
@@ -20,6 +19,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor
 
 from benchmarks.report import Report
+from nextvid_mm.compare.finetuning import finetune
 from nextvid_mm.datasets.video.files import format_line, read_list
 from nextvid_mm.demo.run import probe_settings
 from nextvid_mm.engine.probe import fit_probe
@@ -29,7 +29,7 @@ from nextvid_mm.evaluation.representation import knn_accuracy
 from nextvid_mm.files import write_text
 from nextvid_mm.models.checkpoints import open_encoder
 from nextvid_mm.progress import progress_bar
-from nextvid_mm.registry import SCOPE, build_runner
+from nextvid_mm.registry import SCOPE
 
 NEIGHBOURS = 10
 _CLIPS_PER_PASS = 50
@@ -129,27 +129,8 @@ class LabelStudy:
         for schedule in config.param_scheduler:
             ends = ('begin', 'end')
             schedule.update({k: schedule[k] * epochs / before for k in ends if k in schedule})
-        if encoder is None:
-            config.model.backbone.init_cfg = None
-        else:
-            config.model.backbone.init_cfg.checkpoint = encoder
         name = f'{"scratch" if encoder is None else "finetuned"}_{labels}_{seed}'
-        config.merge_from_dict(
-            {
-                'work_dir': str(self.work_dir / name),
-                'experiment_name': f'{name}_{os.getpid()}_{time.monotonic_ns()}',
-                'randomness': dict(seed=seed),
-                'log_level': 'WARNING',
-                'default_hooks.checkpoint.interval': -1,
-                'default_hooks.checkpoint.save_last': False,
-                'visualizer.vis_backends': [],
-            }
-        )
-        runner = build_runner(config)
-        runner.train()
-        if runner.iter < runner.max_iters:  # a signal: what is there is no result
-            raise KeyboardInterrupt(name)
-        return 100 * float(runner.message_hub.get_scalar('val/acc/top1').current())
+        return finetune(config, encoder, None, seed, self.work_dir / name)
 
     def probe(self, labels: int, seed: int) -> float:
         """Top-1 of the best attentive probe of the grid on the frozen encoder (%)."""

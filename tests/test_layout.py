@@ -37,6 +37,7 @@ FLOORS = {
     'interop': 3,
     'plan': 4,
     'inferencers': 4,
+    'compare': 5,
     'report': 5,
     'demo': 6,
     'cli': 7,

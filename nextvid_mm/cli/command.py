@@ -29,7 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         'explain_step',
     ),
     'prepare targets': ('cache_latents', 'compute_latent_stats'),
-    'train and evaluate': ('train', 'test', 'report', 'check_resume'),
+    'train and evaluate': ('train', 'test', 'evaluate', 'report', 'check_resume'),
     'use a classifier': ('predict', 'stream_demo'),
     'use an encoder': ('extract_features', 'generate', 'convert_checkpoint'),
 }

@@ -76,6 +76,14 @@ class LabelledDataset(MixtureDataset):
         """Whether any sample has a label; a list without labels, or with -1, has none."""
         return has_labels(self.inner)
 
+    @property
+    def labels(self) -> np.ndarray:
+        """True classes of all samples, without decoding any."""
+        entries = getattr(self.inner, 'data_list', None)
+        if isinstance(entries, ClipList):
+            return entries.labels
+        return np.array([self.label(index) for index in range(len(self))])
+
     def label(self, index: int) -> int:
         """True class of a sample.
 
@@ -97,11 +105,7 @@ class LabelledDataset(MixtureDataset):
         Raises:
             ValueError: With list file, line number, and how many labels are wrong.
         """
-        entries = getattr(self.inner, 'data_list', None)
-        if isinstance(entries, ClipList):
-            labels = entries.labels
-        else:
-            labels = np.array([self.label(index) for index in range(len(self))])
+        labels = self.labels
         wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
         if len(wrong):
             first = int(wrong[0])

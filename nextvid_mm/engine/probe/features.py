@@ -39,23 +39,35 @@ _NOTE, _TOKENS = 'features.json', 'tokens.bin'
 
 @dataclass(frozen=True)
 class FeatureSet(Dataset):
-    """Tokens ``(n, N, C)`` of a dataset, mapped from a file, and its labels; read in batches."""
+    """Tokens ``(n, N, C)`` of a dataset, mapped from a file, and its labels; read in batches.
+
+    With ``rows``, it is these samples only. Samples ``failed`` could not be decoded.
+    """
 
     tokens: Tensor
     labels: list[int]
     metainfo: Mapping[str, Any] = field(default_factory=dict)
+    failed: Mapping[int, str] = field(default_factory=dict)
+    rows: Sequence[int] | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.labels if self.rows is None else self.rows)
 
     def __getitems__(self, requests: Sequence[ClipRequest]) -> dict[str, Any]:
         """A batch of a ``ProbeRecognizer``: tokens ``(B, N, C)`` in place of inputs."""
         rows = [request.index for request in requests]
-        samples = [
-            ActionDataSample(metainfo=dict(sample_idx=row)).set_gt_label(self.labels[row])
-            for row in rows
-        ]
+        if self.rows is not None:
+            rows = [self.rows[row] for row in rows]
+        samples = [ActionDataSample().set_gt_label(self.labels[row]) for row in rows]
+        for row, sample in zip(rows, samples, strict=True):
+            failure = dict(failure=self.failed[row]) if row in self.failed else {}
+            sample.set_metainfo(dict(sample_idx=row, **failure))
         return dict(tokens=self.tokens[rows], data_samples=samples)
+
+    def loader(self, batch_size: int, sampler: Any, drop_last: bool = False) -> DataLoader:
+        """Batches in the order of a sampler that gives requests."""
+        # The batch as it is.
+        return DataLoader(self, batch_size, sampler=sampler, drop_last=drop_last, collate_fn=dict)
 
 
 class FeatureCache:
@@ -92,7 +104,8 @@ class FeatureCache:
         if not (self.folder / _NOTE).is_file():
             return None
         note = json.loads((self.folder / _NOTE).read_text())
-        return FeatureSet(self._map(note['shape'], write=False), note['labels'])
+        failed = {int(row): reason for row, reason in note.get('failed', {}).items()}
+        return FeatureSet(self._map(note['shape'], write=False), note['labels'], failed=failed)
 
     @torch.no_grad()
     def fill(self, loader: DataLoader | GuardedLoader) -> FeatureSet:
@@ -108,8 +121,9 @@ class FeatureCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         tokens: Tensor = torch.empty(0)
         labels: list[int] = []
+        failed: dict[int, str] = {}
         with progress_bar('samples') as bar:
-            task = bar.add_task('encoding the training set once', total=len(loader.dataset))
+            task = bar.add_task('encoding every sample once', total=len(loader.dataset))
             for batch in loader:
                 views = list(self.model.views_of_batch(batch))
                 if len(views) != 1:
@@ -119,14 +133,17 @@ class FeatureCache:
                 if not labels:
                     tokens = self._make((len(loader.dataset), *views[0].shape[1:]))
                 done = len(labels)
+                for row, sample in enumerate(batch['data_samples'], start=done):
+                    if sample.get('failure') is not None:
+                        failed[row] = str(sample.failure)
                 labels += [int(sample.gt_label) for sample in batch['data_samples']]
                 tokens[done : len(labels)] = views[0].to('cpu', self.dtype)
                 bar.update(task, completed=len(labels))
         if not labels:
             raise ValueError('there are no samples to cache features of')
-        note = dict(shape=list(tokens.shape), labels=labels)
+        note = dict(shape=list(tokens.shape), labels=labels, failed=failed)
         write_text(self.folder / _NOTE, json.dumps(note))
-        return FeatureSet(tokens, labels)
+        return FeatureSet(tokens, labels, failed=failed)
 
     def _make(self, shape: tuple[int, ...]) -> Tensor:
         (self.folder / _TOKENS).unlink(missing_ok=True)
@@ -165,7 +182,7 @@ def cached_dataset(config: Config, split: str) -> dict[str, Any]:
     dataset = copy.deepcopy(config[f'{split}_dataloader'].dataset)
     if split == 'train':
         pipeline = with_pipeline(copy.deepcopy(config.val_dataloader.dataset)).pipeline
-        with_pipeline(dataset).pipeline = [_one_view(step) for step in pipeline]
+        with_pipeline(dataset).pipeline = [central_view(step) for step in pipeline]
     return dataset
 
 
@@ -179,6 +196,7 @@ def with_pipeline(dataset: Any) -> Any:
     return dataset if 'pipeline' in dataset else with_pipeline(dataset.dataset)
 
 
-def _one_view(step: dict[str, Any]) -> dict[str, Any]:
+def central_view(step: dict[str, Any]) -> dict[str, Any]:
+    """A transform's config, with a crop into three views as the middle one."""
     scope, _, kind = str(step['type']).rpartition('.')
     return dict(step, type=f'{scope}.CenterCrop') if kind == 'ThreeCrop' else step

@@ -18,7 +18,6 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import nn
 from torch.optim import AdamW
-from torch.utils.data import DataLoader
 
 from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.loops import run_seed, validates
@@ -207,12 +206,10 @@ class ExactEpochLoop(EpochBasedTrainLoop):
             head.standardizer.fit(features.tokens)
         features = replace(features, metainfo=getattr(self.dataloader.dataset, 'metainfo', {}))
         seed = dict(dataset=features, seed=run_seed(runner))
-        self.dataloader = DataLoader(
-            features,
+        self.dataloader = features.loader(
             self.settings['batch_size'],
-            sampler=DATA_SAMPLERS.build(self.settings['sampler'], default_args=seed),
-            drop_last=self.settings.get('drop_last', False),
-            collate_fn=dict,  # the batch as it is
+            DATA_SAMPLERS.build(self.settings['sampler'], default_args=seed),
+            self.settings.get('drop_last', False),
         )
 
     def run(self) -> nn.Module:
