@@ -263,8 +263,7 @@ def allow_distributed_training_on_cpu() -> None:
 
     MMEngine selects a CUDA device unconditionally, asks for NCCL by default and hands
     ``device_ids`` to DDP, which refuses them for a module on the CPU. Without an accelerator the
-    group uses gloo instead, and the ids of modules on the CPU are dropped. There, gradients are
-    always reduced in one order, so that a resumed run has the same sums, bit for bit.
+    group uses gloo instead, and the ids of modules on the CPU are dropped.
 
     Upstream: not reported to our knowledge; seen with MMEngine 0.10.7. Can go when
     ``init_dist('pytorch')`` and ``Runner.wrap_model`` work on a CPU.
@@ -294,8 +293,8 @@ def _start_gloo_on_cpu() -> None:
 def separate_restarts() -> None:
     """Give each attempt of ``torchrun`` a store of its own.
 
-    With ``--max-restarts`` the agent keeps one store for all attempts: those of the second find
-    the addresses of the first in it, connect to ports that nobody listens at, and fail.
+    With ``--max-restarts`` the agent keeps one store for all: the second attempt finds the
+    addresses of the first in it, and fails.
 
     Upstream: not reported to our knowledge; seen with torch 2.14. Can go when they form a group.
     """
@@ -315,16 +314,15 @@ def _separate_restarts() -> None:
 
 
 def _store_of_attempt() -> dict[str, Any]:
-    """Arguments of ``init_process_group`` for a process that was started again; else none."""
+    """Arguments of ``init_process_group`` for a process that was started again."""
     from torch.distributed import PrefixStore, TCPStore
 
     attempt = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')
     if attempt == '0' or os.environ.get('TORCHELASTIC_USE_AGENT_STORE') != 'True':
         return {}
     rank, size, port = (int(os.environ[n]) for n in ('RANK', 'WORLD_SIZE', 'MASTER_PORT'))
-    host = os.environ['MASTER_ADDR']
-    store = PrefixStore(f'attempt_{attempt}', TCPStore(host, port, size, is_master=False))
-    return dict(store=store, rank=rank, world_size=size)
+    whole = TCPStore(os.environ['MASTER_ADDR'], port, size, is_master=False)
+    return dict(store=PrefixStore(f'attempt_{attempt}', whole), rank=rank, world_size=size)
 
 
 def _drop_device_ids_on_cpu() -> None:
@@ -345,12 +343,12 @@ def _drop_device_ids_on_cpu() -> None:
 
 
 def silence_advice_against_mmcv_lite() -> None:
-    """Ignore one warning of ``mmcv-lite``, which every command would begin with.
+    """Ignore warnings that every command or process would begin with, and nobody can act on.
 
-    Importing its transformer without compiled operators advises to install the full ``mmcv``.
-    Nothing here uses the attention that it then lacks, and the full package has to be compiled.
+    Advice to install the full ``mmcv``, a limit of threads, an argument that has a new name.
 
-    Upstream: not reported to our knowledge; seen with MMCV 2.2.0. Can go when importing
-    ``mmcv.cnn.bricks.transformer`` is silent.
+    Upstream: not reported to our knowledge; seen with MMCV 2.2.0, MMEngine 0.10.7, torch 2.14.
     """
-    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+    advice = 'Fail to import ``MultiScale', r'Setting (OMP|MKL)_NUM_THREADS', '`broadcast_buffers`'
+    for message in advice:
+        warnings.filterwarnings('ignore', message=message)

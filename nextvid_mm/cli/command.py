@@ -142,18 +142,27 @@ def errors_in_one_line(
         with stop_on_signals():
             yield
     except (KeyboardInterrupt, Stopped) as stop:
-        name = stop.name if isinstance(stop, Stopped) else 'SIGINT'
-        text = (stop.text if isinstance(stop, Stopped) else '') or goes_on
-        word = 'Ctrl-C' if name == 'SIGINT' else name
-        print(f'{label}: stopped by {word}{text and ". "}{text}', file=sys.stderr)
-        sys.exit(INTERRUPTED if name == 'SIGINT' else STOPPED)
+        _end_stopped(label, stop, goes_on)
     except Exception as error:  # whatever it is, the user is told in one line
+        behind: BaseException | None = error
+        while behind is not None:  # a bare `except:` of another library has caught the stop
+            if isinstance(behind, KeyboardInterrupt | Stopped):
+                _end_stopped(label, behind, getattr(error, 'advice', goes_on))
+            behind = behind.__context__
         if show_traceback:
             traceback.print_exc()
         _put_into_log(error)
         hint = '' if show_traceback or isinstance(error, _TOLD) else '; --debug shows the traceback'
         advice = getattr(error, 'advice', '')
         sys.exit(f'{label}: error: {what_is_wrong(error)}{hint}{advice and ". "}{advice}')
+
+
+def _end_stopped(label: str, stop: KeyboardInterrupt | Stopped, goes_on: str) -> NoReturn:
+    """Say by what the program was stopped and how to go on, and end it."""
+    name, text = (stop.name, stop.text) if isinstance(stop, Stopped) else ('SIGINT', '')
+    more, word = text or goes_on, 'Ctrl-C' if name == 'SIGINT' else name
+    print(f'{label}: stopped by {word}{more and ". "}{more}', file=sys.stderr)
+    sys.exit(INTERRUPTED if name == 'SIGINT' else STOPPED)
 
 
 def what_is_wrong(error: BaseException) -> str:

@@ -13,6 +13,7 @@ import nextvid_mm.cli
 from nextvid_mm.cli import GROUPS, errors_in_one_line, main, make_parser, tool
 from nextvid_mm.cli.command import NAMES, what_is_wrong
 from nextvid_mm.cli.flags import SHARED
+from nextvid_mm.stopping import Stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_TOOLS = {'__init__', 'command', 'flags'}
@@ -184,6 +185,21 @@ def test_a_stop_is_one_line_and_its_code(name, code, text, capsys):
     assert end.value.code == code
     assert capsys.readouterr().err == f'scan_dataset: stopped by {text}\n'
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def format_config():
+    """As MMEngine does: whatever happens inside becomes an error of its own."""
+    try:
+        raise Stopped('SIGTERM')
+    except BaseException:
+        raise SyntaxError('cannot format the config') from None
+
+
+def test_a_stop_that_another_library_has_caught_is_a_stop(capsys):
+    with pytest.raises(SystemExit) as end, errors_in_one_line('train', goes_on='Again'):
+        format_config()
+    assert end.value.code == 143
+    assert capsys.readouterr().err == 'train: stopped by SIGTERM. Again\n'
 
 
 def test_a_traceback_stands_in_the_log_of_the_run(tmp_path):
