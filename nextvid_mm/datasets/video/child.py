@@ -32,7 +32,7 @@ def _open_torchcodec(path: str) -> tuple[Any, dict[str, Any]]:
     from torchcodec.decoders import VideoDecoder
 
     video = VideoDecoder(path, dimension_order='NHWC', num_ffmpeg_threads=1, seek_mode='exact')
-    # The start of every frame without decoding: what its scan of the packets found.
+    # By number, as MMAction2 asks: it tells no frame's time before that is decoded.
     frames = range(len(video))
     rate = float(video.metadata.average_fps or 0)
     return video, dict(times=[frame / rate for frame in frames], rate=rate)
