@@ -67,10 +67,11 @@ class _Bars(Progress):
         if now - self._last_line < LINE_SECONDS:
             return
         self._last_line = now
-        left, total = task.time_remaining, task.total
-        count = f'{task.completed:,.0f}' + (f' of {total:,.0f}' if total is not None else '')
-        rest = f', {left / 60:.1f} min left' if left is not None else ''
-        text = f'{task.description}: {count}, {(task.elapsed or 0) / 60:.1f} min{rest}'
+        total, done, minutes = task.total, task.completed, (task.elapsed or 0) / 60
+        count = f'{done:,.0f}' + (f' of {total:,.0f}' if total is not None else '')
+        # rich knows the speed of the last 30 seconds only, in which nothing may have ended.
+        rest = f', {minutes * (total - done) / done:.1f} min left' if total and done else ''
+        text = f'{task.description}: {count}, {minutes:.1f} min{rest}'
         self.console.file.write(f'{text}\n')
         self.console.file.flush()
 
