@@ -20,6 +20,7 @@ from nextvid_mm.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((ROOT / 'configs/nextvid').glob('*.py'))
+OPENERS = ('VideoInit', 'VideoDecode', 'OpenVideo', 'ReadFrames')
 PAPER = ROOT / 'configs/nextvid/vit-g_4stage.py'
 
 
@@ -138,3 +139,15 @@ def test_absent_data_is_one_clear_error(tmp_path):
     assert 'docs/data.md' in done.stderr
     assert 'data/' in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+def test_all_configs_read_videos_and_pictures_with_the_one_reader():
+    others = re.compile(r"'[^']*(?:LoadImageFromFile|Init|Decode|ImageDecode)'")
+    found = {
+        match
+        for path in (ROOT / 'configs').rglob('*.py')
+        for match in others.findall(path.read_text(encoding='utf-8'))
+    }
+    ours = {f"'{scope}{name}'" for scope in ('', 'nextvid_mm.') for name in OPENERS}
+    assert ours & found
+    assert found <= ours

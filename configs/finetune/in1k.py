@@ -35,7 +35,7 @@ model = dict(
     ),
 )
 
-load = dict(type='mmpretrain.LoadImageFromFile')
+load = dict(type='nextvid_mm.LoadPicture')
 bicubic = dict(backend='pillow', interpolation='bicubic')
 pack = dict(type='mmpretrain.PackInputs')
 train_pipeline = [
