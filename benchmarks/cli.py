@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.attention import compare_attention, patterns
 from benchmarks.compiling import count_compilations
-from benchmarks.counted import count_components, expected_rates, published_run
+from benchmarks.counted import count_components, published_run
 from benchmarks.decoding import compare_decoding
 from benchmarks.finetuning import WAYS as STARTS
 from benchmarks.finetuning import LabelStudy, compare_starts
@@ -26,6 +26,7 @@ from benchmarks.probe_runs import compare_cached, compare_grid, compare_views
 from benchmarks.probing import compare_probing
 from benchmarks.report import Report
 from benchmarks.rollout import compare_rollout
+from benchmarks.roofline import DEVICES, bounds
 from benchmarks.scale import AXES, encoder_scaling, step_scaling
 from benchmarks.sources import compare_sources, measure_lists
 from benchmarks.step import compare_steps, component_table
@@ -65,6 +66,7 @@ examples:
   python -m benchmarks finetune --encoders SEED_0 SEED_1 SEED_2   # few labels, resumable
   python -m benchmarks compile --size tiny --backend aot_eager
   python -m benchmarks flops                                  # counted, nothing is run
+  python -m benchmarks roofline --sizes large --lengths 16    # traced: a lower bound for a GPU
   python -m benchmarks hops                                   # functions from file to loss
   python -m benchmarks masks                                  # ours and V-JEPA's
 
@@ -214,7 +216,13 @@ def compile(args: Namespace) -> list[Report]:
 
 def flops(args: Namespace) -> list[Report]:
     """Operations per component of L, H and G, and of the published run; counted."""
-    return [count_components(target=args.target), expected_rates(), published_run()]
+    return [count_components(target=args.target), published_run()]
+
+
+def roofline(args: Namespace) -> list[Report]:
+    """The shortest time a GPU could take for a step, operator by operator; traced, not run."""
+    load = workload_of(args)
+    return bounds(args.sizes, args.lengths, load, args.gpu, args.top)
 
 
 def masks(args: Namespace) -> list[Report]:
@@ -243,6 +251,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     finetune=finetune,
     compile=compile,
     flops=flops,
+    roofline=roofline,
     hops=hops,
     masks=masks,
 )
@@ -305,14 +314,16 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
         add('--draws', type=int, default=5000, help='masks of each sampler (default: 5000)')
         add('--clips', type=int, default=3072, help='of the batch that is timed (default: 3072)')
         return
-    vae = command == 'flops'
+    vae, traced = command in ('flops', 'roofline'), command == 'roofline'
     add('--size', choices=SIZES, default='tiny', help='encoder (default: tiny)')
     add('--frames', type=int, default=16, help='video frames per clip (default: 16)')
-    add('--batch', type=int, default=2, help='clips (default: 2)')
-    add('--pixels', type=int, default=64, help='side of a frame (default: 64)')
+    batch, pixels = (32, 256) if traced else (2, 64)
+    add('--batch', type=int, default=batch, help=f'clips (default: {batch})')
+    add('--pixels', type=int, default=pixels, help=f'side of a frame (default: {pixels})')
     add('--target', choices=TARGETS, default='vae' if vae else 'pixel', help='what is generated')
     add('--tau-samples', type=int, default=1, help='noise levels per condition (default: 1)')
-    add('--images', type=int, default=0, help='static clips in the batch (default: 0)')
+    images = 8 if traced else 0
+    add('--images', type=int, default=images, help=f'static clips of them (default: {images})')
     add('--recompute', choices=RECOMPUTE, default='none', help='with_cp of our networks')
     _add_own_flags(command, add)
 
@@ -336,6 +347,12 @@ def _add_own_flags(command: str, add: Callable) -> None:
         add('--baselines', nargs='*', choices=both, default=both, help="the baseline's decoder")
     elif command == 'attention':
         add('--groups', type=int, nargs='*', default=[], help='frames per call to try')
+    elif command == 'roofline':
+        add('--gpu', choices=DEVICES, default='h100', help='which (default: h100)')
+        sizes = ['large', 'huge', 'giant']
+        add('--sizes', nargs='+', choices=SIZES, default=sizes, help='encoders (default: L, H, G)')
+        add('--lengths', type=int, nargs='+', default=[16, 64], help='video frames per clip')
+        add('--top', type=int, default=8, help='biggest operators to show (default: 8)')
     elif command == 'scale':
         add('--axis', choices=('encoder', *AXES), default='encoder', help='what grows')
         add('--values', nargs='+', help='sizes along the axis')

@@ -32,13 +32,15 @@ def count_compilations(
     report = Report(
         'compilations',
         vars(workload) | dict(device=device, backend=backend),
-        ('step', 'graphs so far', 'loss'),
+        ('step', 'graphs so far', 'breaks so far', 'loss'),
     )
     for number in range(1 + steps):
         stepper.batch = make_batch(workload, seed=number)
         losses = stepper.step()
         graphs = counters['stats']['unique_graphs']
-        report.add(step=number, loss=sum(losses.values()), **{'graphs so far': graphs})
+        breaks = sum(counters['graph_break'].values())
+        shown = {'graphs so far': graphs, 'breaks so far': breaks}
+        report.add(step=number, loss=sum(losses.values()), **shown)
     again = recompilations(report.rows)
     report.notes.append(
         f'{report.rows[0]["graphs so far"]} graphs in the first step, {again} in the {steps} after'

@@ -49,41 +49,6 @@ def clip_costs(
     return costs_of(load, mask_sizes(make_batch(replace(load, frames=2))))
 
 
-def expected_rates(
-    sizes: Sequence[str] = ('large', 'huge', 'giant'),
-    frames: Sequence[int] = (16, 64),
-    efficiency: float = 0.4,
-    decode_ms: float = 70.0,
-) -> Report:
-    """What one H100 would do at a given share of its peak. Arithmetic, not a measurement.
-
-    Args:
-        sizes: of the encoder.
-        frames: video frames per clip.
-        efficiency: share of the peak; 0.4 is what well-tuned training of large ViTs reaches.
-        decode_ms: of one worker for 16 frames, the whole pipeline, as ``loader`` measures it.
-    """
-    report = Report(
-        f'one H100 at {efficiency:.0%} of its dense bfloat16 peak (arithmetic, not measured)',
-        dict(efficiency=efficiency, decode_ms=decode_ms, h100_peak=H100_PEAK),
-        ('encoder size', 'frames', 'ms per clip', 'clips/s', 'loader workers', 'state GB'),
-    )
-    for size in sizes:
-        state = state_bytes(size) / 1e9
-        for count in frames:
-            work = work_of('whole step', clip_costs(size, count, 256, 'vae', 1))
-            rate = H100_PEAK * efficiency / work
-            workers = rate * decode_ms / 1e3 * count / 16
-            row = {'encoder size': size, 'frames': count, 'ms per clip': 1e3 / rate}
-            row |= {'clips/s': rate, 'loader workers': workers, 'state GB': round(state, 1)}
-            report.add(**row)
-    report.notes.append(
-        f'loader workers: at {decode_ms:.0f} ms for 16 frames of each; state: weights, '
-        'gradients and two moments in float32, and the reference encoder'
-    )
-    return report
-
-
 def state_bytes(size: str) -> float:
     """Bytes of weights, gradients, optimiser moments and the reference encoder, all float32."""
     with torch.device('meta'):

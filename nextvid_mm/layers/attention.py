@@ -221,20 +221,25 @@ def flex_prefix_attention(q: Tensor, k: Tensor, v: Tensor, num_blocks: int) -> T
     Returns:
         ``(B, h, T * Nq, D)``.
     """
-    mask = _block_mask(num_blocks, q.shape[2] // num_blocks, k.shape[2] // num_blocks, q.device)
-    kernel: Any = _compiled() if q.device.type == 'cuda' else flex_attention
+    # A compiled block has its mask built inside; a look-up in a cache would cut it into pieces.
+    compiles = torch.compiler.is_compiling()
+    build: Callable[..., BlockMask] = block_mask if compiles else _cached_block_mask
+    mask = build(num_blocks, q.shape[2] // num_blocks, k.shape[2] // num_blocks, q.device)
+    alone = q.device.type == 'cuda' and not compiles
+    kernel: Any = _compiled() if alone else flex_attention
     return kernel(q, k.to(q.dtype), v.to(q.dtype), block_mask=mask)
 
 
-@torch.compiler.disable
-@lru_cache(maxsize=64)
-def _block_mask(num_blocks: int, nq: int, nk: int, device: torch.device) -> BlockMask:
+def block_mask(num_blocks: int, nq: int, nk: int, device: torch.device) -> BlockMask:
     """Which tiles of the score matrix are computed, and which of them need a mask."""
 
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return query // nq >= key // nk
 
     return create_block_mask(visible, None, None, num_blocks * nq, num_blocks * nk, device=device)
+
+
+_cached_block_mask = lru_cache(maxsize=64)(block_mask)
 
 
 @lru_cache(maxsize=1)

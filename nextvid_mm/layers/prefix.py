@@ -45,13 +45,13 @@ class Way(NamedTuple):
 PLAIN_CPU = Way(256, torch.float32, torch.float32)
 BFLOAT16_CPU = Way(64, torch.bfloat16, torch.float32)
 GPU = Way(1, None, None)
+# Asked once: a question to the processor would cut a compiled block into pieces.
+CPU = BFLOAT16_CPU if fast_dtype('cpu') is torch.bfloat16 else PLAIN_CPU
 
 
 def way_of(x: Tensor) -> Way:
     """The way for queries ``x``, by what its device has."""
-    if x.device.type != 'cpu':
-        return GPU
-    return BFLOAT16_CPU if fast_dtype('cpu') is torch.bfloat16 else PLAIN_CPU
+    return CPU if x.device.type == 'cpu' else GPU
 
 
 def types_of(q: Tensor) -> tuple[torch.dtype, torch.dtype]:

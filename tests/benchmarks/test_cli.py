@@ -17,6 +17,7 @@ from benchmarks.workload import Workload
         'stream --length 12 --window 4 --repeats 1',
         'probe --frames 4 --batch 2 --repeats 1 --classes 3',
         'flops',
+        'roofline --sizes tiny --lengths 4 --batch 2 --images 1 --pixels 64 --target pixel',
         'masks --draws 32 --clips 2',
     ],
 )

@@ -2,9 +2,7 @@ import pytest
 
 from benchmarks.counted import (
     COMPONENTS,
-    H100_PEAK,
     count_components,
-    expected_rates,
     published_run,
     state_bytes,
 )
@@ -21,15 +19,6 @@ def test_the_published_run_is_the_sum_of_its_stages():
     assert [row['stage'] for row in rows] == ['warm-up', 'stable 1', 'stable 2', 'cool-down', 'all']
     assert rows[-1]['EFLOP'] == pytest.approx(sum(row['EFLOP'] for row in rows[:-1]))
     assert rows[1]['EFLOP'] / rows[0]['EFLOP'] == pytest.approx(28 / 12)
-
-
-def test_expected_rates_follow_from_the_operations():
-    (row,) = expected_rates(('large',), (16,), efficiency=0.5, decode_ms=100).rows
-    (counted,) = count_components(('large',), (16,)).rows
-    assert row['ms per clip'] == pytest.approx(
-        1e12 * counted['whole step'] / H100_PEAK / 0.5, rel=1e-3
-    )
-    assert row['loader workers'] == pytest.approx(0.1 * row['clips/s'])
 
 
 def test_state_is_four_copies_of_what_learns_and_the_reference():

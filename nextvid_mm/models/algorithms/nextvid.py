@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nextvid_mm.layers import (
     BatchMask,
@@ -40,7 +40,8 @@ class NextVid(ClipPretraining, HubFolder):
         align_head: alignment with the reference encoder; None for generation only.
         reference: the reference encoder; needed by ``align_head``.
         queries: predict the ``hidden`` patches or ``all``.
-        compile: compile every block with ``torch.compile`` (shapes are static).
+        compile: compile every block with ``torch.compile`` (shapes are static), and the encoder
+            of a frozen autoencoder.
         attention: how attention to earlier frames is computed, see ``set_attention_backend``.
         data_preprocessor: batches and normalises clips; MMAction2's by default.
         init_cfg: mmengine initialisation config.
@@ -155,7 +156,7 @@ class NextVid(ClipPretraining, HubFolder):
         return self.target_generator.to_pixels(generated, grid.with_frames(grid.frames - 1))
 
     def compile_blocks(self, backend: str = 'inductor') -> None:
-        """Compile every block for static shapes.
+        """Compile every block, and the encoder of a frozen autoencoder, for static shapes.
 
         Blocks of one kind share their code: it is compiled once for each shape, that is for each
         mask strategy, number of frames and number of tau samples of the stage table. PyTorch's own
@@ -169,6 +170,9 @@ class NextVid(ClipPretraining, HubFolder):
         for part in parts:
             for block in () if part is None else part.trunk.blocks:
                 block.compile(dynamic=False, backend=backend)
+        network = getattr(self.target_generator, 'network', None)
+        if isinstance(encoder := getattr(network, 'encoder', None), nn.Module):
+            encoder.compile(dynamic=False, backend=backend)  # of an autoencoder
 
 
 def _check_parts(
