@@ -20,6 +20,16 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
+def outlast_signals() -> None:
+    """Let signals to all processes of a run pass: the other side ends its step, and then this one.
+
+    A scheduler and Ctrl-C send them; who dies of them would be taken for crashed by a good file.
+    """
+    for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 def _open_decord(path: str) -> tuple[Any, dict[str, Any]]:
     import decord
 
@@ -56,6 +66,7 @@ def _what_is_missing(backend: str) -> str | None:
 def main(backend: str, descriptor: int) -> None:
     """Answer requests until the other side hangs up: a path opens, a list of numbers decodes."""
     die_with_parent()
+    outlast_signals()
     connection = Connection(descriptor)
     open_file = dict(decord=_open_decord, torchcodec=_open_torchcodec)[backend]
     missing = _what_is_missing(backend)

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from multiprocessing import Pipe
@@ -6,6 +7,7 @@ import pytest
 
 from nextvid_mm.datasets.video import child
 
+FOLDER = child.__file__.rpartition('/')[0]
 PARENT = """
 import os, signal, subprocess, sys, time
 script = sys.argv[1]
@@ -25,8 +27,7 @@ def test_it_imports_nothing_of_ours():
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='Linux does this')
 def test_it_dies_with_its_parent_even_if_that_is_killed():
-    folder = child.__file__.rpartition('/')[0]
-    parent = subprocess.run([sys.executable, '-c', PARENT, folder], capture_output=True, text=True)
+    parent = subprocess.run([sys.executable, '-c', PARENT, FOLDER], capture_output=True, text=True)
     pid = int(parent.stdout)
     for _ in range(600):
         try:
@@ -41,8 +42,37 @@ def test_it_dies_with_its_parent_even_if_that_is_killed():
 
 def test_a_missing_package_is_reported_and_not_raised(monkeypatch):
     monkeypatch.setitem(sys.modules, 'decord', None)
-    monkeypatch.setattr(child, 'die_with_parent', lambda: None)
+    for own in ('die_with_parent', 'outlast_signals'):
+        monkeypatch.setattr(child, own, lambda: None)
     ours, theirs = Pipe()
     child.main('decord', theirs.fileno())
     assert 'decord' in ours.recv()
     theirs._handle = None  # main has closed it
+
+
+ECHOES = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import child
+child._what_is_missing = lambda name: None
+child._open_decord = lambda path: (None, path)
+child.main('decord', int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
+def test_what_ends_the_run_does_not_end_it_before_its_answer(number):
+    ours, theirs = Pipe()
+    command = [sys.executable, '-c', ECHOES, FOLDER, str(theirs.fileno())]
+    process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    theirs.close()
+    try:
+        assert ours.recv() is None
+        process.send_signal(number)
+        ours.send('a.mp4')
+        assert ours.recv() == 'a.mp4'
+        ours.close()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
