@@ -130,7 +130,7 @@ def report(args: argparse.Namespace, console: Console) -> None:
             results = run_rows(work_dir, rows, args.seeds, budget, args.jobs, folder)
     chance = {q: 100 / count_classes(checked_config(path)) for q, path in PROBES.items()}
     found = comparison(rows, results)
-    console.print(make_tables(args.table, found, chance))
+    console.print(*make_tables(args.table, found, chance))
     written = write_report(args.table, found, chance, work_dir)
     if args.table == 'search':
         for row in best_settings(found):

@@ -15,3 +15,26 @@ def test_the_rows_are_listed(call, capsys):
 def test_an_unknown_row_is_one_line(call, tmp_path):
     said = call('run_ablations', '--rows', 'nothing', '--work-dir', tmp_path)
     assert said.startswith("run_ablations: error: compare has no rows ['nothing']")
+
+
+def test_what_is_there_is_shown_and_nothing_is_run(call, capsys, tmp_path, monkeypatch):
+    from nextvid_mm.demo import ablations
+    from nextvid_mm.demo.ablations.results import result_file, write_result
+
+    monkeypatch.setattr(ablations, 'run_rows', None)
+    results = tmp_path / 'results'
+    words = ('--table', 'compare', '--no-run', '--results', results, '--work-dir', tmp_path / 'w')
+    said = call('run_ablations', *words)
+    assert said.startswith(f'run_ablations: error: {results} holds no result of compare')
+    budget = dict(steps_scale=1.0, options={}, probe_options={})
+    for seed, how in ((0, 61.5), (1, 64.5)):
+        moment = ablations.Moment(
+            1500, 24000, 900.0, 950.0, {}, {}, dict(how=how, what=70.0), 30.0, 1.0
+        )
+        run = ablations.RunResult('table2_full', seed, budget, [moment], {})
+        write_result(result_file(results, run.row, seed), run)
+    assert call('run_ablations', *words) == 0
+    assert 'full method' in capsys.readouterr().out
+    assert '| full method | 2 | 63.0 ± 2.1 |' in (tmp_path / 'w/compare.md').read_text()
+    said = call('run_ablations', *words, '--steps-scale', 0.5)
+    assert 'is a run of another budget' in said

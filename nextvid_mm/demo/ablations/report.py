@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from scipy.stats import t as student
 
@@ -156,8 +157,8 @@ def header(found: Comparison) -> list[str]:
     ]  # fmt: skip
 
 
-def make_tables(table: str, found: Comparison, chance: Mapping[str, float]) -> Table:
-    """Ours at the demo's scale beside the paper's figures.
+def make_tables(table: str, found: Comparison, chance: Mapping[str, float]) -> list[Table]:
+    """Ours at equal steps, then at equal processor time beside the paper's figures.
 
     Args:
         table: its name.
@@ -166,18 +167,25 @@ def make_tables(table: str, found: Comparison, chance: Mapping[str, float]) -> T
     """
     shown = ', '.join(f'{question} {value:.1f}' for question, value in chance.items())
     starred = any('*' in cell for row in found.rows for cell in row.paper or ())
-    view = Table(
+    steps = Table(
         title=f'{table}: attentive probe on the trained encoder, top-1 (%)',
-        caption=f'demo scale; mean ± std over seeds; chance: {shown}; to first: paired differences '
-        'with 95 % intervals, * where it leaves out 0; equal steps, then equal processor time; '
-        'paper: ViT-L, 15K steps (30K in table12), other data: compare signs, not numbers'
-        + (f'\n{FOOTNOTE}' if starred else ''),
+        caption=f'demo scale, equal steps; mean ± std over seeds; chance: {shown}; to first: '
+        'paired differences with 95 % intervals, * where it leaves out 0',
+        box=SIMPLE_HEAD,
     )
-    for place, name in enumerate(header(found)):
-        view.add_column(name, justify='right' if place else 'left')
-    for row in found.rows:
-        view.add_row(*cells(found, row))
-    return view
+    time = Table(
+        title='equal processor time, and the paper',
+        caption='paper: ViT-L, 15K steps (30K in table12), other data: compare signs, not numbers'
+        + (f'\n{FOOTNOTE}' if starred else ''),
+        box=SIMPLE_HEAD,
+    )
+    for view, places in ((steps, range(7)), (time, (0, 7, 8, 9))):
+        for place in places:
+            view.add_column(header(found)[place], justify='right' if place else 'left')
+        for row in found.rows:
+            line = cells(found, row)
+            view.add_row(*(line[place] for place in places))
+    return [steps, time]
 
 
 def markdown(found: Comparison) -> str:
