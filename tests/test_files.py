@@ -3,12 +3,15 @@
 import errno
 import os
 import stat
+import subprocess
 
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 from safetensors.torch import save_file
 
-from nextvid_mm.files import replace_when_complete, write_text
+from nextvid_mm.files import replace_when_complete, save_picture, write_text
 
 
 def _fail_in_the_middle(path):
@@ -71,3 +74,36 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
         two.write_text('two')
     assert path.read_text() == 'one'  # renamed last
     assert os.listdir(tmp_path) == ['a.txt']
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    folder = tmp_path / 'disk'
+    folder.mkdir()
+    command = ['mount', '-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', str(folder)]
+    try:
+        made = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        made = False
+    if not made:
+        pytest.skip('file systems cannot be mounted here')
+    yield folder
+    subprocess.run(['umount', '-l', str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(small_disk):
+    write_text(small_disk / 'report.html', 'old')
+    with pytest.raises(OSError, match='No space left'):
+        write_text(small_disk / 'report.html', 'new' * 2**20)
+    noise = Image.effect_noise((2000, 2000), 90)
+    with pytest.raises(OSError, match='No space left'):
+        save_picture(noise, small_disk / 'sheet.png')
+    assert [path.name for path in small_disk.iterdir()] == ['report.html']
+    assert (small_disk / 'report.html').read_text() == 'old'
+
+
+def test_pictures_and_figures_are_saved_by_their_ending(tmp_path):
+    save_picture(Image.new('RGB', (4, 4)), tmp_path / 'a.png')
+    save_picture(Figure(), tmp_path / 'b.png', dpi=10)
+    assert [Image.open(tmp_path / name).format for name in ('a.png', 'b.png')] == ['PNG', 'PNG']
