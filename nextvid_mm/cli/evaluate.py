@@ -24,6 +24,7 @@ examples:
       --labels 1 10 100 --seeds 0 1 2 --work-dir work_dirs/table
   python tools/evaluate.py vit-l.pth --data k400 --finetune --labels 1 10
   python tools/evaluate.py vit-l.pth --data configs/probe/my_labels.py
+  python tools/evaluate.py ours=iter_1500.pth videomae.pth --data demo --anticipation
 
 The work directory holds evaluation.json, .md (rows for a model card), .png, and a file for every
 cell. The same command with other encoders adds their rows.
@@ -57,6 +58,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar='PERCENT',
         help='shares of the labels of every class (default: 100)',
     )
+    add(
+        '--anticipation',
+        nargs='*',
+        type=float,
+        metavar='PERCENT',
+        help='accuracy against the share of the clip seen, too (default: 10 20 ... 100)',
+    )
     add('--untrained', action='store_true', help='a row for new weights of the first encoder')
     add(
         '--interpolate',
@@ -75,6 +83,7 @@ def run(args: argparse.Namespace) -> None:
     from rich.console import Console
 
     from nextvid_mm.compare import Evaluation, make_table, write_results
+    from nextvid_mm.compare.anticipation import SHARES, write_curves
     from nextvid_mm.config_files import checked_config
     from nextvid_mm.data_checks import require_loaders_data
 
@@ -105,6 +114,9 @@ def run(args: argparse.Namespace) -> None:
         )  # fmt: skip
         records = evaluation.run()
         paths = write_results(records, work_dir)
+        if args.anticipation is not None:
+            curves = evaluation.anticipate(args.anticipation or SHARES)
+            paths |= {f'early {k}': v for k, v in write_curves(curves, work_dir).items()}
     console.print(make_table(records))
     console.print(f'results: {", ".join(map(str, paths.values()))}')
 

@@ -7,21 +7,30 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from nextvid_mm.compare.cells import PROTOCOLS, Cell, CellFolder, choose_labelled
+from nextvid_mm.compare.anticipation import Curve, anticipate
+from nextvid_mm.compare.cells import (
+    PROTOCOLS,
+    Cell,
+    CellFolder,
+    choose_labelled,
+    refuse_difference,
+)
 from nextvid_mm.compare.finetuning import finetune
 from nextvid_mm.compare.frozen import NEIGHBOURS, STRENGTH, TEMPERATURE, FrozenFeatures
 from nextvid_mm.engine.probe import build_probe
 from nextvid_mm.engine.probe.features import cached_dataset, central_view, with_pipeline
+from nextvid_mm.files import write_text
 from nextvid_mm.models.checkpoints import PREFIXES, read_checkpoint, stored_backbone
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE
 
@@ -169,6 +178,38 @@ class Evaluation:
             found |= dict(seconds=time.perf_counter() - start, encoding=features.seconds)
             self.cells.write(cell, identity, budget, samples=len(rows), path=row.path, **found)
             self.say(f'{cell}: {found["top1"]:.1f} % ({found["seconds"]:.1f} s)')
+
+    def anticipate(self, shares: Sequence[float]) -> list[Curve]:
+        """Curves of early recognition of all encoders on all data sets; done ones are read.
+
+        An untrained encoder has the weights of the first seed.
+
+        Raises:
+            ValueError: as of ``run``, or for a config with several segments.
+        """
+        curves = []
+        for name, config in self.data.items():
+            budget = self.budget(name, 'linear', 100.0) | dict(shares=list(shares))
+            for row in self.rows:
+                path = self.work_dir / 'anticipation' / row.name / f'{name}.json'
+                model: Any = row.build(config, self.seeds[0])
+                identity = dict(encoder=model.origin.sha256)
+                if path.is_file():
+                    record = json.loads(path.read_text(encoding='utf-8'))
+                    refuse_difference(str(path), record['budget'], budget | identity)
+                    curves.append(Curve(**record['curve']))
+                    continue
+                device = self.device or get_device()
+                curve = anticipate(row.name, name, config, model, shares, device)
+                record = dict(budget=budget | identity, curve=asdict(curve))
+                write_text(path, json.dumps(record, indent=1) + '\n')
+                self.say(
+                    f'{row.name}, {name}: {curve.top1[0]:.1f} % when {curve.shares[0]:.0f} % of '
+                    f'the clip are seen, {curve.top1[-1]:.1f} % at its end, '
+                    f'{curve.milliseconds:.2f} ms a frame'
+                )
+                curves.append(curve)
+        return curves
 
     def _cells(self, row: Row, name: str, seeds: Sequence[int]) -> Iterator[Cell]:
         for protocol in self.protocols:

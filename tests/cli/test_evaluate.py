@@ -32,6 +32,17 @@ def test_one_command_gives_the_table(root, call, tmp_path, capsys):
     assert 'seed 0:' not in capsys.readouterr().out, 'nothing is done twice'
 
 
+def test_early_recognition_beside_the_table(root, call, tmp_path):
+    words = ['--data', root / 'toy.py', '--protocols', 'knn', '--seeds', 0]
+    words += ['--anticipation', 50, 100, '--work-dir', 'table']
+    for _ in range(2):
+        assert call('evaluate', root / 'encoder.pth', *words) == 0
+    (curve,) = json.loads((tmp_path / 'table/anticipation.json').read_text())
+    assert curve['shares'] == [50.0, 100.0]
+    words[words.index(50)] = 25
+    assert 'shares differ' in call('evaluate', root / 'encoder.pth', *words)
+
+
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
