@@ -2,5 +2,14 @@
 
 from .hooks import GenerationVisHook
 from .sheets import draw_sheet, generation_sheet, hide_patches, tile_rows
+from .trackers import MLflowVisBackend, WandbVisBackend
 
-__all__ = ['GenerationVisHook', 'draw_sheet', 'generation_sheet', 'hide_patches', 'tile_rows']
+__all__ = [
+    'GenerationVisHook',
+    'MLflowVisBackend',
+    'WandbVisBackend',
+    'draw_sheet',
+    'generation_sheet',
+    'hide_patches',
+    'tile_rows',
+]
