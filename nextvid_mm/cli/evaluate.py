@@ -65,6 +65,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar='PERCENT',
         help='accuracy against the share of the clip seen, too (default: 10 20 ... 100)',
     )
+    add('--corruptions', action='store_true', help='accuracy on spoilt clips, too')
     add('--untrained', action='store_true', help='a row for new weights of the first encoder')
     add(
         '--interpolate',
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
 
     from nextvid_mm.compare import Evaluation, make_table, write_results
     from nextvid_mm.compare.anticipation import SHARES, write_curves
+    from nextvid_mm.compare.corruptions import write_rows
     from nextvid_mm.config_files import checked_config
     from nextvid_mm.data_checks import require_loaders_data
 
@@ -117,7 +119,10 @@ def run(args: argparse.Namespace) -> None:
         if args.anticipation is not None:
             curves = evaluation.anticipate(args.anticipation or SHARES)
             paths |= {f'early {k}': v for k, v in write_curves(curves, work_dir).items()}
+        spoilt = write_rows(evaluation.corruptions(), work_dir) if args.corruptions else None
     console.print(make_table(records))
+    if spoilt is not None:
+        console.print(spoilt)
     console.print(f'results: {", ".join(map(str, paths.values()))}')
 
 

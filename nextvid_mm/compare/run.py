@@ -26,6 +26,7 @@ from nextvid_mm.compare.cells import (
     choose_labelled,
     refuse_difference,
 )
+from nextvid_mm.compare.corruptions import corruption_row
 from nextvid_mm.compare.finetuning import finetune
 from nextvid_mm.compare.frozen import NEIGHBOURS, STRENGTH, TEMPERATURE, FrozenFeatures
 from nextvid_mm.engine.probe import build_probe
@@ -210,6 +211,16 @@ class Evaluation:
                 )
                 curves.append(curve)
         return curves
+
+    def corruptions(self) -> dict[str, dict[str, float]]:
+        """Rows of ``corruption_row`` by encoder and data set, weights of the first seed."""
+        found = {}
+        for name, config in self.data.items():
+            for row in self.rows:
+                model = row.build(config, self.seeds[0])
+                features = FrozenFeatures(config, model, self.cache, self.device)
+                found[f'{row.name}, {name}'] = corruption_row(features)
+        return found
 
     def _cells(self, row: Row, name: str, seeds: Sequence[int]) -> Iterator[Cell]:
         for protocol in self.protocols:

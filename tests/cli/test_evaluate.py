@@ -34,11 +34,13 @@ def test_one_command_gives_the_table(root, call, tmp_path, capsys):
 
 def test_early_recognition_beside_the_table(root, call, tmp_path):
     words = ['--data', root / 'toy.py', '--protocols', 'knn', '--seeds', 0]
-    words += ['--anticipation', 50, 100, '--work-dir', 'table']
+    words += ['--anticipation', 50, 100, '--corruptions', '--work-dir', 'table']
     for _ in range(2):
         assert call('evaluate', root / 'encoder.pth', *words) == 0
     (curve,) = json.loads((tmp_path / 'table/anticipation.json').read_text())
     assert curve['shares'] == [50.0, 100.0]
+    (row,) = json.loads((tmp_path / 'table/corruptions.json').read_text()).values()
+    assert 0 <= row['reversed'] <= 100
     words[words.index(50)] = 25
     assert 'shares differ' in call('evaluate', root / 'encoder.pth', *words)
 
