@@ -20,6 +20,7 @@ options:
   --work-dir DIR                 logs and results (default: work_dirs/demo)
   --cfg-options KEY=VALUE [...]  override values of configs/nextvid/vit-tiny_demo.py; needs a
                                  --work-dir of its own once the default one holds a run
+  --debug                        say where in the code an error arose
   -h, --help                     this text
 
 An interrupted run goes on where it stopped. More, after the set-up: python tools/demo.py --help

@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 TEMPORARY_SUFFIX = '.tmp'
+# Bytes in which the last line of a file that grows is looked for.
+_LONGEST_LINE = 1 << 20
 # Between the path of a tar file and the name of a file in it.
 INSIDE = '::'
 
@@ -67,6 +69,17 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file in UTF-8; see :func:`replace_when_complete`."""
     with replace_when_complete(path) as temporary:
         temporary.write_text(text, encoding='utf-8')
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Add a line to a text file in UTF-8; one that a full disk or a kill has cut is taken out."""
+    with open(path, 'a+b') as file:
+        begin = max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE)
+        file.seek(begin)
+        tail = file.read()
+        if not tail.endswith(b'\n'):
+            file.truncate(begin + tail.rfind(b'\n') + 1)
+        file.write(line.encode() + b'\n')
 
 
 def save_picture(picture: Any, path: str | Path, **options: Any) -> None:

@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from nextvid_mm.files import append_line
+
 LOCK, STARTS = 'running.json', 'starts.jsonl'
 BEAT_SECONDS = 15.0
 # A lock of another machine that has not been touched for so long belongs to nobody.
@@ -192,8 +194,7 @@ def _note_start(folder: Path, who: dict[str, Any]) -> None:
         revision=revision(),
         versions=versions(),
     )
-    with open(folder / STARTS, 'a', encoding='utf-8') as file:
-        file.write(json.dumps(line) + '\n')
+    append_line(folder / STARTS, json.dumps(line))
 
 
 def revision() -> str:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import save_file
 
-from nextvid_mm.files import replace_when_complete, save_picture, write_text
+from nextvid_mm.files import append_line, replace_when_complete, save_picture, write_text
 
 
 def _fail_in_the_middle(path):
@@ -107,3 +107,13 @@ def test_pictures_and_figures_are_saved_by_their_ending(tmp_path):
     save_picture(Image.new('RGB', (4, 4)), tmp_path / 'a.png')
     save_picture(Figure(), tmp_path / 'b.png', dpi=10)
     assert [Image.open(tmp_path / name).format for name in ('a.png', 'b.png')] == ['PNG', 'PNG']
+
+
+@pytest.mark.parametrize('before', ['', 'one\n', 'one\ntwo\nthr', 'on'])
+def test_a_line_that_was_cut_is_taken_out_before_the_next(tmp_path, before):
+    path = tmp_path / 'trace.jsonl'
+    path.write_text(before)
+    append_line(path, 'nächste')
+    append_line(path, 'last')
+    whole = [line for line in before.splitlines(keepends=True) if line.endswith('\n')]
+    assert path.read_text(encoding='utf-8') == ''.join(whole) + 'nächste\nlast\n'

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from nextvid_mm.datasets.video.files import format_line
-from nextvid_mm.files import write_text
+from nextvid_mm.files import append_line, write_text
 from nextvid_mm.registry import HOOKS
 
 REPLACED = 'replaced_samples'
@@ -68,8 +68,7 @@ class FaultHook(Hook):
             return
         self.replaced[path] = reason
         runner.logger.warning(f'replaced an unreadable sample: {path}: {reason}')
-        with open(self._file(runner, REPLACED, 'txt'), 'a', encoding='utf-8') as file:
-            file.write(f'{format_line(path)}\t{reason}\n')
+        append_line(self._file(runner, REPLACED, 'txt'), f'{format_line(path)}\t{reason}')
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -81,8 +80,7 @@ class FaultHook(Hook):
             return
         losses = {key: float(value) for key, value in (outputs or {}).items()}
         record = dict(step=runner.iter + 1, outputs=losses, clips=self._clips)
-        with open(self._file(runner, SKIPPED, 'jsonl'), 'a', encoding='utf-8') as file:
-            file.write(json.dumps(record) + '\n')
+        append_line(self._file(runner, SKIPPED, 'jsonl'), json.dumps(record))
 
     def after_train(self, runner: Runner) -> None:
         """Merge the processes' lists and say what was replaced."""
@@ -129,5 +127,4 @@ class TraceHook(Hook):
             grad_norm=None if norm is None else float(norm).hex(),
             lr=runner.optim_wrapper.get_lr(),
         )
-        with open(Path(runner.work_dir) / TRACE, 'a', encoding='utf-8') as file:
-            file.write(json.dumps(line) + '\n')
+        append_line(Path(runner.work_dir) / TRACE, json.dumps(line))
