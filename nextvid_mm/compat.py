@@ -334,8 +334,7 @@ def _drop_device_ids_on_cpu() -> None:
     def init(self: nn.Module, module: nn.Module, *args: Any, **kwargs: Any) -> None:
         if all(p.device.type == 'cpu' for p in module.parameters()):
             kwargs['device_ids'] = None
-            # Otherwise the second step sorts the gradients anew for their reduction, in a resumed
-            # run the second after it was resumed: three numbers then add up in another order.
+            # Otherwise the second step after a start sorts the gradients anew for their reduction.
             kwargs['find_unused_parameters'] = True
         original(self, module, *args, **kwargs)
 
@@ -343,12 +342,7 @@ def _drop_device_ids_on_cpu() -> None:
 
 
 def silence_advice_against_mmcv_lite() -> None:
-    """Ignore warnings that every command or process would begin with, and nobody can act on.
-
-    Advice to install the full ``mmcv``, a limit of threads, an argument that has a new name.
-
-    Upstream: not reported to our knowledge; seen with MMCV 2.2.0, MMEngine 0.10.7, torch 2.14.
-    """
-    advice = 'Fail to import ``MultiScale', r'Setting (OMP|MKL)_NUM_THREADS', '`broadcast_buffers`'
-    for message in advice:
+    """Ignore warnings of MMCV 2.2, MMEngine 0.10 and torch 2.14 that nobody can act on."""
+    # The full mmcv, a limit of threads, an argument that has a new name.
+    for message in ('Fail to import ``Multi', r'Setting (OMP|MKL)_NUM_T', '`broadcast_buffers`'):
         warnings.filterwarnings('ignore', message=message)
