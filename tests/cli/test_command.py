@@ -178,13 +178,17 @@ def test_out_of_memory_says_what_to_lower():
     [('SIGINT', 130, 'Ctrl-C'), ('SIGTERM', 143, 'SIGTERM'), ('SIGHUP', 143, 'SIGHUP')],
 )
 def test_a_stop_is_one_line_and_its_code(name, code, text, capsys):
-    before = signal.getsignal(signal.SIGTERM)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run behind
-    with pytest.raises(SystemExit) as end, errors_in_one_line('scan_dataset.py'):
-        signal.raise_signal(getattr(signal, name))
-    assert end.value.code == code
-    assert capsys.readouterr().err == f'scan_dataset: stopped by {text}\n'
-    assert signal.getsignal(signal.SIGTERM) is before
+    default = signal.default_int_handler if name == 'SIGINT' else signal.SIG_DFL
+    # Ignored where tests run behind, noted where another program has started them.
+    before = signal.signal(getattr(signal, name), default)
+    try:
+        with pytest.raises(SystemExit) as end, errors_in_one_line('scan_dataset.py'):
+            signal.raise_signal(getattr(signal, name))
+        assert end.value.code == code
+        assert capsys.readouterr().err == f'scan_dataset: stopped by {text}\n'
+        assert signal.getsignal(getattr(signal, name)) is default
+    finally:
+        signal.signal(getattr(signal, name), before)
 
 
 def format_config():

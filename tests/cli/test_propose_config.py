@@ -48,6 +48,8 @@ def test_what_is_proposed_starts_as_it_stands(videos, tmp_path, call, capsys):
     runner.train()
     assert runner.iter == 20
     assert torch.isfinite(torch.tensor(runner.message_hub.get_scalar('train/loss').current()))
+    with (folder / 'pretrain.py').open('a') as file:
+        file.write('# mine\n')
     assert call('propose_config', *words).startswith(
         'propose_config: error: configs/mine/pretrain.py is there and says something else'
     )

@@ -81,8 +81,8 @@ def _settings(folder, images):
             dataset=dict(
                 type='MixtureDataset',
                 sources=[
-                    dict(name='videos', weight=0.8, dataset=source),
-                    dict(name='images', weight=0.2, dataset=stills),
+                    dict(name='videos', weight=99, dataset=source),
+                    dict(name='images', weight=1, dataset=stills),
                 ],
                 pipeline=PACK,
             ),

@@ -49,7 +49,7 @@ def test_commands(command, folder, monkeypatch, capsys):
     run(command, monkeypatch)
     printed = capsys.readouterr().out
     if 'stream_demo' in command:
-        assert '20 video frames at 8 fps, 10 tubelets encoded' in printed
+        assert '20 video frames at 8 fps' in printed
         return
     paths = [Path(line) for line in printed.splitlines() if line.startswith('generated/')]
     assert [path.suffix for path in paths] == ['.png', '.gif', '.mp4']
@@ -79,7 +79,7 @@ def test_python(number, folder, monkeypatch):
         ('tools/generate.py encoder.pth clip.mp4', 'encoder.pth holds no decoder'),
         ('tools/stream_demo.py CKPT none.mp4', 'stream_demo: error: .*none.mp4'),
         ('tools/stream_demo.py CKPT 97', 'stream_demo: error: camera 97 does not open'),
-        ('tools/stream_demo.py CKPT clip.mp4 --window 0', 'window=0 of a frame cache must be'),
+        ('tools/stream_demo.py CKPT clip.mp4 --window 0', '--window 0 must be at least 1'),
     ],
 )
 def test_bad_input_ends_in_one_line(command, message, folder, monkeypatch):
