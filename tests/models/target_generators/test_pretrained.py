@@ -24,7 +24,7 @@ class Doubled(PretrainedTarget):
 
     def encode(self, clip):
         frames = clip.unflatten(2, (-1, 2)).mean((3, 4, 5))
-        return self.network(frames.transpose(1, 2))[:, :, None]
+        return self.run(self.network, frames.transpose(1, 2))[:, :, None]
 
     def decode(self, raw, grid):
         raise AssertionError('not needed here')
@@ -39,7 +39,8 @@ def files(tmp_path):
 
 def make(files, **settings):
     network = nn.Linear(3, 3, bias=False)
-    return Doubled(network, str(files / 'net.pt'), 3, patch_size=4, tubelet_size=2, **settings)
+    settings = dict(patch_size=4, tubelet_size=2, dtype=None) | settings
+    return Doubled(network, str(files / 'net.pt'), 3, **settings)
 
 
 def test_weights_and_statistics_come_from_files(files):
