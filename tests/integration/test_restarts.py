@@ -4,6 +4,8 @@ The agents are those of ``torchrun``, started by forks: two of them stand for tw
 """
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -18,6 +20,9 @@ SETTINGS = {
     'default_hooks.checkpoint.save_last': True,
 }
 LAST = 'iter_16.pth'
+# Agents start threads and fork; a worker of pytest-xdist has the threads of all tests before.
+IN_WORKER = 'PYTEST_XDIST_WORKER' in os.environ
+alone = pytest.mark.skipif(IN_WORKER, reason='run in an interpreter of its own, below')
 
 
 def _work(path, kills):
@@ -57,6 +62,7 @@ def _whole(path):
     train(path, **SETTINGS)
 
 
+@alone
 @pytest.mark.parametrize(('nodes', 'each', 'kills'), [(1, 4, [(2, 5)]), (2, 2, [(3, 7)])])
 def test_a_run_goes_on_after_one_of_four_processes_was_killed(tmp_path, nodes, each, kills):
     assert run(_whole, tmp_path / 'whole', world_size=4) == [0] * 4
@@ -68,6 +74,7 @@ def test_a_run_goes_on_after_one_of_four_processes_was_killed(tmp_path, nodes, e
     assert records[0] == records[1]
 
 
+@alone
 def test_the_number_of_processes_may_change(tmp_path):
     """From four to two: the batches divide, and the run goes on from where it was."""
     assert 9 in run(_part, tmp_path, world_size=4)
@@ -81,3 +88,14 @@ def _part(path):
 
 def _rest(path):
     train(path, resume=True, **SETTINGS)
+
+
+@pytest.mark.skipif(not IN_WORKER, reason='run above')
+def test_all_of_this_in_an_interpreter_of_its_own():
+    environment = {key: value for key, value in os.environ.items() if 'PYTEST' not in key}
+    command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-p', 'no:xdist']
+    done = subprocess.run(
+        [*command, __file__], env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert '3 passed' in done.stdout
