@@ -15,6 +15,7 @@ import diffusers
 import numpy as np
 import torch
 from einops import rearrange, reduce
+from mmengine.device import get_device
 from torch import Tensor, nn
 
 from nextvid_mm.checks import check_count
@@ -98,6 +99,8 @@ class VideoVAETarget(PretrainedTarget):
         config, name = network.config, type(network).__name__
         codec = CODECS[name]
         channels = codec.channels(config)
+        if kwargs.get('dtype', 'auto') == 'auto' and get_device() == 'cpu':
+            kwargs['dtype'] = None  # PyTorch pools no volumes of bfloat16 on a CPU
         super().__init__(network, checkpoint, channels, _own_statistics(config, channels), **kwargs)
         self.repeat_frames, self.clips_per_pass = repeat_frames, clips_per_pass
         self.latents_per_side = latents_per_side(codec.stride(config), self.patch_size, name)
