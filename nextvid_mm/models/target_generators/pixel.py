@@ -47,7 +47,8 @@ class PixelTarget(TargetGenerator):
         if patch_size % pool:
             raise ValueError(f'pool={pool} of PixelTarget does not divide patch_size={patch_size}')
         self.pool, self.norm_pix, self.residual = pool, norm_pix, residual
-        self.lead_frames = tubelet_size if residual else 0
+        if residual:
+            self.lead_frames = tubelet_size
 
     @property
     def channels(self) -> int:
