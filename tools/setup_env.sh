@@ -6,7 +6,7 @@
 # installed is pinned by constraints.txt; pip's own settings (PIP_INDEX_URL, PIP_NO_CACHE_DIR, ...)
 # hold. A stamp in the environment makes the second run instant.
 
-EXTRAS='docs,onnx,parquet,remote,siglip,tests,torchcodec'
+EXTRAS='docs,lora,onnx,parquet,remote,siglip,tests,torchcodec'
 
 say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
 
