@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,7 +108,10 @@ def _require_same(
     folder: Path, entries: Sequence[ListedClip], per_shard: int, encoding: Encoding
 ) -> None:
     words = [f'{len(entries)} clips', f'{per_shard} in a tar file', str(encoding)]
-    words += [f'first {shown(entries[0].path)}', f'last {shown(entries[-1].path)}']
+    digest = blake2b(digest_size=16)
+    for entry in entries:
+        digest.update(repr(entry).encode())
+    words += [f'first {shown(entries[0].path)}', f'all {digest.hexdigest()}']
     text, file = '\n'.join(words) + '\n', folder / SETTINGS
     if not file.exists():
         if any(folder.glob('*.tar')):

@@ -111,6 +111,9 @@ def test_another_packing_in_the_same_folder_is_refused(tmp_path, clip_folder):
     list(pack(entries[:4], tmp_path, 4, workers=0))
     with pytest.raises(ValueError, match=r'was packed otherwise(.|\n)*4 clips(.|\n)*10 clips'):
         list(pack(entries, tmp_path, 4, workers=0))
+    relabelled = [*entries[:2], entries[2]._replace(label=7), entries[3]]
+    with pytest.raises(ValueError, match='was packed otherwise'):
+        list(pack(relabelled, tmp_path, 4, workers=0))
     (tmp_path / packing.SETTINGS).unlink()
     with pytest.raises(ValueError, match='has tar files of another origin'):
         list(pack(entries, tmp_path, 4, workers=0))
