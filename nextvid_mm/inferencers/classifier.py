@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, snapshot_download
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nextvid_mm.data_checks import label_names, list_file_of
 from nextvid_mm.engine.probe.features import innermost_dataset, with_pipeline
-from nextvid_mm.files import replace_when_complete, write_text
+from nextvid_mm.files import write_text
 from nextvid_mm.interop.export import table, version_table
 from nextvid_mm.layers import check_state, has_lora, merged
 from nextvid_mm.models.checkpoints import (
@@ -31,6 +29,7 @@ from nextvid_mm.models.checkpoints import (
     stored_backbone,
 )
 from nextvid_mm.models.checkpoints.files import read_file, read_metadata
+from nextvid_mm.models.hub import local_folder, write_weights
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 
 WEIGHTS, CONFIG, CLASSES, CARD = 'model.safetensors', 'config.py', 'classes.txt', 'README.md'
@@ -157,10 +156,7 @@ class Classifier(ModelHubMixin, library_name='nextvid_mm', pipeline_tag='video-c
         **hub: Any,
     ) -> Classifier:
         """Read a folder that ``save_pretrained`` has written, here or on the Hub."""
-        if not Path(model_id).is_dir():
-            hub = {key: hub[key] for key in hub if key not in ('proxies', 'resume_download')}
-            model_id = snapshot_download(model_id, **hub)
-        return read_folder(Path(model_id), device)
+        return read_folder(local_folder(model_id, **hub), device)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         """Write the folder; the card is written by ``save_pretrained``, unless there is one."""
@@ -173,12 +169,9 @@ class Classifier(ModelHubMixin, library_name='nextvid_mm', pipeline_tag='video-c
             config.model.backbone.pop('tuned')
         text = config_text(config)
         record = dict(config_sha256=_digest(text), weights_sha256=hash_weights(model))
-        state = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format)
-                 for k, v in model.state_dict().items()}  # fmt: skip
         write_text(save_directory / CONFIG, text)
         write_text(save_directory / CLASSES, '\n'.join(self.names) + '\n')
-        with replace_when_complete(save_directory / WEIGHTS) as temporary:
-            save_file(state, temporary, metadata={'format': 'pt', METADATA: json.dumps(record)})
+        write_weights(model, save_directory / WEIGHTS, record, key=METADATA)
 
     def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
         """The card of the Hugging Face Hub."""

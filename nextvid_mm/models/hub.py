@@ -20,6 +20,7 @@ from nextvid_mm.version import __version__
 # Under which the metadata of a ``.safetensors`` file describe the model, as JSON.
 EXPORT_KEY = 'nextvid_mm'
 WEIGHTS, CONFIG = 'model.safetensors', 'config.json'
+_HUB_KEYS = ('revision', 'cache_dir', 'force_download', 'local_files_only', 'token')
 _CARD_END = '<!-- written by nextvid_mm; remove this line to keep your own text -->'
 
 
@@ -55,28 +56,13 @@ class HubFolder(ModelHubMixin, library_name='nextvid_mm', license='apache-2.0'):
         cls,
         *,
         model_id: str,
-        revision: str | None = None,
-        cache_dir: str | Path | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: str | bool | None = None,
         **settings: Any,
     ) -> Any:
         """Build what the metadata describe, with ``settings`` in place of its own arguments."""
         from .checkpoints import open_folder
 
-        folder = Path(model_id)
-        if not folder.is_dir():
-            folder = Path(
-                snapshot_download(
-                    model_id,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
-            )
+        hub = {key: settings.pop(key) for key in _HUB_KEYS if key in settings}
+        folder = local_folder(model_id, **hub)
         settings.pop('type', None)
         settings.pop('nextvid_mm', None)
         model = open_folder(folder, settings)
@@ -85,8 +71,24 @@ class HubFolder(ModelHubMixin, library_name='nextvid_mm', license='apache-2.0'):
         return model
 
 
+def local_folder(model_id: str, **hub: Any) -> Path:
+    """A folder on the disk as it is, or one of the Hub after it was fetched.
+
+    Args:
+        model_id: the folder, or its name on the Hub.
+        hub: what huggingface_hub passes on to ``_from_pretrained``, such as ``revision``.
+    """
+    if Path(model_id).is_dir():
+        return Path(model_id)
+    return Path(snapshot_download(model_id, **{key: hub[key] for key in _HUB_KEYS if key in hub}))
+
+
 def write_weights(
-    module: nn.Module, path: Path, description: dict[str, Any], more: dict[str, str] | None = None
+    module: nn.Module,
+    path: Path,
+    description: dict[str, Any],
+    more: dict[str, str] | None = None,
+    key: str = EXPORT_KEY,
 ) -> None:
     """Write a module's state as ``.safetensors``, readable by everybody its folder is open to.
 
@@ -95,9 +97,10 @@ def write_weights(
         path: the file.
         description: how it is built, for the metadata.
         more: further metadata.
+        key: under which the metadata hold the description.
     """
     state = {name: value.detach().contiguous() for name, value in module.state_dict().items()}
-    metadata = {'format': 'pt', EXPORT_KEY: json.dumps(dict(description, version=__version__))}
+    metadata = {'format': 'pt', key: json.dumps(dict(description, version=__version__))}
     metadata |= more or {}
     with replace_when_complete(path) as temporary:
         save_file(state, temporary, metadata=metadata)
