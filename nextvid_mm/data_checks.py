@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nextvid_mm.files import INSIDE, is_remote, shown
+from nextvid_mm.files import INSIDE, is_remote, shown, time_fragment
 
 HELP_PAGE = 'docs/data.md'
 
@@ -129,16 +129,21 @@ def check_files(entries: Iterable[Mapping[str, Any]], ann_file: str) -> None:
 
 
 def path_of(info: Mapping[str, Any]) -> str:
-    """The file of a data info of MMAction2 or MMPretrain, as it may be shown; empty if none."""
-    for key in ('filename', 'img_path', 'frame_dir'):
-        if info.get(key):
-            return shown(info[key])
-    return ''
+    """The file of a data info of MMAction2 or MMPretrain, as it may be shown; empty if none.
+
+    A part of a video has a name of its own, ``PATH#t=START,END``.
+    """
+    return _file_of(info) + time_fragment(info.get('segment'))
+
+
+def _file_of(info: Mapping[str, Any]) -> str:
+    found = (info[key] for key in ('filename', 'img_path', 'frame_dir') if info.get(key))
+    return shown(next(found, ''))
 
 
 def on_disk(info: Mapping[str, Any]) -> str:
     """The file on a disk that a data info needs, the tar file of a clip in one; '' if none."""
-    path = path_of(info)
+    path = _file_of(info)
     path = path.rpartition(INSIDE)[0] if info.get('part') else path
     return '' if is_remote(path) else path
 

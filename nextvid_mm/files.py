@@ -29,6 +29,14 @@ def shown(path: str | Path) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition('@')[2], parts.path, '', ''))
 
 
+def time_fragment(segment: tuple[float, float | None] | None) -> str:
+    """What names a part of a video behind its path: ``#t=START,END`` in seconds; '' for all."""
+    if segment is None:
+        return ''
+    start, end = segment
+    return f'#t={start:.10g},{"" if end is None else format(end, ".10g")}'
+
+
 @contextmanager
 def replace_when_complete(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """Give a name to write to; the file there takes its final name once the block is through.

@@ -18,7 +18,8 @@ examples:
 The checkpoint is one of tools/train.py (its reference encoder unless --weights says otherwise), a
 file of tools/convert_checkpoint.py, or a config whose model.backbone is the encoder. Folders are
 searched for videos and images; a .txt file is a list as in docs/data.md ("path [label]" a line, #
-begins a comment). Videos of any length are cut into windows.
+begins a comment), a .csv, .tsv or .parquet file a table, whose start and end are seconds. Videos of
+any length are cut into windows.
 
 --kind token: (T, N, C); frame: (T, C), the mean over a frame's tokens; pooled: (C,). T is one row
 per tubelet, with its time in seconds. The same command again continues an interrupted run and tries
@@ -30,8 +31,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
     add('checkpoint', help='file with an encoder, or a config of one')
-    add('inputs', nargs='+', help='videos, images, folders, or .txt lists of files')
+    add('inputs', nargs='+', help='videos, images, folders, or lists (.txt, tables)')
     add_shared(parser, '--root', '(default: here)', default='')
+    add_shared(parser, '--columns')
     add_shared(parser, '--out', '(a folder)', required=True)
     add('--kind', choices=['token', 'frame', 'pooled'], default='frame', help='default: frame')
     add_shared(parser, '--weights')
@@ -52,14 +54,15 @@ def run(args: argparse.Namespace) -> None:
 
     names = ('weights', 'num_frames', 'stride', 'size', 'batch_size', 'dtype')
     settings = {name: getattr(args, name) for name in names}
-    paths = find_media(args.inputs, args.root)
+    paths = find_media(args.inputs, args.root, args.columns)
     inferencer = FeatureInferencer(
         _encoder_of(args.checkpoint), fps=args.fps or None, device=device_of(args), **settings
     )
     store = write_features(inferencer, paths, args.out, args.kind, args.store, args.shard_megabytes)
-    done = sum(path in store for path in paths)
+    names_found = [str(media) for media in paths]
+    done = sum(path in store for path in names_found)
     print(f'{args.out}: features of {done} of {len(paths)} files')
-    for path in paths:
+    for path in names_found:
         if path in store.failed:
             print(f'  not read: {path}: {store.failed[path]}')
     if not done:

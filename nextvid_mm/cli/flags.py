@@ -72,6 +72,11 @@ SHARED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     '--out': ('where to write', {}),
     '--root': ('folder that the paths in lists are relative to', {}),
+    '--columns': (
+        'how a table (.csv, .tsv, .parquet) calls the columns path, label, start and end, such as '
+        'path=video start=begin',
+        dict(nargs='+', action=CfgOptions, metavar='NAME=COLUMN'),
+    ),
     '--fps': ('video frames per second', dict(type=float)),
     '--num-frames': ('video frames of a clip', dict(type=int)),
     '--size': ('height and width in pixels', dict(type=int)),

@@ -29,6 +29,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add('source', nargs='?', type=Path, help='list, or folder; with --verify, a packed folder')
     add('out_folder', nargs='?', type=Path, help='where tar files and clips.csv go')
     add_shared(parser, '--root', default='')
+    add_shared(parser, '--columns')
     add('--per-shard', type=int, default=1000, help='clips of a tar file (default: %(default)s)')
     add('--short-side', type=int, help='encode anew, with so many pixels on the shorter side')
     add_shared(parser, '--fps', '(encodes anew)')
@@ -86,18 +87,20 @@ def _pack(args: argparse.Namespace) -> None:
     from nextvid_mm.datasets.clip_shards import TABLE, index_shards
     from nextvid_mm.datasets.packing import Encoding, absolute_entries, pack
     from nextvid_mm.progress import track
+    from nextvid_mm.run_folder import own_folder
 
-    entries, notes = absolute_entries(args.source, args.root)
+    entries, notes = absolute_entries(args.source, args.root, args.columns)
     for note in notes:
         print(f'{args.source}: {note}')
     encoding = Encoding(args.short_side, args.fps, args.gop, args.quality)
     count = -(-len(entries) // args.per_shard)
-    packed = pack(entries, args.out_folder, args.per_shard, encoding, args.workers)
     shards, bad = [], 0
-    for result in track(packed, 'packing', 'tar files', count):
-        shards.append(result.shard)
-        bad += len(result.bad)
-    good = index_shards(shards, args.out_folder / TABLE)
+    with own_folder(args.out_folder):
+        packed = pack(entries, args.out_folder, args.per_shard, encoding, args.workers)
+        for result in track(packed, 'packing', 'tar files', count):
+            shards.append(result.shard)
+            bad += len(result.bad)
+        good = index_shards(shards, args.out_folder / TABLE)
     print(f'{good:,} clips in {len(shards):,} tar files: {args.out_folder / TABLE}')
     if bad:
         print(f'{bad:,} could not be read: {args.out_folder}/shard-*.bad.txt')

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 from nextvid_mm.cli.flags import add_shared, device_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nextvid_mm.inferencers import Classifier, Prediction
+    from nextvid_mm.inferencers.media import Media
 
 EPILOG = """\
 MODEL is a folder written by --save, the work directory of a probe or of fine-tuning, or two words,
 CONFIG CKPT, as for tools/test.py. Inputs are videos (images for a classifier of images), folders,
-.txt lists, or - for a list on the standard input. Probabilities are those of
-tools/test.py --dump. Files that cannot be read are listed at the end; the tool fails only if there
-is no other.
+lists (.txt, or tables whose start and end are seconds), or - for a list on the standard input.
+Probabilities are those of tools/test.py --dump. Files that cannot be read are listed at the end;
+the tool fails only if there is no other.
 
 examples:
   python tools/predict.py work_dirs/ssv2 video.mp4
@@ -34,8 +37,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
     add('model', metavar='MODEL', help='folder, work directory, or CONFIG CKPT')
-    add('inputs', nargs='*', metavar='INPUT', help='videos, folders, .txt lists, or -')
+    add('inputs', nargs='*', metavar='INPUT', help='videos, folders, lists, or -')
     add_shared(parser, '--root', '(default: here)', default='')
+    add_shared(parser, '--columns')
     add('--top-k', type=int, default=5, help='labels of each file (default: %(default)s)')
     add('--classes', metavar='FILE', help="a class name a line, instead of the model's")
     add('--json', metavar='FILE', help='write predictions; - for the standard output')
@@ -75,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
         if args.save:
             return
         raise ValueError('nothing to classify: give videos, folders or lists behind the model')
-    paths = find_inputs(inputs, args.root)
+    paths = find_inputs(inputs, args.root, args.columns)
     found = classify(classifier, paths, args.segment, args.stride, args.batch_size, args.workers)
     write(args, classifier, found)
     failed = {one.path: one.failure for one in found if one.failure is not None}
@@ -85,23 +89,24 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f'none of {len(paths)} files could be read; the reasons are above')
 
 
-def find_inputs(inputs: list[str], root: str) -> list[str]:
-    """Files that are meant; ``-`` is a list on the standard input."""
-    import os
-
+def find_inputs(
+    inputs: list[str], root: str, columns: Mapping[str, str] | None = None
+) -> list[Media]:
+    """Files that are meant, and parts of them; ``-`` is a list on the standard input."""
+    from nextvid_mm.datasets.listed_clips import join
     from nextvid_mm.datasets.video.files import parse_list
     from nextvid_mm.inferencers import find_media
 
-    paths: list[str] = []
+    paths: list[Media] = []
     for word in inputs:
         if word == '-':
             listed = parse_list(sys.stdin.buffer.read(), 'the standard input')
-            paths += [os.path.join(root, file.path) for file in listed]
+            paths += [join(root, file.path) for file in listed]
         else:
-            paths += find_media([word], root)
+            paths += find_media([word], root, columns)
     if not paths:
         raise ValueError('the list on the standard input is empty')
-    return list(dict.fromkeys(paths))
+    return list({str(media): media for media in paths}.values())
 
 
 def write(args: argparse.Namespace, classifier: Classifier, found: list[Prediction]) -> None:

@@ -15,6 +15,7 @@ Training survives bad files, but looks at each again and again; a clean list spa
 For data/own/own_list_videos.txt, two files are written beside it:
   own_list_videos.clean.txt   the good lines, as they were: use it as ann_file
   own_list_videos.bad.txt     line, path, kind and reason, separated by tabs
+Of a table, whose start and end are honoured, the clean list is a table with all of its columns.
 
 examples:
   python tools/scan_dataset.py data/own/own_list_videos.txt --folder data/own/videos
@@ -26,8 +27,9 @@ examples:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add('source', type=Path, help='list file ("path [label]" a line), or a folder')
+    add('source', type=Path, help='list ("path [label]" a line, or a table), or a folder')
     add_shared(parser, '--root', '', '--folder', default='')
+    add_shared(parser, '--columns')
     add(
         '--min-frames',
         type=_positive,
@@ -62,14 +64,14 @@ def run(args: argparse.Namespace) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     report = ScanReport()
-    entries, notes = list_entries(args.source, args.root)
+    entries, notes = list_entries(args.source, args.root, args.columns)
     for note in notes:
         console.print(f'{args.source}: {note}')
     found = scan(entries, args.workers, args.min_frames, args.full, args.timeout)
     for entry, finding in track(found, 'scanning', 'files', len(entries), console=console):
         report.add(entry, finding)
     prefix = args.out or args.source.with_suffix('' if args.source.is_file() else '.folder')
-    clean, bad = report.write(prefix)
+    clean, bad = report.write(prefix, args.source if args.source.is_file() else '')
     console.print(
         f'{len(report.good):,} good files, {report.seconds / 3600:,.1f} h of video: {clean}'
     )

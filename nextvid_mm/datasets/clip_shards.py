@@ -13,8 +13,9 @@ import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
+from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.video.files import IMAGE_EXTENSIONS, VIDEO_EXTENSIONS
 from nextvid_mm.files import INSIDE, is_remote, replace_when_complete, shown
 from nextvid_mm.storage import RangeFile, Storage
@@ -66,6 +67,25 @@ def open_file(
     if part is not None:
         return open_member(storage, path, part, deadline)
     return storage.open(path, deadline=deadline)
+
+
+def opened(
+    clip: str | Path | ListedClip, storage: Storage | None = None, deadline: float | None = None
+) -> str | IO[bytes]:
+    """What a reader takes for a clip: the path of a file on a disk, any other opened.
+
+    Args:
+        clip: path, address, or entry of a list.
+        storage: how remote files are fetched.
+        deadline: ``time.monotonic()`` at which to give up.
+
+    Raises:
+        ValueError, OSError: as of :func:`open_member`.
+    """
+    path, part = (clip.path, clip.part) if isinstance(clip, ListedClip) else (str(clip), None)
+    if part is None and not is_remote(path):
+        return path
+    return cast(IO[bytes], open_file(storage or Storage(), path, part, deadline))
 
 
 class Member(NamedTuple):

@@ -146,6 +146,8 @@ class LabelledDataset(MixtureDataset):
 
 def has_labels(dataset: Any) -> bool:
     """Whether any sample of a data set of MMEngine's kind has a label that is not negative."""
+    if isinstance(entries := getattr(dataset, 'data_list', None), ClipList):
+        return bool((entries.labels >= 0).any())
     infos = (dataset.get_data_info(index) for index in range(len(dataset)))
     labels = (info.get('label', info.get('gt_label')) for info in infos)
     return any(label is not None and np.any(np.asarray(label) >= 0) for label in labels)

@@ -6,10 +6,7 @@ instead of reading: opening it costs the same as for ten lines. Short lists are 
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
-import math
 import mmap
 import os
 import secrets
@@ -19,15 +16,13 @@ from contextlib import ExitStack
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple, overload
+from typing import Any, overload
 
-import fsspec
 import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from nextvid_mm.datasets.video.files import IMAGE_EXTENSIONS, iterate_list
-from nextvid_mm.files import INSIDE
+from nextvid_mm.datasets.listed_clips import ListedClip, join, read_entries
 from nextvid_mm.progress import track
 
 # Of an index; raised when its content changes its meaning.
@@ -35,31 +30,11 @@ FORMAT = 1
 FOLDER = '.nextvid_lists'
 # Shorter lists are read in some milliseconds and leave nothing on the disk.
 SMALLEST_INDEXED = 1 << 20
-TABLES = ('.csv', '.tsv', '.parquet')
-COLUMNS = ('path', 'label', 'start', 'end', 'member', 'offset', 'size')
 _TYPES = dict(
     bytes='u1', ends='<i8', labels='<i8', lines='<i8', starts='<f8', stops='<f8', offsets='<i8',
     sizes='<i8',
 )  # fmt: skip
 _BLOCK = 1 << 16
-
-
-class ListedClip(NamedTuple):
-    """One entry of a list."""
-
-    path: str
-    label: int
-    """-1 without one."""
-    line: int
-    """Number of the line, or of the row of a table, from 1."""
-    start: float = math.nan
-    """Seconds at which the clip begins; NaN: with the file."""
-    end: float = math.nan
-    """Seconds at which it ends; NaN: with the file."""
-    offset: int = -1
-    """First byte of the file in a tar file, -1 for a file of its own."""
-    size: int = -1
-    """Bytes of the file in a tar file."""
 
 
 class ClipList(Sequence):
@@ -97,39 +72,19 @@ class ClipList(Sequence):
     def __getitem__(self, place: slice) -> ClipList: ...
 
     def __getitem__(self, place: int | slice) -> dict[str, Any] | ClipList:
-        """Data info: ``filename``, ``label``, ``line``.
-
-        Of a part of a video also ``segment`` (seconds); of a file in a tar file ``part`` (bytes:
-        first and how many) and, of a picture, ``img_path``.
-        """
+        """Data info; see :meth:`~nextvid_mm.datasets.listed_clips.ListedClip.info`."""
         rows = range(len(self.columns['ends'])) if self.rows is None else self.rows
         if isinstance(place, slice):
             return ClipList(self.columns, self.prefix, np.asarray(rows[place]))
-        row = int(rows[place])
+        return self._entry(int(rows[place])).info()
+
+    def _entry(self, row: int) -> ListedClip:
         ends = self.columns['ends']
         first, last = int(ends[row - 1]) if row else 0, int(ends[row])
-        info: dict[str, Any] = dict(
-            filename=_join(self.prefix, os.fsdecode(self.columns['bytes'][first:last].tobytes())),
-            label=int(self.columns['labels'][row]),
-            line=int(self.columns['lines'][row]),
-        )
-        start, end = (float(self.columns[name][row]) for name in ('starts', 'stops'))
-        if not (math.isnan(start) and math.isnan(end)):
-            info['segment'] = (
-                0.0 if math.isnan(start) else start,
-                None if math.isnan(end) else end,
-            )
-        if (size := int(self.columns['sizes'][row])) >= 0:
-            info['part'] = (int(self.columns['offsets'][row]), size)
-            if info['filename'].lower().endswith(IMAGE_EXTENSIONS):
-                info['img_path'] = info['filename']
-        return info
-
-
-def _join(prefix: str, path: str) -> str:
-    if not prefix or '://' in path:
-        return path
-    return f'{prefix.rstrip("/")}/{path}' if '://' in prefix else os.path.join(prefix, path)
+        path = os.fsdecode(self.columns['bytes'][first:last].tobytes())
+        names = ('labels', 'lines', 'starts', 'stops', 'offsets', 'sizes')
+        values = (self.columns[name][row].item() for name in names)
+        return ListedClip(join(self.prefix, path), *values)
 
 
 def open_list(
@@ -248,101 +203,3 @@ def _map(path: Path, kind: str) -> np.ndarray:
     # Entries are read in random order: neighbours are of no use.
     mapped.madvise(mmap.MADV_RANDOM)
     return np.frombuffer(mapped, dtype=kind)
-
-
-# -- what lists look like ---------------------------------------------------------------------
-
-
-def read_entries(path: str, columns: Mapping[str, str] | None = None) -> Iterator[ListedClip]:
-    """Entries of a list, one after the other; see :func:`open_list`."""
-    kind = Path(path).suffix.lower()
-    if columns and (unknown := set(columns) - set(COLUMNS)):
-        raise ValueError(f'columns of {path}: {sorted(unknown)} are none of {", ".join(COLUMNS)}')
-    if columns and kind not in TABLES:
-        raise ValueError(f'columns={dict(columns)} is for {", ".join(TABLES)}, found {path}')
-    with fsspec.open(path, 'rb') if '://' in path else open(path, 'rb') as file:
-        entry = None
-        if kind not in TABLES:
-            for found in iterate_list(file, path):
-                yield (entry := ListedClip(found.path, found.label, found.line))
-        else:
-            names = {name: (columns or {}).get(name, name) for name in COLUMNS}
-            rows = _parquet(file, path, names) if kind == '.parquet' else _csv(file, path, names)
-            for line, row in rows:
-                yield (entry := _clip(row, line, path))
-    if entry is None:
-        raise ValueError(f'the list file {path} names no video')
-
-
-Row = tuple[int, dict[str, Any]]
-
-
-def _csv(file: IO[bytes], path: str, names: Mapping[str, str]) -> Iterator[Row]:
-    delimiter = '\t' if path.lower().endswith('.tsv') else ','
-    reader = csv.DictReader(
-        io.TextIOWrapper(file, encoding='utf-8-sig', newline=''), delimiter=delimiter, strict=True
-    )
-    try:
-        _require_path(path, names, reader.fieldnames or ())
-        for row in reader:
-            yield reader.line_num, {key: row.get(name) for key, name in names.items()}
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f'{path}, line {reader.line_num + 1}: {error}') from error
-
-
-def _parquet(file: IO[bytes], path: str, names: Mapping[str, str]) -> Iterator[Row]:
-    try:
-        from pyarrow import ArrowInvalid
-        from pyarrow.parquet import ParquetFile
-    except ImportError as error:
-        raise ImportError(f'{path} needs pyarrow: pip install pyarrow') from error
-    try:
-        table = ParquetFile(file)
-    except ArrowInvalid as error:
-        raise ValueError(f'{path} is no parquet file: {error}') from error
-    _require_path(path, names, table.schema_arrow.names)
-    there = {key: name for key, name in names.items() if name in table.schema_arrow.names}
-    number = 0
-    for batch in table.iter_batches(columns=list(there.values())):
-        columns = {key: batch.column(name).to_pylist() for key, name in there.items()}
-        for values in zip(*columns.values(), strict=True):
-            number += 1
-            yield number, dict(zip(columns, values, strict=True))
-
-
-def _require_path(path: str, names: Mapping[str, str], found: Sequence[str]) -> None:
-    if names['path'] not in found:
-        raise ValueError(
-            f'{path} has no column {names["path"]!r}, but {", ".join(found) or "none"}: name the '
-            "one with paths, columns=dict(path='...')"
-        )
-
-
-def _clip(row: Mapping[str, Any], line: int, name: str) -> ListedClip:
-    """One row of a table, checked."""
-    where = f'{name}, line {line}'
-    path = row['path']
-    if not path or not isinstance(path, str):
-        raise ValueError(f'{where}: {path!r} is no path')
-    times = []
-    for key in ('start', 'end'):
-        value = row.get(key)
-        try:
-            times.append(math.nan if value in (None, '') else float(value))
-        except (TypeError, ValueError):
-            raise ValueError(f'{where}: {key}={value!r} is no number of seconds') from None
-    start, end = times
-    if start < 0 or end <= (0.0 if math.isnan(start) else start):
-        raise ValueError(f'{where}: start={start:g} and end={end:g} are no part of a video: {path}')
-    numbers = []
-    for key in ('label', 'offset', 'size'):
-        value = row.get(key)
-        try:
-            numbers.append(-1 if value in (None, '') else int(value))
-        except (TypeError, ValueError):
-            raise ValueError(f'{where}: {key}={value!r} is no whole number') from None
-    label, offset, size = numbers
-    if (offset < 0) != (size < 0):
-        raise ValueError(f'{where}: a file in a tar file has an offset and a size: {path}')
-    name = f'{path}{INSIDE}{row["member"]}' if row.get('member') else path
-    return ListedClip(name, label, line, start, end, offset, size)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
@@ -19,12 +17,14 @@ import av
 import numpy as np
 
 from nextvid_mm.data_checks import HELP_PAGE, one_line
-from nextvid_mm.datasets.clip_shards import TABLE, open_member, read_members
-from nextvid_mm.datasets.list_index import ListedClip, open_list, read_entries
+from nextvid_mm.datasets.clip_shards import TABLE, open_file, open_member, read_members
+from nextvid_mm.datasets.list_index import open_list
+from nextvid_mm.datasets.listed_clips import ListedClip, read_entries
 from nextvid_mm.datasets.scan import look_at
 from nextvid_mm.datasets.video.files import IMAGE_EXTENSIONS, walk
 from nextvid_mm.datasets.video.reader import VideoReader
-from nextvid_mm.files import INSIDE, is_remote, replace_when_complete, shown, write_text
+from nextvid_mm.files import INSIDE, TEMPORARY_SUFFIX, replace_when_complete, shown, write_text
+from nextvid_mm.stopping import pool_of
 from nextvid_mm.storage import Storage
 
 SETTINGS = 'packing.txt'
@@ -76,7 +76,7 @@ def pack(
 
     Args:
         entries: with paths or addresses that can be opened, in their order.
-        folder: where tar files and table go.
+        folder: where tar files and table go; for one run at a time.
         per_shard: clips of a tar file.
         encoding: how clips are encoded anew; None copies their bytes.
         workers: processes; 0 works in this one.
@@ -89,6 +89,8 @@ def pack(
     """
     encoding = encoding or Encoding()
     folder.mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in folder.glob(f'*{TEMPORARY_SUFFIX}'):
+        left_by_a_kill.unlink()
     _require_same(folder, entries, per_shard, encoding)
     parts = range(0, len(entries), per_shard)
     shards = [folder / f'shard-{number:06d}.tar' for number in range(len(parts))]
@@ -97,11 +99,8 @@ def pack(
     if not workers:
         yield from map(work, shards, jobs)
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context('fork')) as pool:
-        try:
-            yield from pool.map(work, shards, jobs)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with pool_of(workers, 'fork') as pool:
+        yield from pool.map(work, shards, jobs)
 
 
 def _require_same(
@@ -159,9 +158,8 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 def _content(entry: ListedClip, encoding: Encoding) -> tuple[bytes, str]:
     """Bytes of a clip as it is packed, and the ending of its name."""
     suffix = Path(shown(entry.path)).suffix.lower()
-    whole = np.isnan(entry.start) and np.isnan(entry.end)
-    with Storage().open(entry.path) as file:
-        if whole and (not encoding.changes or suffix in IMAGE_EXTENSIONS):
+    with open_file(Storage(), entry.path, entry.part) as file:
+        if entry.segment is None and (not encoding.changes or suffix in IMAGE_EXTENSIONS):
             return file.readall() or b'', suffix
         return encode(file, encoding, entry.start, entry.end), '.mp4'
 
@@ -219,8 +217,13 @@ def verify(folder: Path) -> Iterator[tuple[str, str]]:
             yield os.path.relpath(archive, folder), f'{len(lacking)} clips are not in {TABLE}'
 
 
-def absolute_entries(source: Path, root: str | Path) -> tuple[list[ListedClip], list[str]]:
-    """Entries of a list with paths below ``root``, or of a folder; and what was left out of it."""
+def absolute_entries(
+    source: Path, root: str | Path, columns: Mapping[str, str] | None = None
+) -> tuple[list[ListedClip], list[str]]:
+    """Entries of a list with paths below ``root``, or of a folder; and what was left out of it.
+
+    ``columns`` is as of ``open_list``.
+    """
     if source.is_dir():
         found = walk(source)
         entries = [ListedClip(path, -1, line) for line, path in enumerate(found.files, start=1)]
@@ -229,7 +232,4 @@ def absolute_entries(source: Path, root: str | Path) -> tuple[list[ListedClip], 
         return entries, found.notes()
     if not source.is_file():
         raise FileNotFoundError(f'{source}: no such list or folder; see {HELP_PAGE}')
-    return [
-        entry._replace(path=entry.path if is_remote(entry.path) else os.path.join(root, entry.path))
-        for entry in read_entries(str(source))
-    ], []
+    return [entry.below(root) for entry in read_entries(str(source), columns)], []

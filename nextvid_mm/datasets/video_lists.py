@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import fsspec
@@ -10,8 +11,9 @@ from mmaction.datasets import VideoDataset
 from mmaction.datasets.base import BaseActionDataset
 from mmengine.logging import print_log
 
-from nextvid_mm.data_checks import check_files, list_file_of, on_disk, require_paths
+from nextvid_mm.data_checks import check_files, list_file_of, on_disk, path_of, require_paths
 from nextvid_mm.datasets.list_index import ClipList, open_list
+from nextvid_mm.datasets.transforms.sampling import SampleClipByTime
 from nextvid_mm.datasets.video.files import VIDEO_EXTENSIONS, is_image, walk
 from nextvid_mm.registry import DATASETS
 
@@ -75,6 +77,25 @@ class ClipListDataset(BaseActionDataset):
         if self.check_files or not any(map(_is_there, few)):
             check_files(entries if self.check_files else few, self.ann_file)
         return entries
+
+    def get_data_info(self, idx: int) -> dict:
+        """Data info of an entry.
+
+        Raises:
+            ValueError: If it is a part of a video, and no transform takes clips from parts.
+        """
+        info = super().get_data_info(idx)
+        if 'segment' in info and self.pipeline.transforms and not self._samples_parts:
+            raise ValueError(
+                f'{self.ann_file}, line {info["line"]}: {path_of(info)} is a part of a video; '
+                'of transforms, SampleClipByTime alone takes clips from parts; the pipeline has '
+                f'{", ".join(type(step).__name__ for step in self.pipeline.transforms)}'
+            )
+        return info
+
+    @cached_property
+    def _samples_parts(self) -> bool:
+        return any(isinstance(step, SampleClipByTime) for step in self.pipeline.transforms)
 
 
 def _is_there(info: Mapping[str, Any]) -> bool:

@@ -72,11 +72,11 @@ def write_annotated(
     target = Path(f'{stem}{suffix}')
     with replace_when_complete(target, durable=False) as temporary:
         if suffix == '.png':
-            Image.fromarray(caption(load_picture(path), lines_of(parts[0], names, k))).save(
-                temporary, format='PNG'
-            )
+            picture = load_picture(parts[0].file)
+            captioned = caption(picture, lines_of(parts[0], names, k))
+            Image.fromarray(captioned).save(temporary, format='PNG')
             return target
-        with VideoReader(path) as video:
+        with VideoReader(parts[0].file) as video:
             rate = min(max(video.rate, 1.0), 120.0)
             encode_h264(temporary, _annotated(video, rate, parts, names, k), rate, SMALL)
     return target
@@ -87,7 +87,7 @@ def _annotated(
 ) -> Iterator[NDArray[np.uint8]]:
     for time, picture in video.every(rate):
         begun = [part for part in parts if part.segment is None or part.segment[0] <= time]
-        yield caption(picture, lines_of((begun or parts)[-1], names, k))
+        yield caption(picture, lines_of(begun[-1], names, k) if begun else [])
 
 
 def draw_timeline(path: str | Path, parts: Sequence[Prediction], names: Sequence[str]) -> Path:

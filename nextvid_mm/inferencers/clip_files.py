@@ -5,6 +5,7 @@ Shape legend: T video frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from nextvid_mm.datasets.clip_shards import opened
+from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.video.files import is_image
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.files import replace_when_complete, save_picture
-from nextvid_mm.inferencers.media import compose, square
+from nextvid_mm.inferencers.media import compose, part_of, square
 from nextvid_mm.visualization.sheets import tile_rows
 
 
@@ -42,12 +45,14 @@ class Seed:
     notes: list[str]
 
 
-def read_seed(path: str | Path, num_frames: int, size: int, fps: float, start: float = 0.0) -> Seed:
+def read_seed(
+    path: str | Path | ListedClip, num_frames: int, size: int, fps: float, start: float = 0.0
+) -> Seed:
     """Read an image or the beginning of a video, resized to a square.
 
     Args:
-        path: an image, which is repeated, or a video.
-        num_frames: video frames to take; a shorter video gives all it has.
+        path: an image, which is repeated, a video, or an entry of a list.
+        num_frames: video frames to take; a shorter video, or part of one, gives all it has.
         size: pixels per side; the shorter side is fitted, the longer one is cut.
         fps: frames taken per second of video.
         start: seconds of video to skip.
@@ -56,20 +61,19 @@ def read_seed(path: str | Path, num_frames: int, size: int, fps: float, start: f
         FileNotFoundError: if there is no such file.
         ValueError: if it is neither image nor video, or ends before ``start``.
     """
-    path = Path(path)
-    if not path.is_file():
+    clip = path if isinstance(path, ListedClip) else ListedClip(str(path), start=start or math.nan)
+    path = Path(clip.path)
+    if clip.part is None and not path.is_file():
         raise FileNotFoundError(f'{path}: no such image or video')
     static = is_image(path)
     try:
-        pictures = (
-            [load_picture(path)]
-            if static
-            else list(islice(read_frames(path, fps, start), num_frames))
-        )
+        if static:
+            pictures = [load_picture(opened(clip))]
+        else:
+            with VideoReader(opened(clip)) as video:
+                pictures = [p for _, p in islice(part_of(video, fps, clip.segment), num_frames)]
     except OSError as error:
         raise ValueError(f'{path}: {error}') from error
-    if not pictures:
-        raise ValueError(f'{path} has no frame after {start} s')
     notes = []
     height, width = pictures[0].shape[:2]
     if (height, width) != (size, size):

@@ -20,6 +20,7 @@ from mmengine.device import get_device
 from torch import Tensor
 
 from nextvid_mm.checks import check_count
+from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.shards import ShardReader, ShardWriter
 from nextvid_mm.layers import check_dtype, resolve_dtype
 from nextvid_mm.models.backbones.base import ClipEncoder
@@ -27,7 +28,7 @@ from nextvid_mm.models.checkpoints import describe_encoder, open_encoder
 from nextvid_mm.progress import progress_bar, track
 from nextvid_mm.registry import INFERENCERS
 
-from .media import MediaReader, UnreadableMediaError, Window
+from .media import Media, MediaReader, UnreadableMediaError, Window
 
 KINDS = ('token', 'frame', 'pooled')
 STORED_TYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
@@ -39,7 +40,7 @@ class MediaFeatures:
     """Features of one file.
 
     Attributes:
-        path: the file.
+        path: the file; of a part of a video, ``PATH#t=START,END``.
         features: ``(T, N, C)`` per token, ``(T, C)`` per frame (mean over its tokens), or ``(C,)``
             pooled (mean over all tokens).
         timestamps: ``(T,)`` seconds, float64: the mean time of the video frames of a row. Zeros
@@ -118,12 +119,15 @@ class FeatureInferencer:
         )
 
     def __call__(
-        self, inputs: str | Path | Sequence[str | Path], kind: str = 'frame', progress: bool = True
+        self,
+        inputs: str | Path | Sequence[Media | Path],
+        kind: str = 'frame',
+        progress: bool = True,
     ) -> list[MediaFeatures]:
         """Features of one file or several, in their order.
 
         Args:
-            inputs: paths.
+            inputs: paths, or what ``find_media`` has found.
             kind: see ``MediaFeatures``.
             progress: show a progress bar, if there are several.
 
@@ -131,14 +135,14 @@ class FeatureInferencer:
             UnreadableMediaError: at the first file that cannot be decoded; ``write_features``
                 skips and lists such files.
         """
-        paths = [inputs] if isinstance(inputs, str | Path) else inputs
+        paths = [inputs] if isinstance(inputs, str | Path | ListedClip) else inputs
         hidden = not progress or len(paths) < 2
         files = track(paths, 'features', 'files', quiet=hidden)
         return [self.extract(path, kind) for path in files]
 
     @torch.no_grad()
-    def extract(self, path: str | Path, kind: str = 'frame') -> MediaFeatures:
-        """Features of one file; see ``__call__``."""
+    def extract(self, path: Media | Path, kind: str = 'frame') -> MediaFeatures:
+        """Features of one file, or a part of one; see ``__call__``."""
         if kind not in KINDS:
             raise ValueError(f'kind={kind!r} is not one of {", ".join(KINDS)}')
         tubelet = self.encoder.tubelet_size
@@ -225,7 +229,7 @@ class FeatureStore(ShardReader):
 
 def write_features(
     inferencer: FeatureInferencer,
-    paths: Sequence[str],
+    paths: Sequence[Media],
     folder: str | Path,
     kind: str = 'frame',
     stored_type: str = 'float32',
@@ -238,7 +242,7 @@ def write_features(
 
     Args:
         inferencer: makes the features.
-        paths: the files.
+        paths: the files, as of ``find_media``.
         folder: may hold a part of the same work.
         kind: see ``MediaFeatures``.
         stored_type: one of ``STORED_TYPES``.
@@ -253,11 +257,12 @@ def write_features(
     writer = FeatureWriter(folder, settings, shard_bytes=shard_megabytes * 2**20)
     failed = writer.notes.setdefault('failed', {})
     writer.notes['grid'] = list(inferencer.grid)
-    todo = [path for path in paths if FEATURES + path not in writer]
+    todo = [media for media in paths if f'{FEATURES}{media}' not in writer]
     with writer, progress_bar('files') as bar:
-        for path in bar.track(todo, description='features'):
+        for media in bar.track(todo, description='features'):
+            path = str(media)
             try:
-                item = inferencer.extract(path, kind)
+                item = inferencer.extract(media, kind)
             except UnreadableMediaError as error:
                 failed[path] = str(error).removeprefix(f'{path}: ')
                 continue

@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 from nextvid_mm.data_checks import label_names
-from nextvid_mm.datasets.video.files import read_list
+from nextvid_mm.datasets.listed_clips import read_entries
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import fit, read_seed
 from nextvid_mm.inferencers.streaming import StreamingEncoder
@@ -71,7 +71,8 @@ def build_bank(
 
     Args:
         stream: the encoder; its streams are reset.
-        list_file: one ``path label`` per line; names come from ``label_map.txt`` beside it.
+        list_file: a list with labels, of videos or parts of them; names come from
+            ``label_map.txt`` beside it.
         root: folder the paths are relative to.
         fps: frames taken per second of video.
         num_frames: video frames per video; shorter ones are left out.
@@ -82,12 +83,13 @@ def build_bank(
         ValueError: if no video has a label and enough frames.
     """
     encoder = stream.encoder
-    pairs = [(file.path, file.label) for file in read_list(list_file) if file.label >= 0]
+    listed = (clip.below(root) for clip in read_entries(str(list_file)))
+    pairs = [(clip, clip.label) for clip in listed if clip.label >= 0]
     tubelets = max(1, num_frames // encoder.tubelet_size // 2)
     features, labels = [], []
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
     for batch in track(batches, 'encoding labelled videos', 'batches', quiet=not progress):
-        seeds = [read_seed(root / path, num_frames, encoder.img_size, fps) for path, _ in batch]
+        seeds = [read_seed(clip, num_frames, encoder.img_size, fps) for clip, _ in batch]
         whole = [n for n, seed in enumerate(seeds) if seed.frames.shape[1] == num_frames]
         if not whole:
             continue

@@ -6,8 +6,7 @@ Shape legend: F video frames of a window, S pixels per side.
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nextvid_mm.datasets.video.files import MEDIA_EXTENSIONS, is_image, read_list, walk
+from nextvid_mm.datasets.clip_shards import opened
+from nextvid_mm.datasets.listed_clips import TABLES, ListedClip, read_entries
+from nextvid_mm.datasets.video.files import MEDIA_EXTENSIONS, is_image, walk
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.models.backbones.pixels import from_bytes
@@ -64,15 +65,16 @@ class MediaReader:
         self.fps, self.num_frames, self.stride, self.multiple = fps, num_frames, stride, multiple
         self._fit = compose(*square(size))
 
-    def windows(self, path: str | Path) -> Iterator[Window]:
-        """Windows of a file, in order; together they cover every sampled frame.
+    def windows(self, path: str | Path | ListedClip) -> Iterator[Window]:
+        """Windows of a file, or of a part of it, in order; together they cover every sampled frame.
 
         Raises:
             UnreadableMediaError: if it is missing or cannot be decoded.
         """
         try:
-            still = is_image(path)
-            yield from self._windows_of_image(path) if still else self._windows_of_video(path)
+            clip = path if isinstance(path, ListedClip) else ListedClip(str(path))
+            still = is_image(clip.path)
+            yield from self._windows_of_image(clip) if still else self._windows_of_video(clip)
         except MemoryError:
             raise
         # Decoders raise whatever they like; what they say is kept.
@@ -80,15 +82,15 @@ class MediaReader:
             reason = str(error).strip().splitlines() or ['']
             raise UnreadableMediaError(f'{path}: {type(error).__name__}: {reason[0]}') from error
 
-    def _windows_of_image(self, path: str | Path) -> Iterator[Window]:
-        clip = _to_clip([self._square(load_picture(path))])
-        yield Window(clip.expand(-1, self.num_frames, -1, -1), np.zeros(self.num_frames), first=0)
+    def _windows_of_image(self, clip: ListedClip) -> Iterator[Window]:
+        pixels = _to_clip([self._square(load_picture(opened(clip)))])
+        yield Window(pixels.expand(-1, self.num_frames, -1, -1), np.zeros(self.num_frames), first=0)
 
-    def _windows_of_video(self, path: str | Path) -> Iterator[Window]:
+    def _windows_of_video(self, clip: ListedClip) -> Iterator[Window]:
         """Windows that start ``stride`` apart, the last moved back so that it is full."""
         length, start, total, last = self.num_frames, 0, 0, -1
         recent: list[tuple[float, NDArray[np.uint8]]] = []  # the newest frames
-        for frame in self._sampled(path):
+        for frame in self._sampled(clip):
             recent, total = [*recent[-length + 1 :], frame] if length > 1 else [frame], total + 1
             if total == start + length:
                 yield _window(recent, start)
@@ -96,11 +98,11 @@ class MediaReader:
         if last < 0 or last + length < total:
             yield _window(recent, max(total - length, 0))
 
-    def _sampled(self, path: str | Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    def _sampled(self, clip: ListedClip) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         """Seconds and square pictures, the last repeated until they are whole tokens."""
         count = 0
-        with VideoReader(path) as video:
-            for time, picture in video.every(self.fps):
+        with VideoReader(opened(clip)) as video:
+            for time, picture in part_of(video, self.fps, clip.segment):
                 frame, count = (time, self._square(picture)), count + 1
                 yield frame
         yield from [frame] * (-count % self.multiple)
@@ -115,26 +117,61 @@ def _window(frames: Sequence[tuple[float, NDArray[np.uint8]]], first: int) -> Wi
     return Window(_to_clip(pictures), np.array(times), first)
 
 
-def find_media(inputs: Sequence[str | Path], root: str | Path = '') -> list[str]:
-    """Files of a list of files, folders (searched through) and ``.txt`` lists of files.
+def part_of(
+    video: VideoReader, fps: float | None, segment: tuple[float, float | None] | None
+) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    """Seconds and pictures of a part of a video; see ``VideoReader.every``.
 
     Args:
-        inputs: files, folders and lists; a list is read as that of a ``ClipListDataset`` is:
-            labels and comments are no part of its paths.
+        video: the whole.
+        fps: frames per second; None takes every frame.
+        segment: seconds from and to, None for the end; None takes all.
+
+    Raises:
+        ValueError: if the part begins after the end of the video.
+    """
+    start, end = segment or (0.0, None)
+    if start >= video.duration:
+        raise ValueError(f'{video.name} has no frame after {start} s')
+    frames = video.every(fps, start)
+    yield next(frames)  # however short the part is
+    for number, (time, picture) in enumerate(frames, start=1):
+        if end is not None and (time if fps is None else start + number / fps) >= end:
+            return
+        yield time, picture
+
+
+Media = str | ListedClip
+"""A file, or an entry of a list that is a part of one; ``str()`` of it is its name."""
+
+
+def find_media(
+    inputs: Sequence[str | Path], root: str | Path = '', columns: Mapping[str, str] | None = None
+) -> list[Media]:
+    """Files of a list of files, folders (searched through) and lists of files.
+
+    Args:
+        inputs: files, folders and lists (``.txt``, ``.csv``, ``.tsv``, ``.parquet``); a list is
+            read as that of a ``ClipListDataset`` is: labels and comments are no part of its paths.
         root: folder that the paths in lists are relative to.
+        columns: how a table calls its columns; see ``ClipListDataset``.
+
+    Returns:
+        Paths; parts of videos, and files in tar files, as ``ListedClip``.
 
     Raises:
         FileNotFoundError: if a list does not exist, or there is no file at all.
     """
-    found: list[str] = []
+    found: list[Media] = []
     for entry in map(Path, inputs):
         if entry.is_dir():
             below = walk(entry)
             for note in below.notes():
                 print_log(f'{entry}: {note}', logger='current', level=logging.WARNING)
             found += below.files
-        elif entry.suffix == '.txt':
-            found += [os.path.join(root, file.path) for file in read_list(entry)]
+        elif entry.suffix.lower() in ('.txt', *TABLES):
+            listed = read_entries(str(entry), columns if entry.suffix != '.txt' else None)
+            found += [as_media(clip.below(root)) for clip in listed]
         else:
             found.append(str(entry))
     if not found:
@@ -142,7 +179,12 @@ def find_media(inputs: Sequence[str | Path], root: str | Path = '') -> list[str]
             f'no video or image in {", ".join(map(str, inputs))}; endings: '
             f'{", ".join(MEDIA_EXTENSIONS)}'
         )
-    return list(dict.fromkeys(found))
+    return list({str(media): media for media in found}.values())
+
+
+def as_media(clip: ListedClip) -> Media:
+    """An entry of a list; of a whole file on its own, the path."""
+    return clip.path if clip.segment is None and clip.part is None else clip
 
 
 def _to_clip(frames: Sequence[NDArray[np.uint8]]) -> Tensor:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from rich.console import Console
@@ -16,9 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nextvid_mm.data_checks import one_line
+from nextvid_mm.datasets.clip_shards import opened
+from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.video.files import is_image
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.inferencers.classifier import Classifier
+from nextvid_mm.inferencers.media import Media
 from nextvid_mm.progress import track
 
 
@@ -31,12 +35,19 @@ class Prediction:
         scores: probabilities ``(K,)``; None if it could not be read.
         failure: then, why.
         segment: seconds from and to; None for the whole file.
+        part: first byte and number of bytes of a file in a tar file.
     """
 
     path: str
     scores: Tensor | None = None
     failure: str | None = None
     segment: tuple[float, float] | None = None
+    part: tuple[int, int] | None = None
+
+    @property
+    def file(self) -> str | IO[bytes]:
+        """What a reader takes for the whole file."""
+        return opened(ListedClip(self.path, -1, 0, math.nan, math.nan, *(self.part or (-1, -1))))
 
     def top(self, names: Sequence[str], k: int) -> list[dict[str, Any]]:
         """The k likeliest classes, the first first: ``label``, ``name``, ``probability``."""
@@ -51,7 +62,7 @@ class Prediction:
 
 def classify(
     classifier: Classifier,
-    paths: Sequence[str | Path],
+    paths: Sequence[Media | Path],
     segment: float | None = None,
     stride: float | None = None,
     batch_size: int = 4,
@@ -62,9 +73,9 @@ def classify(
 
     Args:
         classifier: what classifies.
-        paths: videos, or images for a classifier of images.
-        segment: cut videos into parts of so many seconds, each classified like a video of its own;
-            the last is moved back so that it is full.
+        paths: videos, or images for a classifier of images, as of ``find_media``.
+        segment: cut videos, or parts of them that a list names, into parts of so many seconds,
+            each classified like a video of its own; the last is moved back so that it is full.
         stride: seconds from part to part; None does not overlap them.
         batch_size: videos (parts) that are read and classified together.
         workers: processes that read.
@@ -82,7 +93,8 @@ def classify(
     console = Console(stderr=True)  # predictions may go to the standard output
     quiet = not progress or segment is None
     for path in track(paths, 'looking', 'files', quiet=quiet, console=console):
-        jobs += _parts(str(path), segment, stride or segment)
+        media = str(path) if isinstance(path, Path) else path
+        jobs += _parts(media, segment, stride or segment)
     loader: Any = DataLoader(
         _Samples(classifier.pipeline, jobs),
         batch_size,
@@ -96,25 +108,29 @@ def classify(
     return done
 
 
-def _parts(path: str, segment: float | None, stride: float | None) -> Iterator[Prediction]:
+def _parts(media: Media, segment: float | None, stride: float | None) -> Iterator[Prediction]:
     """The parts of a file that are classified; a file that does not open fails later."""
-    duration = 0.0
-    if segment is not None and stride is not None:
-        try:
-            if not is_image(path):
-                with VideoReader(path) as video:
-                    duration = video.duration
-        except (ValueError, OSError) as error:
-            yield Prediction(path, failure=one_line(error))
+    clip = media if isinstance(media, ListedClip) else ListedClip(media)
+    begin, end = clip.segment or (0.0, None)
+    whole = Prediction(clip.path, segment=clip.segment, part=clip.part)  # type: ignore[arg-type]
+    try:
+        if is_image(clip.path) or (segment is None and (clip.segment is None or end is not None)):
+            yield whole
             return
-    if segment is None or stride is None or duration <= segment:
-        whole = None if not duration else (0.0, duration)
-        yield Prediction(path, segment=whole)
+        with VideoReader(opened(clip)) as video:
+            duration = video.duration
+    except (ValueError, OSError) as error:
+        yield replace(whole, segment=None, failure=one_line(error))
+        return
+    end = duration if end is None else min(end, duration)
+    length = segment or end - begin
+    if end - begin <= length:
+        yield replace(whole, segment=(begin, end))
         return
     for number in itertools.count():
-        start = min(number * stride, duration - segment)
-        yield Prediction(path, segment=(start, start + segment))
-        if start + segment >= duration:
+        start = min(begin + number * (stride or length), end - length)
+        yield replace(whole, segment=(start, start + length))
+        if start + length >= end:
             return
 
 
@@ -133,7 +149,7 @@ class _Samples(Dataset):
             return job, None
         info = dict(filename=job.path, img_path=job.path, label=-1, start_index=0, modality='RGB')
         try:
-            return job, self.pipeline(info | dict(segment=job.segment))
+            return job, self.pipeline(info | dict(segment=job.segment, part=job.part))
         except MemoryError:
             raise
         except Exception as error:  # decoders raise whatever they like

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from nextvid_mm.data_checks import one_line
+from nextvid_mm.datasets.listed_clips import ListedClip, read_entries
 from nextvid_mm.datasets.video.backends import open_video
-from nextvid_mm.datasets.video.files import ListedFile, is_image, read_list, walk
+from nextvid_mm.datasets.video.files import is_image, walk
 from nextvid_mm.plan.proposed_configs import Choice
 from nextvid_mm.progress import track
 
@@ -253,7 +254,12 @@ def _present(path: Path, folder: Path, notes: list[str]) -> list[tuple[str, int]
     """Labelled files of a list that are there."""
     if not path.is_file():
         raise FileNotFoundError(f'--labels {path}: there is no such list')
-    entries = read_list(path)
+    entries = list(read_entries(str(path)))
+    if parts := [entry for entry in entries if entry.segment or entry.part]:
+        raise ValueError(
+            f'--labels {path}, line {parts[0].line}: {parts[0]} is a part of a file; proposed '
+            'configs are for whole files: write one by hand, docs/data.md'
+        )
     there = [entry for entry in entries if os.path.isfile(folder / entry.path)]
     if not there:
         example = f', such as {entries[0].path!r} in line {entries[0].line}' if entries else ''
@@ -267,11 +273,11 @@ def _present(path: Path, folder: Path, notes: list[str]) -> list[tuple[str, int]
     return [(entry.path, entry.label) for entry in there]
 
 
-def _require_label(entries: Sequence[ListedFile], path: Path) -> None:
+def _require_label(entries: Sequence[ListedClip], path: Path) -> None:
     for entry in entries:
         if entry.label < 0:
             raise ValueError(
-                f'--labels {path}, line {entry.line}: {entry.text!r} has no label; lines are '
+                f'--labels {path}, line {entry.line}: {entry.path!r} has no label; lines are '
                 '"path label", labels are whole numbers from 0'
             )
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import html
+import math
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +16,13 @@ from mmengine.config import Config
 from PIL import Image
 from torch import Tensor
 
+from nextvid_mm.datasets.clip_shards import opened, read_members
+from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.datasets.video.files import is_image, parse_list
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
-from nextvid_mm.files import save_picture, write_text
+from nextvid_mm.files import INSIDE, is_remote, save_picture, write_text
 from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.registry import DATASETS
 from nextvid_mm.visualization.figures import data_uri
@@ -25,6 +30,7 @@ from nextvid_mm.visualization.sheets import hide_patches, tile_rows
 
 # Frames and pixels per side of a replaced file.
 _GLIMPSES, _SIDE = 8, 64
+_PART = re.compile(r'(.*)#t=([0-9.e+-]+),([0-9.e+-]*)', re.DOTALL)
 
 
 class Shown(NamedTuple):
@@ -78,7 +84,7 @@ def replaced_files(listed: Path, count: int) -> Iterator[Shown]:
         text, _, reason = line.partition('\t')
         path = parse_list(text.encode(), str(listed))[0].path
         try:
-            frames = _glimpses(path)
+            frames = _glimpses(_named(path))
         except (ValueError, OSError) as error:
             frames, reason = [], f'{reason}; now: {error}'
         pictures = [Image.fromarray(frame).resize((_SIDE, _SIDE)) for frame in frames]
@@ -88,13 +94,30 @@ def replaced_files(listed: Path, count: int) -> Iterator[Shown]:
         yield Shown(f'{path}: {reason}', [('what can be read of it', clip)])
 
 
-def _glimpses(path: str) -> list[np.ndarray]:
-    """Frames from all over a file, as far as it can be read."""
-    if is_image(path):
-        return [load_picture(path)]
+def _named(name: str) -> ListedClip:
+    """What a name in such a list stands for: a file, a part of a video, a file in a tar file."""
+    if not is_remote(name) and os.path.exists(name):
+        return ListedClip(name)
+    found = _PART.fullmatch(name)
+    path, start, end = found.groups() if found else (name, None, None)
+    clip = ListedClip(path, -1, 0, float(start or math.nan), float(end or math.nan))
+    archive, inside, member = path.rpartition(INSIDE)
+    if not inside:
+        return clip
+    for held in read_members(archive):
+        if held.name == member:
+            return clip._replace(offset=held.offset, size=held.size)
+    raise ValueError(f'{archive} holds no {member}')
+
+
+def _glimpses(clip: ListedClip) -> list[np.ndarray]:
+    """Frames from all over a file or a part of it, as far as it can be read."""
+    if is_image(clip.path):
+        return [load_picture(opened(clip))]
     frames: list[np.ndarray] = []
-    with VideoReader(path) as video:
-        for moment in np.linspace(0, video.duration, _GLIMPSES, endpoint=False):
+    with VideoReader(opened(clip)) as video:
+        start, end = clip.segment or (0.0, None)
+        for moment in np.linspace(start, end or video.duration, _GLIMPSES, endpoint=False):
             try:
                 frames += video.frames_at([moment]).frames
             except ValueError:

@@ -3,6 +3,8 @@ import pytest
 import torch
 
 from nextvid_mm.datasets import ClipRequest, LabelledDataset
+from nextvid_mm.datasets.labelled import has_labels
+from nextvid_mm.datasets.video_lists import ClipListDataset
 
 PIPELINE = [
     dict(type='VideoInit'),
@@ -110,3 +112,13 @@ def test_true_frames_per_second_replace_the_step(folder):
 def test_fps_needs_the_sampler(folder):
     with pytest.raises(ValueError, match='fps=4 of LabelledDataset needs SampleClipByTime'):
         make(folder, pipeline=[dict(type='VideoInit')], fps=4)
+
+
+def test_labels_of_long_lists_are_looked_up_at_once(tmp_path):
+    (tmp_path / 'list.txt').write_text('a.mp4\nb.mp4 2\n')
+    settings = dict(data_prefix=dict(video='s3://bucket'), pipeline=[])
+    dataset = ClipListDataset(str(tmp_path / 'list.txt'), **settings)
+    dataset.get_data_info = None  # one by one
+    assert has_labels(dataset)
+    (tmp_path / 'none.txt').write_text('a.mp4\n')
+    assert not has_labels(ClipListDataset(str(tmp_path / 'none.txt'), **settings))

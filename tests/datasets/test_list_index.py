@@ -1,6 +1,5 @@
 """Lists of any length and kind: read once, mapped by everybody, made again when they change."""
 
-import math
 import multiprocessing
 import os
 import pickle
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nextvid_mm.datasets import list_index
-from nextvid_mm.datasets.list_index import FOLDER, ClipList, open_list, read_entries
+from nextvid_mm.datasets.list_index import FOLDER, ClipList, open_list
 from nextvid_mm.datasets.video.files import format_line, parse_list
 from nextvid_mm.datasets.video_lists import ClipListDataset
 
@@ -202,30 +201,6 @@ def test_mistakes_in_tables_name_the_row(tmp_path, kind, columns, message):
         open_list(_table(tmp_path / f'list{kind}', columns))
 
 
-def test_files_that_are_no_tables(tmp_path):
-    pytest.importorskip('pyarrow')
-    (tmp_path / 'list.parquet').write_bytes(b'no table')
-    with pytest.raises(ValueError, match=r'list.parquet is no parquet file'):
-        open_list(tmp_path / 'list.parquet')
-    (tmp_path / 'list.csv').write_bytes(b'path\n\xff.mp4\n')
-    with pytest.raises(ValueError, match=r'list.csv, line \d'):
-        open_list(tmp_path / 'list.csv')
-    (tmp_path / 'list.txt').write_text('a.mp4\n')
-    with pytest.raises(ValueError, match=r'columns=.* is for .csv, .tsv, .parquet, found'):
-        open_list(tmp_path / 'list.txt', columns=dict(path='url'))
-    with pytest.raises(ValueError, match=r"\['pth'\] are none of path, label, start, end"):
-        open_list(tmp_path / 'list.csv', columns=dict(pth='url'))
-
-
-def test_a_table_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, 'pyarrow', None)
-    (tmp_path / 'list.parquet').write_bytes(b'PAR1')
-    with pytest.raises(ImportError, match='pip install pyarrow'):
-        list(read_entries(str(tmp_path / 'list.parquet')))
-
-
 # -- as a data set ----------------------------------------------------------------------------
 
 
@@ -263,10 +238,3 @@ def test_the_list_itself_may_be_anywhere(tmp_path):
         open_list('memory://lists/gone.txt')
     with pytest.raises(FileNotFoundError):
         open_list(Path(tmp_path, 'gone.txt'))
-
-
-def test_entries_without_bounds_are_whole_files(tmp_path):
-    (tmp_path / 'list.txt').write_text('a.mp4\n')
-    (entry,) = read_entries(str(tmp_path / 'list.txt'))
-    assert math.isnan(entry.start)
-    assert math.isnan(entry.end)

@@ -181,3 +181,18 @@ def test_faults_are_found(tmp_path, clip_folder):
 def test_wrong_values():
     with pytest.raises(ValueError, match='gop=0 must be larger than 0'):
         Encoding(gop=0)
+
+
+def test_what_lies_in_tar_files_is_packed_again(tmp_path, clip_folder, packed):
+    entries, _ = absolute_entries(packed / TABLE, packed)
+    results = list(pack(entries, tmp_path, 5, workers=0))
+    assert [result.bad for result in results] == [[], []]
+    index_shards([result.shard for result in results], tmp_path / TABLE)
+    assert open_list(tmp_path / TABLE).labels.tolist() == [n % 3 for n in range(10)]
+    assert list(verify(tmp_path)) == []
+
+
+def test_what_a_kill_has_left_is_put_away(tmp_path, clip_folder):
+    (tmp_path / 'shard-000000.tar.0123abcd.tmp').write_bytes(b'half')
+    _pack(clip_folder / 'list.txt', tmp_path, clip_folder)
+    assert not list(tmp_path.glob('*.tmp'))

@@ -11,6 +11,9 @@ import pytest
 from clips import CORRUPTIONS, write_clip, write_corrupt
 from permissions import as_ordinary_user
 
+from nextvid_mm.datasets.clip_shards import TABLE, index_shards
+from nextvid_mm.datasets.listed_clips import ListedClip, read_entries
+from nextvid_mm.datasets.packing import pack
 from nextvid_mm.datasets.scan import Entry, ScanReport, check_file, list_entries, scan
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/scan_dataset.py'
@@ -66,10 +69,10 @@ def test_lists_keep_their_lines_and_lose_repetitions(folder, tmp_path):
     report = ScanReport()
     for entry, finding in scan(list_entries(listed, folder)[0], workers=0):
         report.add(entry, finding)
-    assert report.good == ['0.mp4 3', '1.mp4']
+    assert [entry.text for entry in report.good] == ['0.mp4 3', '1.mp4']
     assert report.seconds == pytest.approx(6.0)
     assert report.kinds == dict(undecodable=1, duplicate=2)
-    found = {entry.line: finding.reason for entry, finding in report.bad}
+    found = {entry.clip.line: finding.reason for entry, finding in report.bad}
     assert found[6] == 'same file as line 2'
     assert found[7] == 'same file as line 5, where its label is -1, not 2'
     clean, bad = report.write(tmp_path / 'out')
@@ -91,7 +94,8 @@ def test_processes_give_the_same_in_the_same_order(folder):
         assert list(scan(entries, workers=2)) == list(scan(entries, workers=0))
 
 
-def _fragile(path, **settings):
+def _fragile(clip, **settings):
+    path = clip.path
     if path == 'crash':
         os._exit(11)
     while path == 'hang':
@@ -101,7 +105,8 @@ def _fragile(path, **settings):
 
 def test_a_crash_or_hang_of_the_decoder_is_the_fault_of_one_file(monkeypatch):
     monkeypatch.setattr('nextvid_mm.datasets.scan.check_file', _fragile)
-    entries = [Entry(name, name, n) for n, name in enumerate(['a', 'crash', 'b', 'hang', 'c'])]
+    names = ['a', 'crash', 'b', 'hang', 'c']
+    entries = [Entry(ListedClip(name, -1, n)) for n, name in enumerate(names)]
     monkeypatch.setattr('nextvid_mm.datasets.scan._GRACE', 0)
     found = [finding for _, finding in scan(entries, workers=1, timeout=1)]
     assert [found[n] for n in (0, 2, 4)] == ['a', 'b', 'c']
@@ -113,6 +118,70 @@ def _run_tool(monkeypatch, *arguments):
     monkeypatch.setattr(sys, 'argv', [str(part) for part in (TOOL, *arguments)])
     monkeypatch.setattr(sys, 'path', sys.path.copy())
     runpy.run_path(str(TOOL), run_name='__main__')
+
+
+@pytest.mark.parametrize('full', [False, True], ids=['ends', 'full'])
+def test_parts_of_a_video_are_looked_at_alone(tmp_path, full):
+    write_clip(tmp_path / 'long.mp4', num_frames=40)  # 5 s
+    parts = dict(begin='0,2', middle='1.5,3.25', late='7,9', short='4,4.5', again='0,2', rest='3,')
+    text = 'note,path,start,end\n' + ''.join(f'{n},long.mp4,{t}\n' for n, t in parts.items())
+    (tmp_path / 'parts.csv').write_text(text)
+    report = ScanReport()
+    entries, _ = list_entries(tmp_path / 'parts.csv', tmp_path)
+    for entry, finding in scan(entries, workers=0, min_frames=8, full=full):
+        report.add(entry, finding)
+    assert report.seconds == pytest.approx(2.0 + 1.75 + 2.0)
+    assert {str(e.clip).rpartition('#')[2]: f.kind for e, f in report.bad} == {
+        't=7,9': 'undecodable', 't=4,4.5': 'too short', 't=0,2': 'duplicate',
+    }  # fmt: skip
+    clean, bad = report.write(tmp_path / 'out', tmp_path / 'parts.csv')
+    assert clean.name == 'out.clean.csv'
+    rows = ('begin,long.mp4,0,2', 'middle,long.mp4,1.5,3.25', 'rest,long.mp4,3,')
+    assert clean.read_text().splitlines() == ['note,path,start,end', *rows]
+    assert bad.read_text().splitlines()[0].split('\t')[:2] == ['4', f'{tmp_path}/long.mp4#t=7,9']
+
+
+def test_damage_outside_of_a_part_is_none_of_it(tmp_path):
+    write_clip(tmp_path / 'cut.mp4', num_frames=80)
+    data = (tmp_path / 'cut.mp4').read_bytes()
+    (tmp_path / 'cut.mp4').write_bytes(data[: len(data) * 2 // 3])
+    whole = check_file(str(tmp_path / 'cut.mp4'))
+    assert whole.kind == 'undecodable'
+    part = ListedClip(str(tmp_path / 'cut.mp4'), start=0.0, end=2.0)
+    assert check_file(part) == ('', '', 2.0)
+
+
+def test_files_in_tar_files_are_looked_at(tmp_path, clip_folder):
+    listed = [ListedClip(str(clip_folder / f'{n}.mp4'), n, n) for n in range(3)]
+    (packed,) = pack(listed, tmp_path, workers=0)
+    index_shards([packed.shard], tmp_path / TABLE)
+    entries, _ = list_entries(tmp_path / TABLE, tmp_path)
+    data = bytearray(packed.shard.read_bytes())
+    start = entries[1].clip.offset
+    data[start : start + entries[1].clip.size] = bytes(entries[1].clip.size)
+    packed.shard.write_bytes(data)
+    found = [finding.kind for _, finding in scan(entries, workers=0)]
+    assert found == ['', 'undecodable', '']
+
+
+def test_the_tool_on_a_table(folder, tmp_path, monkeypatch, capsys):
+    parquet = pytest.importorskip('pyarrow.parquet')
+    import pyarrow
+
+    columns = dict(
+        video=['0.mp4', '0.mp4', 'empty.mp4'], begin=[0.0, 1.0, 0.0], text=['x', 'y', 'z']
+    )
+    parquet.write_table(pyarrow.table(columns), tmp_path / 'mine.parquet')
+    monkeypatch.chdir(tmp_path)
+    words = ('mine.parquet', '--folder', folder, '--workers', 1)
+    with pytest.raises(SystemExit, match=r"has no column 'path', but video, begin, text"):
+        _run_tool(monkeypatch, *words)
+    _run_tool(monkeypatch, *words, '--columns', 'path=video', 'start=begin')
+    assert '2 good files' in capsys.readouterr().out
+    clean = parquet.read_table(tmp_path / 'mine.clean.parquet').to_pydict()
+    assert clean == dict(video=['0.mp4', '0.mp4'], begin=[0.0, 1.0], text=['x', 'y'])
+    names = dict(path='video', start='begin')
+    assert len(list(read_entries(str(tmp_path / 'mine.clean.parquet'), names))) == 2
 
 
 def test_the_tool(folder, tmp_path, monkeypatch, capsys):

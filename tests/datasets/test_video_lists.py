@@ -131,3 +131,16 @@ def test_animations_are_videos_and_pictures_are_not(tmp_path):
     dataset = VideoFolder(str(tmp_path), pipeline=[])
     found = [Path(dataset.get_data_info(n)['filename']).name for n in range(len(dataset))]
     assert found == ['moves.gif', 'moves.webp']
+
+
+def test_a_part_of_a_video_needs_a_sampler_that_knows_of_parts(tmp_path):
+    """Others would take clips from anywhere in the file, and nobody would notice."""
+    (tmp_path / 'list.csv').write_text('path,start,end\na.mp4,,\na.mp4,1,2\n')
+    steps = [dict(type='VideoInit'), dict(type='mmaction.SampleFrames', clip_len=4)]
+    settings = dict(ann_file=str(tmp_path / 'list.csv'), data_prefix=dict(video='s3://b'))
+    dataset = ClipListDataset(**settings, pipeline=steps)
+    assert dataset.get_data_info(0)['filename'] == 's3://b/a.mp4'
+    with pytest.raises(ValueError, match=r'line 3: s3://b/a.mp4#t=1,2 is a part .*SampleFrames'):
+        dataset.get_data_info(1)
+    steps[1] = dict(type='SampleClipByTime', fps=4, num_frames=4)
+    assert ClipListDataset(**settings, pipeline=steps).get_data_info(1)['segment'] == (1.0, 2.0)

@@ -137,6 +137,26 @@ def test_what_has_no_statistics_is_refused(vae_cfg):
         compute_statistics(vae_cfg, num_clips=0)
 
 
+def test_parts_of_one_video_have_targets_of_their_own(media, tmp_path):
+    cfg = config(media, flip=False)
+    (tmp_path / 'list.csv').write_text('path,start,end\n0.mp4,0,1\n0.mp4,1,2\n0.mp4,,\n')
+    video, _ = cfg.train_dataloader.dataset.sources
+    video.dataset = dict(
+        type='ClipListDataset', ann_file=str(tmp_path / 'list.csv'),
+        data_prefix=dict(video=str(media / 'clips')), pipeline=video.dataset.pipeline,
+    )  # fmt: skip
+    report = cache_latents(cfg, tmp_path / 'cache', 'float32', [8], quiet=True)
+    assert report.written == 3 + 3
+    train = dict(cfg.train_dataloader.dataset, type='CachedMixtureDataset')
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        cached = DATASETS.build(dict(train, cache_dir=str(tmp_path / 'cache')))
+    online = TargetPass(cfg)
+    for request in requests(3):
+        (batch,) = online.batches([request], 1)
+        target = cached[request]['data_samples'].target
+        torch.testing.assert_close(target, online.target(*batch)[0])
+
+
 CACHE_TOOL = Path(__file__).resolve().parents[2] / 'tools/cache_latents.py'
 # Half a unit in the last of bfloat16's 8 bits.
 TOLERANCE = dict(float32=1e-6, bfloat16=2**-8)

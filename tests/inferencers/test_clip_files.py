@@ -4,8 +4,10 @@ import av
 import numpy as np
 import pytest
 import torch
+from clips import write_clip
 from PIL import Image
 
+from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.inferencers.clip_files import (
     fit,
@@ -104,3 +106,10 @@ def test_bad_files_are_named(tmp_path, video):
         container.mux(stream.encode())
     with pytest.raises(ValueError, match=r'sound\.mka: has no video stream'):
         next(read_frames(tmp_path / 'sound.mka'))
+
+
+def test_a_seed_ends_with_the_part_that_a_list_names(tmp_path):
+    write_clip(tmp_path / 'a.mp4', num_frames=40)
+    seed = read_seed(ListedClip(f'{tmp_path}/a.mp4', start=2.0, end=3.0), 16, 32, fps=8)
+    levels = (seed.frames[0, :, 16, 16] / 4).round().int().tolist()
+    assert levels == list(range(16, 24))

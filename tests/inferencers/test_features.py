@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nextvid_mm.inferencers import FeatureInferencer, FeatureStore, write_features
+from nextvid_mm.inferencers import FeatureInferencer, FeatureStore, find_media, write_features
 from nextvid_mm.inferencers.media import MediaReader, UnreadableMediaError
 from nextvid_mm.interop import export_encoder
 from nextvid_mm.registry import INFERENCERS
@@ -211,3 +211,15 @@ def test_the_tool(checkpoint, media, tmp_path, monkeypatch, capsys):
     ):
         run(labelled, *flags)
     assert 'not read: elsewhere/short.mp4: ' in capsys.readouterr().out
+
+
+def test_parts_of_a_video_have_features_of_their_own(make, media, tmp_path):
+    (tmp_path / 'parts.csv').write_text('path,start,end\nlong.mp4,0,1\nlong.mp4,2,3\nlong.mp4,,\n')
+    infer = make(num_frames=8)
+    store = write_features(infer, find_media([tmp_path / 'parts.csv'], media), tmp_path / 'out')
+    whole = store[f'{media}/long.mp4']
+    for start in (0, 2):
+        part = store[f'{media}/long.mp4#t={start},{start + 1}']
+        rows = slice(4 * start, 4 * start + 4)  # windows of 8 frames are 1 s
+        torch.testing.assert_close(part.timestamps, whole.timestamps[rows])
+        torch.testing.assert_close(part.features, whole.features[rows], atol=1e-5, rtol=1e-5)

@@ -91,3 +91,13 @@ def test_a_list_of_nothing_usable_is_refused(stream, folder):
         build_bank(stream, folder / 'list.txt', folder, 8, 30, progress=False)
     with pytest.raises(FileNotFoundError, match=r'none\.txt'):
         build_bank(stream, folder / 'none.txt', folder, 8, 8)
+
+
+def test_the_bank_takes_parts_of_videos(stream, folder, tmp_path):
+    rows = 'path,start,end,label\n1.mp4,0,0.5,0\n1.mp4,0.25,,1\n0.mp4,0,,0\n'
+    (tmp_path / 'list.csv').write_text(rows)
+    whole = build_bank(stream, tmp_path / 'list.csv', folder, 8, 8, progress=False)
+    assert whole.labels.tolist() == [0], 'two parts are too short'
+    parts = build_bank(stream, tmp_path / 'list.csv', folder, 8, 4, progress=False)
+    assert parts.labels.tolist() == [0, 1, 0]
+    assert (parts.features[0] != parts.features[1]).any()

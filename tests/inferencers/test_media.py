@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 
+from nextvid_mm.datasets.clip_shards import TABLE, index_shards
+from nextvid_mm.datasets.listed_clips import ListedClip
+from nextvid_mm.datasets.packing import pack
 from nextvid_mm.inferencers.media import (
     MediaReader,
     UnreadableMediaError,
@@ -83,3 +86,36 @@ def test_files_folders_and_lists_without_repetition(media, tmp_path):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(FileNotFoundError, match=r'no video or image in .*empty; endings: .mp4'):
         find_media([tmp_path / 'empty'])
+
+
+def test_a_part_of_a_video_is_read_alone(media):
+    part = ListedClip(f'{media}/long.mp4', start=1.0, end=3.0)
+    (window,) = read(part)
+    assert levels(window) == list(range(8, 24))
+    np.testing.assert_allclose(window.times, np.arange(8, 24) / 8, atol=1e-4)
+    (window,) = read(part, fps=4.0, num_frames=8, stride=8)
+    assert levels(window) == list(range(8, 24, 2))
+    (rest,) = read(part._replace(start=5.0, end=np.nan), num_frames=4, stride=4)
+    assert levels(rest) == [40, 41, 42, 43]
+    with pytest.raises(UnreadableMediaError, match=r'long.mp4#t=9,: .*no frame after 9.0 s'):
+        read(part._replace(start=9.0, end=np.nan))
+
+
+def test_files_in_tar_files_are_read(media, tmp_path):
+    files = [ListedClip(f'{media}/{name}') for name in ('short.mp4', 'image.png')]
+    (packed,) = pack(files, tmp_path, workers=0)
+    index_shards([packed.shard], tmp_path / TABLE)
+    video, picture = find_media([tmp_path / TABLE], tmp_path)
+    assert str(video) == f'{tmp_path}/shard-000000.tar::000000-00000.mp4'
+    for clip, file in zip((video, picture), files, strict=True):
+        (ours,), (theirs,) = read(clip), read(file)
+        assert (ours.clip == theirs.clip).all()
+
+
+def test_lists_may_be_tables(media, tmp_path):
+    (tmp_path / 'a.csv').write_text('video,start,end\na.mp4,0,2\na.mp4,,\na.mp4,0,2\nb.mp4,1,\n')
+    found = find_media([tmp_path / 'a.csv'], 'videos', dict(path='video'))
+    assert [str(clip) for clip in found] == [
+        'videos/a.mp4#t=0,2', 'videos/a.mp4', 'videos/b.mp4#t=1,',
+    ]  # fmt: skip
+    assert isinstance(found[1], str)

@@ -10,8 +10,13 @@ from classifying import NAMES, build_classifier
 from probe_run import make_videos
 from tiny import FRAMES, SIZE
 
+from nextvid_mm.datasets.clip_shards import TABLE, index_shards
+from nextvid_mm.datasets.listed_clips import ListedClip
+from nextvid_mm.datasets.packing import pack
+from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.datasets.video_writer import encode_h264
-from nextvid_mm.inferencers import classify
+from nextvid_mm.inferencers import classify, find_media
+from nextvid_mm.inferencers.annotated import write_annotated
 from nextvid_mm.inferencers.predictions import Prediction, as_csv, as_data
 
 
@@ -74,6 +79,33 @@ def test_the_last_segment_is_moved_back(root, classifier):
     assert [part.segment[0] for part in parts] == [0.0, 2.0, 4.0, 4.5]
     short = classify(classifier, [root / 'val/0.mp4'], segment=60, progress=False)
     assert [part.segment for part in short] == [(0.0, (FRAMES + 4) / 8)]
+
+
+def test_parts_that_a_list_names_are_classified_alone(root, classifier, tmp_path):
+    (tmp_path / 'a.csv').write_text('path,start,end\nlong.mp4,2.5,5\nlong.mp4,5,\nlong.mp4,9,\n')
+    media = find_media([tmp_path / 'a.csv'], root)
+    found = classify(classifier, media, progress=False)
+    assert [one.segment for one in found] == [(2.5, 5.0), (5.0, 7.5), (9.0, 7.5)]
+    assert 'begins at 9 s' in found[2].failure
+    parts = classify(classifier, [root / 'long.mp4'], segment=2.5, progress=False)
+    for one, part in zip(found[:2], parts[1:], strict=True):
+        torch.testing.assert_close(one.scores, part.scores)
+    cut = classify(classifier, media[:1], segment=1.0, progress=False)
+    assert [part.segment for part in cut] == [(2.5, 3.5), (3.5, 4.5), (4.0, 5.0)]
+    rows = list(csv.DictReader(io.StringIO(as_csv(found[:2], NAMES, 1))))
+    assert [(row['start'], row['end']) for row in rows] == [('2.5', '5.0'), ('5.0', '7.5')]
+
+
+def test_files_in_tar_files_are_classified(root, classifier, tmp_path):
+    listed = [ListedClip(f'{root}/val/{n}.mp4') for n in range(2)]
+    (packed,) = pack(listed, tmp_path, workers=0)
+    index_shards([packed.shard], tmp_path / TABLE)
+    found = classify(classifier, find_media([tmp_path / TABLE], tmp_path), progress=False)
+    for one, other in zip(found, classify(classifier, [c.path for c in listed]), strict=True):
+        torch.testing.assert_close(one.scores, other.scores)
+    written = write_annotated(tmp_path / 'out', found[:1], NAMES)
+    with VideoReader(written) as video:
+        assert len(video) == FRAMES + 4
 
 
 @pytest.mark.parametrize(

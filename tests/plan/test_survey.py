@@ -111,3 +111,10 @@ def test_lists_that_do_not_serve_are_refused(tmp_path, text, message):
     lists(tmp_path, bad=text)
     with pytest.raises(ValueError, match=message):
         read_labels([tmp_path / 'bad.txt'], tmp_path)
+
+
+def test_parts_of_videos_are_refused(tmp_path):
+    (tmp_path / 'a.mp4').touch()
+    (tmp_path / 'list.csv').write_text('path,label,start\na.mp4,1,\na.mp4,0,2.5\n')
+    with pytest.raises(ValueError, match=r'list.csv, line 3: a.mp4#t=2.5, is a part of a file'):
+        read_labels([tmp_path / 'list.csv'], tmp_path)

@@ -7,6 +7,8 @@ from mmengine.config import Config
 from PIL import Image
 
 from nextvid_mm.cli import main
+from nextvid_mm.datasets.listed_clips import ListedClip
+from nextvid_mm.datasets.packing import pack
 from nextvid_mm.visualization.browse import replaced_files, training_clips, write_pages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,3 +68,16 @@ def test_replaced_files_are_shown_as_far_as_they_can_be_read(tmp_path):
     assert 'gone.mp4: FileNotFoundError: none; now: ' in second.title
     (sheet,) = write_pages([first, second], tmp_path / 'new' / 'a')
     assert np.asarray(Image.open(sheet)).ndim == 3
+
+
+def test_parts_of_videos_and_files_in_tar_files_are_shown(tmp_path):
+    good = write_clip(tmp_path / 'a.mp4', num_frames=40)
+    (packed,) = pack([ListedClip(good)], tmp_path, workers=0)
+    listed = tmp_path / 'replaced_samples.txt'
+    names = [f'{good}#t=1,2', f'{packed.shard}::000000-00000.mp4', f'{packed.shard}::gone.mp4']
+    listed.write_text(''.join(f'{name}\ttimeout\n' for name in names))
+    part, member, gone = replaced_files(listed, 9)
+    levels = ((part.strips[0][1].mean((0, 2, 3)) + 1) * 127.5 / 4).round().tolist()
+    assert levels == list(range(8, 16))
+    assert member.strips[0][1].shape[1] == 8
+    assert 'holds no gone.mp4' in gone.title

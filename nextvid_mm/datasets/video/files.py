@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from nextvid_mm.files import INSIDE
+
 VIDEO_EXTENSIONS = (
     *('.mp4', '.m4v', '.mov', '.3gp', '.mkv', '.webm', '.avi', '.wmv', '.flv', '.ogv'),
     *('.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.mxf', '.gif'),
@@ -35,7 +37,7 @@ def is_image(path: str | Path) -> bool:
 
 
 def _is_animated(path: str | Path) -> bool:
-    if '://' in str(path):
+    if '://' in str(path) or INSIDE in str(path):
         return False
     with open(path, 'rb') as file:
         head = file.read(21)
