@@ -1,14 +1,14 @@
 """The attention patterns of NExT-Vid as structure, not boolean matrices (arXiv 2512.21004, §3).
 
-Tokens are sorted by frame, so "what frame t may see" is a *prefix* of the keys, and a slice does
-the work of a mask:
+Tokens are sorted by tubelet, so "what tubelet t may see" is a *prefix* of the keys, and a slice
+does the work of a mask:
 
 * frame-wise causal (encoder): query block t against key blocks 0..t of the same tokens;
-* autoregressive (predictor): the same call, with queries of frames 1..T-1 against the context of
-  frames 0..T-2, so that query block t (frame t + 1) sees frames 0..t;
-* frame-isolated (decoder): frames folded into the batch, plain full attention.
+* autoregressive (predictor): the same call, with queries of tubelets 1..T-1 against the context of
+  tubelets 0..T-2, so that query block t (tubelet t + 1) sees tubelets 0..t;
+* frame-isolated (decoder): tubelets folded into the batch, plain full attention.
 
-Shape legend: B batch, h heads, T blocks (frames), Nq and Nk tokens per block, D head dimension.
+Shape legend: B batch, h heads, T blocks (tubelets), Nq and Nk tokens per block, D head dimension.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MANY_BLOCKS = 16
 # FlexAttention's kernels need heads at least this wide.
 SMALLEST_HEAD = 16
 BACKENDS = ('auto', 'sdpa', 'flex')
-# Shapes one function is compiled for: frames, mask strategies and tau samples multiply.
+# Shapes one function is compiled for: tubelets, mask strategies and tau samples multiply.
 COMPILED_SHAPES = 64
 
 
@@ -70,7 +70,7 @@ def prefix_attention(
 
     Blocks are taken in groups of ``group``: a group attends to the keys up to its own end, with a
     mask only over its own staircase. ``group=1`` computes no hidden pair at all; larger groups make
-    fewer calls, which is faster while a frame has few tokens. Gradients are added in place.
+    fewer calls, which is faster while a tubelet has few tokens. Gradients are added in place.
 
     Args:
         q: ``(B, h, T * Nq, D)``.
@@ -100,7 +100,7 @@ class FrameAttention(nn.Module):
     Args:
         dim: channels.
         num_heads: heads; must divide ``dim``.
-        causal: True attends to own and earlier frames, False to the own frame only.
+        causal: True attends to own and earlier tubelets, False to the own one only.
     """
 
     def __init__(self, dim: int, num_heads: int, causal: bool):
@@ -115,9 +115,9 @@ class FrameAttention(nn.Module):
     def forward(self, x: Tensor, rope: RopeTable, attend: Attend | None = None) -> Tensor:
         """``(B, T, N, C) -> (B, T, N, C)``.
 
-        ``rope`` holds ``T * N`` tokens if causal; if isolated, the N tokens of one frame, because
-        a turn by the frame's time is the same for all that meet and cancels out. ``attend``
-        replaces `prefix_attention` in a causal layer, to read earlier frames from a cache.
+        ``rope`` holds ``T * N`` tokens if causal; if isolated, the N tokens of one tubelet, because
+        a turn by the tubelet's time is the same for all that meet and cancels out. ``attend``
+        replaces `prefix_attention` in a causal layer, to read earlier tubelets from a cache.
         """
         B, T, N, _ = x.shape
         blocks, rows = (T, B) if self.causal else (1, B * T)
@@ -133,7 +133,7 @@ class FrameAttention(nn.Module):
 
 
 class ContextAttention(nn.Module):
-    """Multi-head cross-attention of queries to the context of strictly earlier frames (§3.2).
+    """Multi-head cross-attention of queries to the context of strictly earlier tubelets (§3.2).
 
     Args:
         dim: channels of queries and context.
@@ -157,15 +157,15 @@ class ContextAttention(nn.Module):
         context_rope: RopeTable,
         attend: Attend | None = None,
     ) -> Tensor:
-        """Queries of frames 1..T against the context of frames 0..T-1.
+        """Queries of tubelets 1..T against the context of tubelets 0..T-1.
 
         Args:
-            x: ``(B, T, Nq, C)``, queries of frames 1..T.
-            context: ``(B, T, Nk, C)``, encoder tokens of frames 0..T-1.
+            x: ``(B, T, Nq, C)``, queries of tubelets 1..T.
+            context: ``(B, T, Nk, C)``, encoder tokens of tubelets 0..T-1.
             query_rope: positions of the queries.
             context_rope: positions of the context.
             attend: replaces `prefix_attention`, to read earlier context from a cache; the context
-                given here may then have another number of frames than the queries.
+                given here may then have another number of tubelets than the queries.
 
         Returns:
             ``(B, T, Nq, C)``.
@@ -184,8 +184,8 @@ def set_attention_backend(module: nn.Module, backend: str) -> None:
 
     Args:
         module: networks with `FrameAttention` and `ContextAttention` layers.
-        backend: ``sdpa``: a call for every frame or group of frames; ``flex``: one FlexAttention
-            kernel, for GPUs; ``auto``: by device and number of frames.
+        backend: ``sdpa``: a call for every tubelet or group of them; ``flex``: one FlexAttention
+            kernel, for GPUs; ``auto``: by device and number of tubelets.
 
     Raises:
         ValueError: for another name.

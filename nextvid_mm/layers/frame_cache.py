@@ -89,7 +89,7 @@ class FrameCache:
         self, layer: int, frames: int, q: Tensor, k: Tensor, v: Tensor, blocks: int
     ) -> Tensor:
         if blocks != 1:
-            raise ValueError(f'queries of {blocks} frames cannot share one cached context')
+            raise ValueError(f'queries of {blocks} tubelets cannot share one cached context')
         self._store(layer, k, v, frames)
         return self._read(layer, q, self.seen + frames)
 

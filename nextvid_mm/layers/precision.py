@@ -73,8 +73,8 @@ def without_autocast(kind: str) -> AbstractContextManager:
 class ExactBuffers(nn.Module):
     """A module whose own buffers keep their type when weights are cast, as by ``bfloat16()``.
 
-    For tables that positions or times are multiplied by: rounded to 8 bits, frame 257 would have
-    the rotation of frame 256.
+    For tables that positions or times are multiplied by: rounded to 8 bits, position 257 would have
+    the rotation of position 256.
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExactBuffers:

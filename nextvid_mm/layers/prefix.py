@@ -1,12 +1,12 @@
 """Attention to a prefix of the keys by fused kernels, forwards and backwards.
 
-Automatic differentiation of a slice of the keys for each frame would fill a gradient of full size
+Automatic differentiation of a slice of the keys for each tubelet would fill a gradient of full size
 with zeros for each, and add them up. Here the gradient of every prefix is added in place.
 
 What is fast differs from device to device. `way_of` is a table, not a clock: two runs on one
 machine agree, and a run resumes bit for bit.
 
-Shape legend: B batch, h heads, T blocks (frames), Nq and Nk tokens per block, D head dimension.
+Shape legend: B batch, h heads, T blocks (tubelets), Nq and Nk tokens per block, D head dimension.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class ClipPretraining(BaseModel):
             )
 
     def check_ahead(self, ahead: int) -> None:
-        """Raise unless the predictor looks as many frames ahead as there are targets for."""
+        """Raise unless the predictor looks as many tubelets ahead as there are targets for."""
         if self.neck.ahead != ahead:
             raise ValueError(
                 f'neck.ahead={self.neck.ahead} of {type(self.neck).__name__}: '

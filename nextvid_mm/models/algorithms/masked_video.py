@@ -1,6 +1,6 @@
 """Masked regression inside a clip: VideoMAE and V-JEPA, from this project's layers.
 
-Shape legend: B batch, T frames (tubelets), N patches per frame, M hidden ones, C channels.
+Shape legend: B batch, T tubelets, N patches per tubelet, M hidden ones, C channels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .base import ClipPretraining
 
 @MODELS.register_module()
 class MaskedVideoRegression(ClipPretraining):
-    """Regresses what is hidden from what is visible, in the same frames.
+    """Regresses what is hidden from what is visible, in the same tubelets.
 
     With a ``target_generator`` of normalised pixels this is the objective of VideoMAE (arXiv
     2203.12602); with a ``reference`` encoder, whose layer-normalised features of the whole clip are
@@ -36,7 +36,7 @@ class MaskedVideoRegression(ClipPretraining):
 
     Raises:
         ValueError: unless exactly one of ``target_generator`` and ``reference`` is given; for a
-            target of video codes, which has none for the first frame.
+            target of video codes, which has none for the first tubelet.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class MaskedVideoRegression(ClipPretraining):
             )
 
     def loss(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
-        """Regression at the hidden patches of all frames, averaged over masking strategies.
+        """Regression at the hidden patches of all tubelets, averaged over masking strategies.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
@@ -91,7 +91,7 @@ class MaskedVideoRegression(ClipPretraining):
 
     @torch.no_grad()
     def _targets(self, clip: Tensor, patches: Tensor, grid: TokenGrid) -> Tensor:
-        """What is regressed, ``(B, T, N, C)``: here the first frame is a target like the others."""
+        """What is regressed, ``(B, T, N, C)``: here the first tubelet is a target, too."""
         if self.reference is not None:
             features = self.reference(patches, grid).float()
             return layer_norm(features, features.shape[-1:])

@@ -1,6 +1,6 @@
 """Autoregressive regression of the next frame, without masks, predictor or noise.
 
-Shape legend: B batch, T frames (tubelets), N patches per frame, C channels.
+Shape legend: B batch, T tubelets, N patches per tubelet, C channels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .base import ClipPretraining
 
 @MODELS.register_module()
 class NextFrameRegression(ClipPretraining):
-    """The encoder's token of a frame regresses the target at the same place in the next frame.
+    """The encoder's token of a tubelet regresses the target at the same place in the next one.
 
     The objective of Toto (arXiv 2501.05453) and AIM (arXiv 2401.08541) on frames: a causal
     transformer over all tokens predicts what comes next, and what it predicts with is what it is
@@ -54,14 +54,14 @@ class NextFrameRegression(ClipPretraining):
             )
 
     def loss(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
-        """Regression at every patch of frames 1..T-1.
+        """Regression at every patch of tubelets 1..T-1.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
             batch: of the clips.
         """
         grid = self.next_frame_grid(clip)
-        past = grid.with_frames(grid.frames - 1)  # nothing is predicted from the last frame
+        past = grid.with_frames(grid.frames - 1)  # nothing is predicted from the last tubelet
         z = self.backbone(self.backbone.patchify(clip), past)[-1]
         target = self.target_generator(clip, batch)
         return self.head(z, target, grid)

@@ -1,6 +1,6 @@
 """NExT-Vid: masked next-frame prediction (arXiv 2512.21004, §3).
 
-Shape legend: B batch, T frames (tubelets), N patches per frame, K visible and M queried ones,
+Shape legend: B batch, T tubelets, N patches per tubelet, K visible and M queried ones,
 C channels.
 """
 
@@ -42,7 +42,7 @@ class NextVid(ClipPretraining, HubFolder):
         queries: predict the ``hidden`` patches or ``all``.
         compile: compile every block with ``torch.compile`` (shapes are static), and the encoder
             of a frozen autoencoder.
-        attention: how attention to earlier frames is computed, see ``set_attention_backend``.
+        attention: how attention to earlier tubelets is computed, see ``set_attention_backend``.
         data_preprocessor: batches and normalises clips; MMAction2's by default.
         init_cfg: mmengine initialisation config.
     """
@@ -109,12 +109,12 @@ class NextVid(ClipPretraining, HubFolder):
     def predict_tokens(
         self, patches: Tensor, grid: TokenGrid, mask: BatchMask
     ) -> tuple[Tensor, Tensor | None]:
-        """Encode what is visible and predict frames 1..T-1.
+        """Encode what is visible and predict tubelets 1..T-1.
 
         Returns:
             Predictions ``(B, T-1, M, C_predictor)`` and their patches ``(B, M)`` (None: all).
         """
-        # Nothing is predicted from the last frame, and no earlier one sees it: do not encode it.
+        # Nothing is predicted from the last tubelet, and no earlier one sees it: do not encode it.
         past = grid.with_frames(grid.frames - 1)
         context = self.backbone(patches, past, mask.visible)[-1]
         positions = mask.queried if self.queries == 'hidden' else None
@@ -129,7 +129,7 @@ class NextVid(ClipPretraining, HubFolder):
         num_steps: int = 20,
         solver: str = 'euler',
     ) -> Tensor:
-        """Generate the queried patches of frames 1..T-1 from what is visible before each.
+        """Generate the queried patches of tubelets 1..T-1 from what is visible before each.
 
         Args:
             clip: ``(B, 3, T_video, height, width)`` in [-1, 1].
@@ -159,8 +159,8 @@ class NextVid(ClipPretraining, HubFolder):
         """Compile every block, and the encoder of a frozen autoencoder, for static shapes.
 
         Blocks of one kind share their code: it is compiled once for each shape, that is for each
-        mask strategy, number of frames and number of tau samples of the stage table. PyTorch's own
-        limit of eight shapes per code would end compilation in the middle of a run.
+        mask strategy, number of tubelets and number of tau samples of the stage table. PyTorch's
+        own limit of eight shapes per code would end compilation in the middle of a run.
 
         Args:
             backend: of ``torch.compile``.

@@ -1,6 +1,6 @@
 """Any encoder at all: a network of one's own, or a model of transformers as it is.
 
-Shape legend: B clips, T tubelets, F video frames, N patches per frame, L tokens, C channels.
+Shape legend: B clips, T tubelets, F video frames, N patches per tubelet, L tokens, C channels.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class CausalViT(VideoEncoder):
         rope = self.rope(grid, visible, first_frame=cache.seen if cache else 0)
         shape = x.shape
         if not self.causal:
-            x = x.flatten(1, 2)[:, None]  # one "frame" of all tokens: nothing is hidden
+            x = x.flatten(1, 2)[:, None]  # one "tubelet" of all tokens: nothing is hidden
         outputs = []
         for depth, block in enumerate(self.blocks):
             if cache is not None:

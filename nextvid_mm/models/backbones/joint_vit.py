@@ -114,7 +114,7 @@ class JointViT(ClipEncoder):
         self.check_last(last)
         grid = self.grid_of(clip)
         patches = patchify(self.pixels(clip), self.patch_size, self.tubelet_size)
-        # One "frame" of all tokens: the causal block then hides nothing.
+        # One "tubelet" of all tokens: the causal block then hides nothing.
         x = self.patch_embed(patches).flatten(1, 2)[:, None]
         x, rope = self._place(x, grid)
         outputs = []

@@ -92,7 +92,7 @@ class JointPredictor(Predictor):
         rope = join_tables(self.rope(past, visible), query_rope, T)
         shape = x.shape
         if not self.causal:
-            x = x.flatten(1, 2)[:, None]  # one "frame" of all tokens: nothing is hidden
+            x = x.flatten(1, 2)[:, None]  # one "tubelet" of all tokens: nothing is hidden
         for block in self.blocks:
             if self.with_cp and torch.is_grad_enabled():
                 x = checkpoint(block, x, rope, use_reentrant=False)
