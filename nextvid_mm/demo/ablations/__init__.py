@@ -5,6 +5,7 @@ from nextvid_mm.demo.ablations.report import (
     comparison,
     make_tables,
     markdown,
+    tuned,
     write_report,
 )
 from nextvid_mm.demo.ablations.results import Budget, Moment, RunResult, read_folder, read_result
@@ -25,5 +26,6 @@ __all__ = [
     'read_result',
     'run_rows',
     'select_rows',
+    'tuned',
     'write_report',
 ]

@@ -55,21 +55,28 @@ _NEXT_FRAME = Row('next-frame', 'next-frame regression', f'{BASELINES}/next-fram
 # The step that masks, in the pipeline of every row.
 _MASKS = 'train_dataloader.dataset.pipeline.1'
 _STRATEGY = f'{_MASKS}.strategies'
-# What is searched beside the learning rate: a name, and overrides. Masks of the others are scaled.
+# What is searched beside the learning rate: a name, and overrides, none for what a row has anyway.
+# Masks of the others are scaled.
 _LIGHT = ((f'{_STRATEGY}.0.scale', 0.1), (f'{_STRATEGY}.1.scale', 0.25))
 _HEAVY = ((f'{_STRATEGY}.0.scale', 0.2), (f'{_STRATEGY}.1.scale', 0.5))
 _SEARCHED: tuple[tuple[Row, dict[str, tuple[tuple[str, Any], ...]]], ...] = (
     (_FULL, {'lighter masks': _LIGHT, 'masks': (), 'heavier masks': _HEAVY}),
     (
         _VIDEOMAE,
-        {f'{16 * ratio:.0f} of 16 hidden': ((f'{_MASKS}.ratio', ratio),)
-         for ratio in (0.5, 0.75, 0.875)},
+        {
+            '8 of 16 hidden': ((f'{_MASKS}.ratio', 0.5),),
+            '12 of 16 hidden': (),
+            '14 of 16 hidden': ((f'{_MASKS}.ratio', 0.875),),
+        },
     ),
     (_VJEPA, {'lighter masks': _LIGHT, 'masks': (), 'heavier masks': _HEAVY}),
     (
         _NEXT_FRAME,
-        {f'decay {decay}': (('optim_wrapper.optimizer.weight_decay', decay),)
-         for decay in (0.0, 0.04, 0.2)},
+        {
+            'decay 0': (('optim_wrapper.optimizer.weight_decay', 0.0),),
+            'decay 0.04': (),
+            'decay 0.2': (('optim_wrapper.optimizer.weight_decay', 0.2),),
+        },
     ),
 )  # fmt: skip
 

@@ -11,9 +11,11 @@ from nextvid_mm.demo.ablations import (
     make_tables,
     markdown,
     select_rows,
+    tuned,
     write_report,
 )
 from nextvid_mm.demo.ablations.report import Difference, paired
+from nextvid_mm.demo.ablations.results import result_file, write_result
 
 ROWS = select_rows('compare', ['table2_full', 'next-frame', 'untrained'])
 CHANCE = dict(how=8.3, what=9.1)
@@ -87,20 +89,37 @@ def test_the_table_shows_both_questions_seeds_and_the_paper():
     assert not any('one of these two rows' in line for line in lines)
 
 
+def searched(rows, scores):
+    budget = dict(steps_scale=0.3, options={}, probe_options={})
+    top1 = [dict(how=float(how), what=50.0) for how in scores]
+    return [
+        RunResult(row.name, 100, budget, [Moment(1, 1, 1.0, 1.0, {}, {}, seen, 9.0, 1.0)], {})
+        for row, seen in zip(rows, top1, strict=True)
+    ]
+
+
 def test_the_best_setting_of_each_method_is_named():
     rows = select_rows('search')
-    found = [
-        RunResult(
-            row.name,
-            100,
-            {},
-            [Moment(1, 1, 1.0, 1.0, {}, {}, dict(how=how, what=50.0), 9.0, 1.0)],
-            {},
-        )
-        for how, row in enumerate(rows)
-    ]
-    best = best_settings(comparison(rows, found))
+    best = best_settings(comparison(rows, searched(rows, range(36))))
     assert [row.name for row in best] == [rows[place].name for place in (8, 17, 26, 35)]
+
+
+def test_rows_take_the_best_setting_that_was_found(tmp_path):
+    rows = select_rows('search')
+    # The first method is best as it is (its fifth setting), the second at its last setting.
+    scores = [90 if place in (4, 17) else 10 for place in range(36)]
+    for run in searched(rows, scores):
+        write_result(result_file(tmp_path, run.row, 100), run)
+    compare = select_rows('compare', ['table2_full', 'extra_no-masking', 'videomae', 'untrained'])
+    full, no_masking, videomae, untrained = tuned(compare, tmp_path)
+    assert [full, no_masking, untrained] == [compare[0], compare[1], compare[3]]
+    assert videomae.name == 'search_videomae_rate-2_2'
+    assert videomae.rate == 2
+    assert dict(videomae.options)['train_dataloader.dataset.pipeline.1.ratio'] == 0.875
+    result_file(tmp_path, rows[9].name, 100).unlink()
+    with pytest.raises(FileNotFoundError, match='no result of search_videomae_rate-0.5_0'):
+        tuned(compare, tmp_path)
+    assert tuned(compare[:1], tmp_path) == compare[:1]
 
 
 def test_a_collapsed_seed_is_shown_and_counted():
