@@ -21,10 +21,13 @@ def require_paths(owner: str, **paths: str) -> None:
     Raises:
         FileNotFoundError: For the first path that is missing. Names the outermost missing folder,
             the key and the page that says how to get the data.
+        PermissionError: If it lies in a folder that may not be entered; names the folder.
     """
     for key, path in paths.items():
         if not path or is_remote(path) or os.path.exists(path):
             continue
+        if closed := _closed_folder(path):
+            raise PermissionError(f'{owner}: {key}={path!r}: no permission to enter {closed}')
         missing = os.path.abspath(path)
         while not os.path.exists(os.path.dirname(missing)):
             missing = os.path.dirname(missing)
@@ -111,6 +114,7 @@ def check_files(entries: Iterable[Mapping[str, Any]], ann_file: str) -> None:
     Raises:
         FileNotFoundError: If files are missing. Names list, line, first missing file and how many
             there are.
+        PermissionError: If that file lies in a folder that may not be entered; names the folder.
     """
     missing = []
     for number, entry in enumerate(entries, start=1):
@@ -121,6 +125,10 @@ def check_files(entries: Iterable[Mapping[str, Any]], ann_file: str) -> None:
         line, path = missing[0]
         where = f'{ann_file}, line {line}' if ann_file else f'entry {line}'
         more = f' ({len(missing)} files are missing in all)' if len(missing) > 1 else ''
+        if closed := _closed_folder(path):
+            raise PermissionError(
+                f'{where}: the file {path} cannot be read: no permission to enter {closed}{more}'
+            )
         raise FileNotFoundError(
             f'{where}: the file {path} does not exist{more}. Correct the list '
             '(tools/scan_dataset.py writes a clean one), or set check_files=False to replace '
@@ -156,6 +164,19 @@ def one_line(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return f'timeout: {text[:200]}'
     return f'{type(error).__name__}: {text[:200]}'
+
+
+def _closed_folder(path: str) -> str:
+    """The outermost folder around a path that may not be entered; '' if there is none."""
+    whole = Path(os.path.abspath(path))
+    for part in (*reversed(whole.parents), whole):
+        try:
+            part.stat()
+        except PermissionError:
+            return str(part.parent)
+        except OSError:
+            break
+    return ''
 
 
 def _below(root: str, path: str) -> str:

@@ -1,4 +1,5 @@
 import pytest
+from permissions import as_ordinary_user
 
 from nextvid_mm.data_checks import (
     check_files,
@@ -84,3 +85,23 @@ def test_one_line_of_an_error_does_not_tell_the_time():
     assert one_line(noisy) == 'RuntimeError: Error: no packet'
     assert one_line(ValueError()) == 'ValueError: no message'
     assert len(one_line(OSError('x' * 999))) < 250
+
+
+def test_what_lies_in_a_closed_folder_is_not_called_missing(tmp_path):
+    closed = tmp_path / 'closed'
+    (closed / 'deep').mkdir(parents=True)
+    (closed / 'deep' / 'list.txt').touch()
+    path = str(closed / 'deep' / 'list.txt')
+    closed.chmod(0)
+    try:
+        with as_ordinary_user():
+            with pytest.raises(
+                PermissionError, match=r"list.txt': no permission to enter \S+closed$"
+            ):
+                require_paths('x', ann_file=path)
+            with pytest.raises(
+                PermissionError, match=r'line 4: .* no permission to enter \S+closed$'
+            ):
+                check_files([dict(filename=path, line=4)], 'a.txt')
+    finally:
+        closed.chmod(0o755)

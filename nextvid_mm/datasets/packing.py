@@ -226,7 +226,8 @@ def absolute_entries(
     """
     if source.is_dir():
         found = walk(source)
-        entries = [ListedClip(path, -1, line) for line, path in enumerate(found.files, start=1)]
+        paths = found.files + found.closed  # whoever opens a closed folder says why
+        entries = [ListedClip(path, -1, line) for line, path in enumerate(paths, start=1)]
         if not entries:
             raise ValueError('; '.join([f'{source} names no video or image', *found.notes()]))
         return entries, found.notes()

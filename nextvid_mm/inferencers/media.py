@@ -168,7 +168,7 @@ def find_media(
             below = walk(entry)
             for note in below.notes():
                 print_log(f'{entry}: {note}', logger='current', level=logging.WARNING)
-            found += below.files
+            found += below.files + below.closed  # whoever opens a closed folder says why
         elif entry.suffix.lower() in ('.txt', *TABLES):
             listed = read_entries(str(entry), columns if entry.suffix != '.txt' else None)
             found += [as_media(clip.below(root)) for clip in listed]

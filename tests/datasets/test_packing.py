@@ -6,6 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
+from permissions import as_ordinary_user
 
 from nextvid_mm.datasets import packing
 from nextvid_mm.datasets.clip_shards import TABLE, index_shards
@@ -133,6 +134,18 @@ def test_clips_that_cannot_be_read_are_left_out_and_listed(tmp_path, clip_folder
 def _frames(data):
     with VideoReader(data) as reader:
         return [picture for _, picture in reader.every()], reader.rate
+
+
+def test_a_closed_folder_is_listed_too(tmp_path, clip_folder):
+    source = tmp_path / 'videos'
+    (source / 'closed').mkdir(parents=True, mode=0o755)
+    (source / '0.mp4').symlink_to(clip_folder / '0.mp4')
+    (source / 'closed').chmod(0)
+    with as_ordinary_user():
+        (result,) = _pack(source, tmp_path / 'packed')
+    ((path, reason),) = result.bad
+    assert path.endswith('closed')
+    assert 'PermissionError' in reason
 
 
 def test_videos_are_encoded_anew(tmp_path, clip_folder):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from permissions import as_ordinary_user
 
 from nextvid_mm.datasets.clip_shards import TABLE, index_shards
 from nextvid_mm.datasets.listed_clips import ListedClip
@@ -119,3 +120,11 @@ def test_lists_may_be_tables(media, tmp_path):
         'videos/a.mp4#t=0,2', 'videos/a.mp4', 'videos/b.mp4#t=1,',
     ]  # fmt: skip
     assert isinstance(found[1], str)
+
+
+def test_a_closed_folder_is_a_file_that_cannot_be_read(tmp_path):
+    (tmp_path / 'closed').mkdir(mode=0)
+    with as_ordinary_user():
+        (path,) = find_media([tmp_path])
+        with pytest.raises(UnreadableMediaError, match=r'closed: PermissionError'):
+            read(path)

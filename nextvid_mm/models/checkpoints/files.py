@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickletools
 import re
 import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +169,13 @@ def _read_torch(file: Path, kind: str) -> Any:
     """What ``torch.save`` wrote, if it is tensors and plain values."""
     if kind == 'zip':
         _check_archive(file)
+    elif _plain_pickle(file):
+        name = _first_class(file)
+        raise ValueError(
+            f'{file} is a pickle{f" with an object of {name}" if name else ""}, but none of '
+            'torch.save, and is not run here; save the weights with '
+            'torch.save(model.state_dict(), FILE) and use that file'
+        )
     try:
         # The training scripts of VideoMAE and timm store their arguments beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
@@ -178,11 +187,6 @@ def _read_torch(file: Path, kind: str) -> Any:
                 f'{file} holds an object of {found[1]}, a class of another project, which is not '
                 'run here; save its weights alone (torch.save(model.state_dict(), FILE)) where '
                 'that project is installed, and use that file'
-            ) from error
-        if kind == 'pickle' and _plain_pickle(file):
-            raise ValueError(
-                f'{file} is a pickle, but none of torch.save, and is not run here; save the '
-                'weights with torch.save(model.state_dict(), FILE) and use that file'
             ) from error
         raise
 
@@ -211,7 +215,21 @@ def _check_archive(file: Path) -> None:
 def _plain_pickle(file: Path) -> bool:
     """Whether a file does not begin with the number by which ``torch.load`` knows its own."""
     with open(file, 'rb') as stream:
-        return stream.read(13)[2:13] != b'\x8a\nl\xfc\x9cF\xf9 j\xa8P'
+        return b'\x8a\nl\xfc\x9cF\xf9 j\xa8P' not in stream.read(32)
+
+
+def _first_class(file: Path) -> str:
+    """The first class or function that a pickle names, which is not run; '' if there is none."""
+    words: list[str] = []
+    with open(file, 'rb') as stream, suppress(Exception):  # whatever is wrong with it
+        for code, word, _ in pickletools.genops(stream):
+            if code.name == 'GLOBAL':
+                words = str(word).split()
+            if code.name in ('GLOBAL', 'STACK_GLOBAL'):
+                return '.'.join(words[-2:])[:80]
+            if isinstance(word, str):
+                words.append(word[:40])
+    return ''
 
 
 def _check_claims(content: Mapping[str, Any], file: Path) -> None:

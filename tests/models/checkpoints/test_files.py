@@ -99,9 +99,32 @@ def test_the_class_of_another_project_is_named(tmp_path):
     torch.save(dict(model=pathlib.PurePosixPath('x')), tmp_path / 'a.pth')
     with pytest.raises(ValueError, match=r'an object of pathlib.PurePosixPath, a class of another'):
         read_file(tmp_path / 'a.pth')
-    (tmp_path / 'b.pkl').write_bytes(pickle.dumps(dict(a=1)))
+    for protocol in (2, 4, 5):
+        for content, named in (
+            (1, ''),
+            (pathlib.PurePosixPath('x'), r' with .* pathlib.PurePos\w*'),
+        ):
+            (tmp_path / 'b.pkl').write_bytes(pickle.dumps(dict(a='b', c=content), protocol))
+            with pytest.raises(ValueError, match=rf'is a pickle{named}, but none of torch.save'):
+                read_file(tmp_path / 'b.pkl')
+    (tmp_path / 'b.pkl').write_bytes(pickle.dumps(pathlib.PurePosixPath('x'))[:-20])
     with pytest.raises(ValueError, match=r'is a pickle, but none of torch.save'):
         read_file(tmp_path / 'b.pkl')
+
+
+@pytest.mark.skipif(not pathlib.Path('/proc/self/statm').exists(), reason='Linux says its memory')
+@pytest.mark.parametrize('name', ['a.pth', 'a.safetensors'])
+def test_a_large_file_takes_no_memory_until_its_tensors_are_used(tmp_path, name):
+    path, size = tmp_path / name, 2**25
+    (save_file if name.endswith('s') else torch.save)(dict(w=torch.ones(size // 4)), path)
+
+    def resident():
+        return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
+
+    before = resident()
+    content = read_file(path)
+    assert resident() - before < size / 4
+    assert content['w'][-1] == 1
 
 
 def test_an_index_stays_in_its_folder_but_for_the_hubs_cache(tmp_path):
