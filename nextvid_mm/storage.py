@@ -106,10 +106,11 @@ class RangeFile(io.RawIOBase):
     Attributes:
         name: for messages, without credentials.
         size: bytes.
+        version: what tells the file from one that takes its place; '' if nothing does.
     """
 
     def __init__(self, source: _Local | _Remote, begin: int, size: int) -> None:
-        self.name, self.size = source.name, size
+        self.name, self.size, self.version = source.name, size, source.version
         self._source, self._begin, self._place = source, begin, 0
 
     def readable(self) -> bool:
@@ -160,7 +161,9 @@ class _Local:
         self.name = str(path)
         self._file = open(path, 'rb')  # noqa: SIM115 (closed by its owner)
         self.bounds = (0, 0)
-        self.size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self.version = f'{status.st_size}|{status.st_mtime_ns}'
 
     def read_at(self, place: int, count: int) -> bytes:
         return os.pread(self._file.fileno(), count, place)
@@ -187,8 +190,8 @@ class _Remote:
         self.size = int(info['size'])
         self.bounds = (0, self.size)
         self._etag = info.get('ETag')
-        stamp = [info.get(name) for name in ('ETag', 'LastModified', 'mtime', 'size')]
-        self._identity = f'{self.name}|{stamp}'
+        stamps = [info.get(name) for name in ('ETag', 'LastModified', 'mtime')]
+        self.version = f'{self.name}|{[*stamps, self.size]}' if any(stamps) else ''
 
     def read_at(self, place: int, count: int) -> bytes:
         number, inside = divmod(place - self.bounds[0], self._storage.block)
@@ -198,10 +201,11 @@ class _Remote:
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
-        cache, size = self._storage.cache, self._storage.block
+        # What nothing tells from another version is better fetched again.
+        cache, size = self._storage.cache if self.version else None, self._storage.block
         first = self.bounds[0] + number * size
         last = min(first + size, self.bounds[1])
-        name = f'{self._identity}|{first}|{last}'
+        name = f'{self.version}|{first}|{last}'
         data = cache.get(name, last - first) if cache else None
         if data is None:
             data = self._patiently(lambda: self._fetch(first, last))

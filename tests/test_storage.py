@@ -169,6 +169,16 @@ def test_blocks_are_kept_on_the_disk_up_to_a_size(web, tmp_path):
     assert len(list((tmp_path / 'cache').rglob('*.block'))) == 2  # 128 KiB
 
 
+def test_nothing_is_kept_of_a_file_that_cannot_be_told_from_the_next(memory, tmp_path):
+    for content in (DATA, DATA[::-1]):
+        with fsspec.open(memory, 'wb') as file:
+            file.write(content)
+        storage = Storage(cache_dir=str(tmp_path / 'cache'))
+        file = storage.open(memory)
+        assert file.version == ''
+        assert file.read(4) == content[:4]
+
+
 @pytest.mark.parametrize('key', ['patience', 'block_kilobytes', 'cache_gigabytes'])
 def test_values_out_of_range(key):
     with pytest.raises(ValueError, match=rf'storage.{key}=0 must be larger than 0'):

@@ -23,7 +23,9 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from nextvid_mm.datasets.listed_clips import ListedClip, join, read_entries
+from nextvid_mm.files import is_remote, shown
 from nextvid_mm.progress import track
+from nextvid_mm.storage import Storage
 
 # Of an index; raised when its content changes its meaning.
 FORMAT = 1
@@ -88,13 +90,16 @@ class ClipList(Sequence):
 
 
 def open_list(
-    path: str | Path, prefix: str = '', columns: Mapping[str, str] | None = None
+    path: str | Path,
+    prefix: str = '',
+    columns: Mapping[str, str] | None = None,
+    storage: Storage | None = None,
 ) -> ClipList:
     """Open a list, through its index where it is long.
 
-    The index lies in a folder :data:`FOLDER` beside the list or, where that cannot be written, in
-    the user's cache. Whoever comes first makes it while others wait; it is made again when size or
-    time of the list have changed.
+    The index lies in a folder :data:`FOLDER` beside the list or, where that cannot be written, and
+    of a list behind an address, in the user's cache. Whoever comes first makes it while others
+    wait; it is made again when size or time of the list, or its ETag, have changed.
 
     Args:
         path: text as :func:`~nextvid_mm.datasets.video.files.parse_list` reads it, or a table with
@@ -103,53 +108,57 @@ def open_list(
             ``offset`` and ``size`` (bytes). On a disk, or an address.
         prefix: what the paths are relative to.
         columns: how a table calls these columns, where it calls them otherwise.
+        storage: how a remote list is fetched.
 
     Raises:
         FileNotFoundError: if there is no such list.
         ValueError: if it names no video, or an entry cannot be read; names list and line.
         ImportError: for a ``.parquet`` list without pyarrow.
     """
-    name = str(path)
-    if '://' in name or os.stat(name).st_size < SMALLEST_INDEXED:
-        blocks = list(_blocks(read_entries(name, columns)))
+    storage = storage or Storage()
+    with storage.open(path) as file:
+        size, version = file.size, file.version
+    if size < SMALLEST_INDEXED or not version:
+        blocks = list(_blocks(read_entries(str(path), columns, storage)))
         return ClipList({key: np.concatenate([b[key] for b in blocks]) for key in _TYPES}, prefix)
-    folder = _index_folder(Path(name), columns or {})
+    folder = _index_folder(str(path), version, columns or {})
     if not folder.is_dir():
-        _build(Path(name), folder, columns)
+        _build(read_entries(str(path), columns, storage), folder)
     return ClipList(_Mapped(folder), prefix)
 
 
-def _index_folder(path: Path, columns: Mapping[str, str]) -> Path:
+def _index_folder(address: str, version: str, columns: Mapping[str, str]) -> Path:
     """Where the index of a list as it is now lies: beside it, or in the user's cache."""
-    path = path.resolve()
-    status = path.stat()
-    identity = f'{FORMAT}|{status.st_size}|{status.st_mtime_ns}|{sorted(columns.items())}'
+    path = Path(shown(address)) if is_remote(address) else Path(address).resolve()
+    identity = f'{FORMAT}|{version}|{sorted(columns.items())}'
     # Lists of one name in different folders must not meet in the cache.
     name, place = (
         blake2b(os.fsencode(text), digest_size=8).hexdigest() for text in (identity, path.parent)
     )
     name = f'{path.name}-{name}'
     beside = path.parent / FOLDER
-    if (beside / name).is_dir() or os.access(beside if beside.is_dir() else path.parent, os.W_OK):
+    if not is_remote(address) and (
+        (beside / name).is_dir() or os.access(beside if beside.is_dir() else path.parent, os.W_OK)
+    ):
         return beside / name
     return user_cache_path('nextvid_mm') / 'lists' / place / name
 
 
-def _build(path: Path, folder: Path, columns: Mapping[str, str] | None) -> None:
+def _build(entries: Iterator[ListedClip], folder: Path) -> None:
     """Read a list into arrays; the folder is complete or not there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f'{path.name}.lock'):
+    name = folder.name.rpartition('-')[0]
+    with FileLock(folder.parent / f'{name}.lock'):
         if folder.is_dir():  # another process was faster
             return
         temporary = folder.with_name(f'{folder.name}.{secrets.token_hex(4)}.tmp')
         temporary.mkdir()
         try:
-            entries = track(read_entries(str(path), columns), f'index of {path.name}', 'entries')
-            _write(entries, temporary)
+            _write(track(entries, f'index of {name}', 'entries'), temporary)
             os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        for old in folder.parent.glob(f'{glob.escape(path.name)}-*'):
+        for old in folder.parent.glob(f'{glob.escape(name)}-*'):
             # Whoever has mapped an older one goes on reading it.
             if old != folder and len(old.name) == len(folder.name):
                 shutil.rmtree(old, ignore_errors=True)

@@ -10,13 +10,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-import fsspec
-
 from nextvid_mm.datasets.video.files import IMAGE_EXTENSIONS, iterate_list
-from nextvid_mm.files import INSIDE, replace_when_complete, time_fragment
+from nextvid_mm.files import INSIDE, replace_when_complete, shown, time_fragment
+from nextvid_mm.storage import Storage
 
 TABLES = ('.csv', '.tsv', '.parquet')
 COLUMNS = ('path', 'label', 'start', 'end', 'member', 'offset', 'size')
+_BUFFER = 1 << 20
 
 
 class ListedClip(NamedTuple):
@@ -81,22 +81,26 @@ def join(root: str, path: str) -> str:
     return f'{root.rstrip("/")}/{path}' if '://' in root else os.path.join(root, path)
 
 
-def read_entries(path: str, columns: Mapping[str, str] | None = None) -> Iterator[ListedClip]:
+def read_entries(
+    path: str, columns: Mapping[str, str] | None = None, storage: Storage | None = None
+) -> Iterator[ListedClip]:
     """Entries of a list, one after the other.
 
     Args:
         path: on a disk, or an address; see :func:`~nextvid_mm.datasets.list_index.open_list`.
         columns: likewise.
+        storage: how a remote list is fetched.
 
     Raises:
         ValueError: if an entry cannot be read, or there is none; names list and line.
     """
+    address, path = path, shown(path)
     kind = Path(path).suffix.lower()
     if columns and (unknown := set(columns) - set(COLUMNS)):
         raise ValueError(f'columns of {path}: {sorted(unknown)} are none of {", ".join(COLUMNS)}')
     if columns and kind not in TABLES:
         raise ValueError(f'columns={dict(columns)} is for {", ".join(TABLES)}, found {path}')
-    with fsspec.open(path, 'rb') if '://' in path else open(path, 'rb') as file:
+    with io.BufferedReader((storage or Storage()).open(address), _BUFFER) as file:
         entry = None
         if kind not in TABLES:
             for found in iterate_list(file, path):

@@ -16,6 +16,7 @@ from nextvid_mm.datasets.list_index import ClipList, open_list
 from nextvid_mm.datasets.transforms.sampling import SampleClipByTime
 from nextvid_mm.datasets.video.files import VIDEO_EXTENSIONS, is_image, walk
 from nextvid_mm.registry import DATASETS
+from nextvid_mm.storage import Storage
 
 # Videos of a list that are looked for at start: enough to notice a wrong folder.
 _LOOKED_AT = 8
@@ -46,6 +47,8 @@ class ClipListDataset(BaseActionDataset):
         check_files: Look for every video at start, not for a few. A video that is missing later is
             replaced while training, like any other that cannot be read.
         columns: How a table calls the columns ``path``, ``label``, ``start`` and ``end``.
+        storage: How a list behind an address is fetched: keys of
+            :class:`~nextvid_mm.storage.Storage`. Videos are fetched as ``VideoInit`` says.
         kwargs: Further arguments of MMAction2's ``BaseActionDataset``, such as ``data_root``.
 
     Raises:
@@ -61,9 +64,11 @@ class ClipListDataset(BaseActionDataset):
         data_prefix: dict[str, str] | None = None,
         check_files: bool = False,
         columns: Mapping[str, str] | None = None,
+        storage: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.check_files, self.columns = check_files, columns
+        self.storage = Storage(**storage or {})
         # Entries are made when asked for: MMEngine has nothing to serialise.
         kwargs.setdefault('serialize_data', False)
         prefix = dict(video='') if data_prefix is None else data_prefix
@@ -72,7 +77,7 @@ class ClipListDataset(BaseActionDataset):
     def load_data_list(self) -> ClipList:
         """Open the list file."""
         require_paths(type(self).__name__, ann_file=self.ann_file)
-        entries = open_list(self.ann_file, self.data_prefix['video'], self.columns)
+        entries = open_list(self.ann_file, self.data_prefix['video'], self.columns, self.storage)
         few = entries[:: max(1, len(entries) // _LOOKED_AT)]
         if self.check_files or not any(map(_is_there, few)):
             check_files(entries if self.check_files else few, self.ann_file)

@@ -7,11 +7,13 @@ import random
 from pathlib import Path
 
 import pytest
+from range_server import serve
 
 from nextvid_mm.datasets import list_index
 from nextvid_mm.datasets.list_index import FOLDER, ClipList, open_list
 from nextvid_mm.datasets.video.files import format_line, parse_list
 from nextvid_mm.datasets.video_lists import ClipListDataset
+from nextvid_mm.storage import Storage
 
 
 @pytest.fixture
@@ -131,6 +133,38 @@ def test_lines_end_alike_wherever_a_block_does(tmp_path, monkeypatch, end, size)
 
     found = [(f.path, f.label, f.line) for f in iterate_list(Blocks(), 'list')]
     assert found == [('a b.mp4', 1, 1), ('c.mp4', -1, 4)]
+
+
+def test_a_list_behind_an_address_has_its_index_in_the_cache(tmp_path, indexed, monkeypatch):
+    pytest.importorskip('aiohttp')
+    monkeypatch.setattr(list_index, 'user_cache_path', lambda name: tmp_path / 'cache' / name)
+    (tmp_path / 'web').mkdir()
+    path = _write(tmp_path / 'web' / 'list.txt')
+    with serve(tmp_path / 'web') as (address, faults):
+        signed = f'{address}/list.txt?X-Signature=hidden'
+        faults.fail = 2
+        assert len(open_list(signed, address)) == 1000
+        with monkeypatch.context() as patched:
+            patched.setattr(list_index, 'read_entries', lambda *_: 1 / 0)
+            assert open_list(signed, address)[3]['filename'].startswith(f'{address}/dir 3/')
+        _write(path, 20)
+        assert len(open_list(signed)) == 20
+        faults.fail = 10_000
+        with pytest.raises(OSError, match=r'list.txt: not fetched in .*503') as error:
+            open_list(signed, storage=Storage(patience=0.2))
+    assert 'hidden' not in str(error.value)
+    names = [str(path) for path in (tmp_path / 'cache').rglob('*')]
+    assert len([name for name in names if name.endswith('ends')]) == 1
+    assert not any('hidden' in name for name in names)
+
+
+def test_a_list_that_nothing_tells_from_the_next_is_read_each_time(indexed):
+    import fsspec
+
+    for count in (1, 2):
+        with fsspec.open('memory://lists/b.txt', 'wb') as file:
+            file.write(b'a.mp4\n' * count)
+        assert len(open_list('memory://lists/b.txt')) == count
 
 
 # -- tables -----------------------------------------------------------------------------------
