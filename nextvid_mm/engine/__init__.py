@@ -3,7 +3,8 @@
 from . import hooks, probe, sharding
 from .layer_decay import LayerDecayConstructor
 from .loops import StageTrainLoop
-from .optim import AutocastOptimWrapper, StageOptimWrapperConstructor, StageParamScheduler
+from .optim import AutocastOptimWrapper, StageOptimWrapperConstructor
+from .scheduler import StageParamScheduler
 from .stages import Stage, StageTable
 
 __all__ = [

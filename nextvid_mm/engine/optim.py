@@ -1,25 +1,24 @@
-"""The optimiser: groups and their rates by stage, and a step that refuses bad gradients."""
+"""The optimiser: its groups, and a step that refuses bad gradients."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from mmengine.optim import BaseOptimWrapper, OptimWrapper
-from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
+from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nextvid_mm.engine.sharding import whole
-from nextvid_mm.engine.stages import GROUPS, Stage, StageTable
+from nextvid_mm.engine.stages import GROUPS
 from nextvid_mm.layers.precision import check_dtype, resolve_dtype
 from nextvid_mm.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
     OPTIMIZERS,
-    PARAM_SCHEDULERS,
     unwrap,
 )
 
@@ -39,6 +38,11 @@ class AutocastOptimWrapper(OptimWrapper):
     reported; after ``max_nonfinite`` in a row training stops. The norm is measured over all
     parameter groups together, before clipping.
 
+    A fused optimiser of PyTorch skips by itself: the host waits for nothing, and learns what
+    happened when :meth:`read` is called: after every step, or, with ``deferred`` set
+    (``NumbersHook`` does that), when somebody wants the numbers. Weights and state are the same
+    either way: from the step on that is one too many in a row, nothing is applied.
+
     Args:
         optimizer: The optimiser.
         dtype: Autocast type of the forward pass: None, 'bfloat16', 'float16' (which adds dynamic
@@ -49,9 +53,9 @@ class AutocastOptimWrapper(OptimWrapper):
         max_nonfinite: Skipped steps in a row that end training.
 
     Attributes:
-        grad_norm: Gradient norm of the last step (float, before clipping); None before the first.
-        step_skipped: Whether the last step was skipped.
-        skipped_steps: Number of skipped steps since the start of the process.
+        applied: Whether the last step was applied, a tensor on the device; None before the first.
+        deferred: The host reads only when :meth:`read` is called.
+        skipped_steps: Number of skipped steps since the start of the process, as last read.
 
     Raises:
         ValueError: If ``dtype`` or a key of ``clip_grad`` is unknown.
@@ -79,10 +83,23 @@ class AutocastOptimWrapper(OptimWrapper):
         self.clip_grad = dict(clip_grad or {})
         self.max_nonfinite = max_nonfinite
         self.scaler = torch.amp.GradScaler(device, enabled=self.dtype is torch.float16)
-        self.grad_norm: float | None = None
-        self.step_skipped = False
+        self.applied: Tensor | None = None
+        self.deferred = False
         self.skipped_steps = 0
         self._skipped_in_a_row = 0
+        self._in_a_row = torch.zeros((), device=device)  # the same, ahead of the host
+        self._norm: Tensor | None = None
+        self._unread: list[tuple[Tensor, Tensor]] = []  # norm and loss scale of a step
+
+    @property
+    def grad_norm(self) -> float | None:
+        """Gradient norm of the last step (before clipping), None before the first: waits for it."""
+        return None if self._norm is None else float(self._norm)
+
+    @property
+    def step_skipped(self) -> bool:
+        """Whether the last step was skipped: waits for it."""
+        return self.applied is not None and not self.applied
 
     def begin_step(self, accumulation: int) -> None:
         """Make the next ``accumulation`` calls of :meth:`update_params` one optimiser step."""
@@ -124,16 +141,58 @@ class AutocastOptimWrapper(OptimWrapper):
     def step(self, **kwargs: Any) -> None:
         """Clip and apply the accumulated gradients, or skip them if they are not finite."""
         self.scaler.unscale_(self.optimizer)
-        norm = self._clip()
-        self.grad_norm = float(norm)
-        self.step_skipped = not norm.isfinite()
-        if self.step_skipped:
-            self._count_skipped()
-        else:
-            self._skipped_in_a_row = 0
-            self.message_hub.update_scalar('train/grad_norm', self.grad_norm)
-            self.scaler.step(self.optimizer, **kwargs)
+        self._norm = norm = self._clip()
+        scale = self.scaler.scale(torch.ones_like(norm))
+        finite = norm.isfinite()
+        # An overflow at a loss scale that can still be lowered is no reason to give up.
+        counted = ~finite & (scale <= 1) if self.scaler.is_enabled() else ~finite
+        stopped = self._in_a_row >= self.max_nonfinite
+        self.applied = finite & ~stopped
+        self._in_a_row = torch.where(self.applied, 0, self._in_a_row + counted)
+        self._unread.append((norm, scale))
+        if getattr(self.optimizer, '_step_supports_amp_scaling', False):
+            self.optimizer.grad_scale = None
+            self.optimizer.found_inf = (~self.applied).float()
+            self.optimizer.step(**kwargs)
+            del self.optimizer.grad_scale, self.optimizer.found_inf
+        elif self.applied:
+            self.optimizer.step(**kwargs)
         self.scaler.update()
+        if not self.deferred:
+            self.read()
+
+    def read(self) -> list[bool]:
+        """Bring the numbers of the steps since the last call to the host, in one copy, and say it.
+
+        Returns:
+            Which of these steps were skipped for their numbers.
+        """
+        if not self._unread:
+            return []
+        values = torch.stack([torch.stack(pair) for pair in self._unread]).tolist()
+        self._unread.clear()
+        return [
+            self._note(norm, scale, len(values) - n) for n, (norm, scale) in enumerate(values, 1)
+        ]
+
+    def _note(self, norm: float, scale: float, ago: int) -> bool:
+        """Count a step; returns whether it was skipped."""
+        if self._skipped_in_a_row >= self.max_nonfinite:
+            return False  # training should have ended before it
+        if math.isfinite(norm):
+            self._skipped_in_a_row = 0
+            self.message_hub.update_scalar('train/grad_norm', norm)
+            return False
+        self.skipped_steps += 1
+        when = f', {ago} steps ago' if ago else ''
+        if self.scaler.is_enabled() and scale > 1:
+            print_log(f'gradient overflow at loss scale {scale:g}: step skipped{when}', 'current')
+            return True
+        self._skipped_in_a_row += 1
+        count = f'{self._skipped_in_a_row} of at most {self.max_nonfinite} in a row'
+        message = f'non-finite loss or gradient: optimiser step skipped ({count}){when}'
+        print_log(message, 'current', logging.WARNING)
+        return True
 
     def _clip(self) -> Tensor:
         """Clip in place if asked to; return the norm before that."""
@@ -144,17 +203,6 @@ class AutocastOptimWrapper(OptimWrapper):
         if self.clip_grad:
             nn.utils.clip_grads_with_norm_(params, self.clip_grad['max_norm'], norm)
         return norm
-
-    def _count_skipped(self) -> None:
-        self.skipped_steps += 1
-        scale = self.scaler.get_scale()
-        if self.scaler.is_enabled() and scale > 1:
-            print_log(f'gradient overflow at loss scale {scale:g}: step skipped', 'current')
-            return
-        self._skipped_in_a_row += 1
-        count = f'{self._skipped_in_a_row} of at most {self.max_nonfinite} in a row'
-        message = f'non-finite loss or gradient: optimiser step skipped ({count})'
-        print_log(message, 'current', logging.WARNING)
 
     def get_lr(self) -> dict[str, list[float]]:
         """Learning rates by group, as the log names them: ``lr`` and ``flow_lr``."""
@@ -240,91 +288,3 @@ class StageOptimWrapperConstructor:
                 name = f'{group}_{"decay" if decay else "no_decay"}'
                 entry = dict(params=params, name=name, group=group, decay=decay)
                 yield entry if decay else entry | dict(weight_decay=0.0)
-
-
-@PARAM_SCHEDULERS.register_module()
-class StageParamScheduler(_ParamScheduler):
-    """Sets each parameter group to the stage table's values of the coming step.
-
-    A pure function of (table, step): its only state is the step, so resuming restores exactly what
-    an uninterrupted run had, and a table that was extended since takes effect from the resumed step
-    on. In a config it is ``param_scheduler = dict(type='StageParamScheduler')``; ``StageTrainLoop``
-    supplies the table.
-
-    Args:
-        optimizer: Optimiser or wrapper. A param group's ``group`` entry ('base' or 'flow') chooses
-            its learning rate; groups without one are 'base'. Its ``decay`` entry says whether a
-            stage's ``weight_decay`` applies.
-        stages: The stage table.
-        lr_scale: Factor on every learning rate (``--auto-scale-lr``).
-        end: Handed over by MMEngine; must equal the table's number of steps.
-
-    Raises:
-        ValueError: If the table asks for groups the optimiser does not have, or ``end`` contradicts
-            it.
-    """
-
-    # The base class is not initialised: it would wrap `optimizer.step`, and store `initial_lr`
-    # entries that a checkpoint then brings back. It stays the base because the Runner checks for
-    # it.
-
-    def __init__(
-        self,
-        optimizer: Optimizer | BaseOptimWrapper,
-        stages: StageTable | Sequence[Stage | Mapping[str, Any]] | None = None,
-        lr_scale: float = 1.0,
-        end: int | None = None,
-    ) -> None:
-        if stages is None:
-            raise ValueError(
-                "StageParamScheduler has no stage table. Use train_cfg=dict(type='StageTrainLoop', "
-                'stages=[...]), which hands it over.'
-            )
-        self.optimizer = optimizer
-        self.table = stages if isinstance(stages, StageTable) else StageTable(stages)
-        if end not in (None, self.table.total_steps):
-            raise ValueError(
-                f'param_scheduler.end={end}, but the stage table has {self.table.total_steps} '
-                'steps. Remove `end`: horizons live in train_cfg.stages only.'
-            )
-        self.lr_scale = lr_scale
-        self.by_epoch = False
-        self._decays = any(stage.weight_decay is not None for stage in self.table)
-        tags = {group['group'] for group in self.optimizer.param_groups if 'group' in group}
-        advice = "Set optim_wrapper.constructor='StageOptimWrapperConstructor'."
-        if unknown := tags - set(GROUPS):
-            raise ValueError(f'parameter groups are tagged {sorted(unknown)}; known: {GROUPS}')
-        # Tagged groups without 'flow' are those of a model without a decoder: alignment only.
-        if not tags and any(stage.flow_lr is not None for stage in self.table):
-            raise ValueError(f'the stage table sets flow_lr, but no group is tagged. {advice}')
-        if self._decays and not any('decay' in group for group in self.optimizer.param_groups):
-            raise ValueError(
-                "the stage table sets weight_decay, but no parameter group has an entry 'decay' "
-                f'that says whether it applies. {advice}'
-            )
-        self.seek(0)
-
-    def seek(self, step: int) -> None:
-        """Set every group to its values for global ``step``; past the end, those of the last."""
-        self.last_step = step
-        step = min(step, self.table.total_steps - 1)
-        decay = self.table.at(step)[1].weight_decay
-        if decay is None:
-            decay = self.optimizer.defaults.get('weight_decay')
-        for group in self.optimizer.param_groups:
-            group['lr'] = self.lr_scale * self.table.lr(step, group.get('group', 'base'))
-            if self._decays and group.get('decay'):
-                group['weight_decay'] = decay
-        self._last_value = [group['lr'] for group in self.optimizer.param_groups]
-
-    def step(self) -> None:
-        """Move to the next step; called by ``ParamSchedulerHook`` after every iteration."""
-        self.seek(self.last_step + 1)
-
-    def state_dict(self) -> dict[str, int]:
-        """The step, and nothing else."""
-        return dict(last_step=self.last_step)
-
-    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Return to a saved step under the present table."""
-        self.seek(state_dict['last_step'])

@@ -135,7 +135,8 @@ class GuardedLoader:
     """A DataLoader whose passes neither hang nor leave a process behind.
 
     Its workers end with their parent and outlive the signals that end a run, every wait is a
-    :func:`bounded_wait`, and the death of a worker is explained. All else is the loader's own.
+    :func:`bounded_wait`, and the death of a worker is explained. Where there is a GPU, batches are
+    in memory that it copies from by itself (``pin_memory``). All else is the loader's own.
 
     Args:
         loader: what is guarded; before its first pass.
@@ -143,6 +144,7 @@ class GuardedLoader:
 
     def __init__(self, loader: DataLoader) -> None:
         self.loader = loader
+        loader.pin_memory = loader.pin_memory or torch.accelerator.is_available()
         if loader.num_workers:
             loader.worker_init_fn = partial(_init_seeded_worker, loader.worker_init_fn)
 

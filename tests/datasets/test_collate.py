@@ -87,7 +87,9 @@ def test_pixels_are_the_only_large_thing_and_go_with_one_copy(monkeypatch):
     )  # fmt: skip
     assert type(data['data_samples']) is type(batch['data_samples'])
     expected = (batch['inputs'] - torch.tensor(127.5)) / 127.5
-    torch.testing.assert_close(preprocessor(batch)['inputs'], expected)
+    found = preprocessor(batch)['inputs']
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(found, preprocessor.preprocess(list(batch['inputs']), None)[0])
 
 
 def test_is_found_by_its_scoped_name(default_scope):

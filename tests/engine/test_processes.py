@@ -272,6 +272,12 @@ def test_a_worker_that_stays_with_one_file_ends_the_run_and_is_named():
         _wait_for_two(dataset, SignalFlag(['SIGTERM']))
 
 
+@pytest.mark.parametrize('gpu', [False, True])
+def test_batches_of_a_guarded_loader_are_pinned_where_there_is_a_gpu(monkeypatch, gpu):
+    monkeypatch.setattr(torch.accelerator, 'is_available', lambda: gpu)
+    assert GuardedLoader(DataLoader([1, 2])).pin_memory == gpu
+
+
 @pytest.mark.parametrize('persistent', [False, True])
 def test_a_guarded_loader_gives_what_its_loader_gives(persistent):
     plain = DataLoader(list(range(6)), 2, num_workers=1, persistent_workers=persistent)

@@ -73,7 +73,7 @@ class ToyReference(nn.Module):
     def update(self, backbone, momentum):
         self.updates += 1
         for mine, other in zip(self.encoder.parameters(), backbone.parameters(), strict=True):
-            mine.lerp_(other, 1 - momentum)
+            mine.lerp_(other, torch.as_tensor(1 - momentum).to(mine))
 
 
 class ToyHead(nn.Module):

@@ -5,6 +5,7 @@ from .checkpoint import SafeCheckpointHook
 from .clip_pictures import ClipVisualizationHook
 from .health import HealthHook
 from .moments import MomentHook
+from .numbers import NumbersHook
 from .records import FaultHook, TraceHook
 from .stage import EMAHook, StageHook
 from .watchdog import WatchdogHook
@@ -16,6 +17,7 @@ __all__ = [
     'FaultHook',
     'HealthHook',
     'MomentHook',
+    'NumbersHook',
     'SafeCheckpointHook',
     'StageHook',
     'TraceHook',

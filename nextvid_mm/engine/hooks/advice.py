@@ -119,6 +119,7 @@ class AdviceHook(Hook):
         """Look at the numbers."""
         if not self.every_n_train_iters(runner, self.interval):
             return
+        runner.call_hook('gather_numbers')
         scalars = runner.message_hub.log_scalars
         current = {
             name: scalars[f'train/{name}'].current()

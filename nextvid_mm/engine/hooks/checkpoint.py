@@ -18,6 +18,7 @@ from nextvid_mm.engine.checkpoints import (
     list_checkpoints,
     newest_good,
 )
+from nextvid_mm.engine.hooks.numbers import is_logged, log_interval
 from nextvid_mm.engine.processes import SignalFlag, WaitStopped
 from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
 from nextvid_mm.layers import check_state
@@ -49,7 +50,8 @@ class SafeCheckpointHook(CheckpointHook):
       another past in its stage table, saying what differs. ``load_from`` takes a whole model or an
       encoder alone, and refuses anything else.
     - Ctrl-C, SIGTERM, SIGUSR1 (preemption) and SIGHUP (a closed terminal) save after the current
-      step and end the run; a second Ctrl-C ends it at once.
+      step and end the run; a second Ctrl-C ends it at once. Several processes have to agree, which
+      makes them wait for each other: they do so after the steps that are logged.
 
     Args:
         interval: Steps (or epochs) between checkpoints; -1 saves at the end only.
@@ -182,7 +184,9 @@ class SafeCheckpointHook(CheckpointHook):
         if self.by_epoch:
             super().after_train_iter(runner, batch_idx, data_batch, outputs)
             return
-        asked = self.flag.agreed(due=self._is_overdue())
+        asked = ''
+        if runner.world_size == 1 or is_logged(runner, batch_idx, log_interval(runner)):
+            asked = self.flag.agreed(due=self._is_overdue())
         if asked in ('another', 'SIGINT'):
             self._stop(runner, self.flag.seen or asked)
             return
@@ -233,6 +237,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """Write, then note the file's name, then delete what is too old."""
+        runner.call_hook('gather_numbers')
         name = self.filename_tmpl.format(step)
         path = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', path)

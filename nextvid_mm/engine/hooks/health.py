@@ -1,6 +1,7 @@
 """Numbers that tell a healthy run from a sick one."""
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ class HealthHook(Hook):
     rates from ``RuntimeInfoHook``, the time left from ``IterTimerHook``.
 
     Measuring draws no random numbers and leaves the model as it was: training goes on bit for bit
-    as without this hook. The features are those of process 0, in the precision of training.
+    as without this hook. Process 0 alone measures, unless the model is sharded, in the precision of
+    training.
 
     Args:
         interval: Steps between measurements of the EMA distance, which reads all weights, and of
@@ -84,6 +86,9 @@ class HealthHook(Hook):
             hub.update_scalar('train/skipped_steps', skipped)
         model = unwrap(runner.model)
         if not self.every_n_train_iters(runner, self.interval):
+            return
+        if runner.rank and not isinstance(model, FSDPModule):  # only a sharded model needs all
+            self._inputs = None
             return
         modes = {'feature': 'tensor'}
         if model.reference is not None:
@@ -134,7 +139,17 @@ def encode_frozen(model: Any, inputs: Tensor, mode: str = 'tensor') -> Tensor:
 
 @torch.no_grad()
 def relative_distance(module: nn.Module, other: nn.Module) -> float:
-    """Norm of the difference of two modules' parameters over the norm of the second's."""
-    mine, theirs = list(module.parameters()), list(other.parameters())
-    difference = whole(nn.utils.get_total_norm(torch._foreach_sub(mine, theirs)))
-    return float(difference / whole(nn.utils.get_total_norm(theirs)))
+    """Norm of the difference of two modules' parameters over the norm of the second's.
+
+    Parameter by parameter: what it needs beside the weights is the largest of them.
+    """
+    pairs = list(zip(module.parameters(), other.parameters(), strict=True))
+    difference = _norm(mine - theirs for mine, theirs in pairs)
+    return float(difference / _norm(other.parameters()))
+
+
+def _norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Norm over all tensors, one at a time; of sharded ones, over all processes."""
+    return whole(
+        torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(t) for t in tensors]))
+    )

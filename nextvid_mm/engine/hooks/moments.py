@@ -80,6 +80,7 @@ class MomentHook(Hook):
         step = runner.iter + 1
         if step not in self.steps(runner.max_iters):
             return
+        runner.call_hook('gather_numbers')
         spent = self.spent()
         write_moment(runner, step, spent)
         now = _clocks()

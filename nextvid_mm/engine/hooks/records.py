@@ -1,6 +1,7 @@
 """Records of a run in files: unreadable samples, skipped steps, and every number exactly."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from nextvid_mm.datasets.video.files import format_line
+from nextvid_mm.engine.hooks.numbers import StepNumbers
 from nextvid_mm.files import append_line, write_text
 from nextvid_mm.registry import HOOKS
 
@@ -38,7 +40,7 @@ class FaultHook(Hook):
     def __init__(self) -> None:
         self.replaced: dict[str, str] = {}
         self.count = 0
-        self._clips: list[dict[str, Any]] = []
+        self._clips: dict[int, list[dict[str, Any]]] = {}  # by step, until its numbers are known
 
     def _file(self, runner: Runner, name: str, kind: str) -> Path:
         return Path(runner.work_dir) / f'{name}.rank{runner.rank}.{kind}'
@@ -51,14 +53,15 @@ class FaultHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Start a new list of clips."""
-        self._clips = []
+        self._clips[runner.iter + 1] = []
 
     def after_micro_batch(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Look at the samples of one micro-batch; called by ``StageTrainLoop``."""
         for info in getattr(data_batch.get('data_samples'), 'info', ()):
-            self._clips.append({key: info[key] for key in _CLIP_KEYS if key in info})
+            known = {key: info[key] for key in _CLIP_KEYS if key in info}
+            self._clips.setdefault(runner.iter + 1, []).append(known)
             for path, reason in info.get('replaced', ()):
                 self._note(runner, path, reason)
 
@@ -73,14 +76,17 @@ class FaultHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Log the count of replaced samples, and record a skipped step."""
+        """Log the count of replaced samples."""
         if self.count:
             runner.message_hub.update_scalar('train/replaced_samples', self.count)
-        if not getattr(runner.optim_wrapper, 'step_skipped', False):
-            return
-        losses = {key: float(value) for key, value in (outputs or {}).items()}
-        record = dict(step=runner.iter + 1, outputs=losses, clips=self._clips)
-        append_line(self._file(runner, SKIPPED, 'jsonl'), json.dumps(record))
+
+    def after_numbers(self, runner: Runner, numbers: Sequence[StepNumbers]) -> None:
+        """Record skipped steps."""
+        for step, outputs, skipped in numbers:
+            clips = self._clips.pop(step, [])
+            if skipped:
+                record = dict(step=step, outputs=outputs, clips=clips)
+                append_line(self._file(runner, SKIPPED, 'jsonl'), json.dumps(record))
 
     def after_train(self, runner: Runner) -> None:
         """Merge the processes' lists and say what was replaced."""

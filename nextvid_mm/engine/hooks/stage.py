@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from nextvid_mm.engine.optim import StageParamScheduler
+from nextvid_mm.engine.scheduler import StageParamScheduler
 from nextvid_mm.engine.stages import Stage, check_momentum
 from nextvid_mm.registry import HOOKS, unwrap
 
@@ -88,10 +88,14 @@ class EMAHook(Hook):
     ) -> None:
         """Update the reference encoder if the weights have just moved."""
         wrapper = runner.optim_wrapper
+        model = unwrap(runner.model)
         # Its counter was advanced by the last backward pass: true exactly if that one ended in a
         # step.
-        stepped = wrapper.should_update() and not getattr(wrapper, 'step_skipped', False)
+        if model.reference is None or not wrapper.should_update():  # None: without alignment
+            return
         momentum = runner.train_loop.stage.ema_momentum if self.momentum is None else self.momentum
-        model = unwrap(runner.model)
-        if stepped and model.reference is not None:  # None: trained without alignment
-            model.reference.update(model.backbone, momentum)
+        applied = getattr(wrapper, 'applied', None)
+        if applied is not None:
+            # On the device, so that nobody waits for it: after a skipped step exactly 1.
+            momentum = 1 - applied.double() * (1 - momentum)
+        model.reference.update(model.backbone, momentum)

@@ -66,8 +66,14 @@ class FeatureSet(Dataset):
 
     def loader(self, batch_size: int, sampler: Any, drop_last: bool = False) -> DataLoader:
         """Batches in the order of a sampler that gives requests."""
-        # The batch as it is.
-        return DataLoader(self, batch_size, sampler=sampler, drop_last=drop_last, collate_fn=dict)
+        return DataLoader(
+            self,
+            batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            collate_fn=dict,  # the batch as it is
+            pin_memory=torch.accelerator.is_available(),
+        )
 
 
 class FeatureCache:

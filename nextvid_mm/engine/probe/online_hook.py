@@ -167,4 +167,5 @@ def load_clips(config: Mapping[str, Any], count: int) -> tuple[Tensor, Tensor]:
             samples.append(dataset[place])
     batch: Any = pseudo_collate(samples)
     labels = torch.cat([sample.gt_label for sample in batch['data_samples']])
-    return torch.stack([clip[0] for clip in batch['inputs']]), labels
+    clips = torch.stack([clip[0] for clip in batch['inputs']])
+    return clips.pin_memory() if torch.accelerator.is_available() else clips, labels

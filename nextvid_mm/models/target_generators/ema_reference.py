@@ -48,10 +48,20 @@ class EMAReference(BaseModule):
         self.update(backbone, momentum=0.0)
 
     @torch.no_grad()
-    def update(self, backbone: nn.Module, momentum: float) -> None:
-        """``reference = momentum * reference + (1 - momentum) * encoder``, all tensors at once."""
-        reference = list(self.encoder.parameters())
-        torch._foreach_lerp_(reference, list(backbone.parameters()), 1.0 - momentum)
+    def update(self, backbone: nn.Module, momentum: float | Tensor) -> None:
+        """``reference = momentum * reference + (1 - momentum) * encoder``.
+
+        Args:
+            backbone: the encoder.
+            momentum: a number, or one of float64 on the device, which nobody waits for.
+        """
+        reference, theirs = list(self.encoder.parameters()), list(backbone.parameters())
+        weight = 1.0 - momentum
+        if not isinstance(weight, Tensor):
+            torch._foreach_lerp_(reference, theirs, weight)
+            return
+        for mine, other in zip(reference, theirs, strict=True):
+            mine.lerp_(other, weight.to(mine.dtype))
 
     @torch.no_grad()
     def forward(self, patches: Tensor, grid: TokenGrid) -> Tensor:

@@ -34,6 +34,7 @@ def runner():
     return SimpleNamespace(
         iter=0,
         log=log,
+        call_hook=lambda name: None,
         logger=logger,
         message_hub=MessageHub.get_instance('of the test'),
         train_loop=SimpleNamespace(table=StageTable([STAGE])),

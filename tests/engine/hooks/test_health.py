@@ -74,8 +74,10 @@ def _train_two(path):
             block(lambda module, args, output: seen.append((module.training, output.dtype)))
 
     runner = train_tiny(path, HealthHook(interval=1), keep, Dtype(), stages=stages, **changes)
-    assert (False, torch.bfloat16) in seen
-    assert runner.message_hub.get_scalar('train/feature_rank').current() > 1
+    measured = (False, torch.bfloat16) in seen
+    assert measured == (runner.rank == 0)  # the other process has nothing to log
+    if measured:
+        assert runner.message_hub.get_scalar('train/feature_rank').current() > 1
 
 
 def test_features_are_measured_by_plain_attention(tmp_path):

@@ -142,16 +142,25 @@ def test_mmengines_own_accumulation_counts_real_steps_only():
     assert counts == [0, 0, 1, 1, 1, 2, 2, 3]  # the last step comes early: no micro-batch is left
 
 
-def test_no_update_after_a_skipped_step(tmp_path):
+def test_a_skipped_step_does_not_move_the_reference(tmp_path):
     from mmengine.hooks import Hook
 
+    moved = {}
+
     class Poison(Hook):
+        priority = 'LOWEST'
+
         def before_train_iter(self, runner, batch_idx, data_batch=None):
+            self.before = runner.model.reference.encoder[0].weight.clone()
             if batch_idx in (2, 5):
                 data_batch['inputs'][0].fill_(torch.nan)
 
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            after = runner.model.reference.encoder[0].weight
+            moved[batch_idx] = not torch.equal(self.before, after)
+
     runner = train(tmp_path, Poison())
-    assert runner.model.reference.updates == 14
+    assert [step for step, did in moved.items() if not did] == [2, 5]
     assert runner.optim_wrapper.skipped_steps == 2
     assert all(p.isfinite().all() for p in runner.model.parameters())
 
