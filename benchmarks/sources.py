@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import subprocess
 import tempfile
@@ -31,10 +32,10 @@ from nextvid_mm.storage import _Remote
 FRAMES, FPS = 16, 4
 SIZE, RATE, SECONDS, GOP = (340, 256), 30, 10, 12
 _NGINX = """
-daemon off; pid {folder}/pid; error_log {folder}/log; worker_processes 1;
+{user} daemon off; pid {folder}/pid; error_log {folder}/log; worker_processes 1;
 events {{}}
 http {{
-    access_log off;
+    log_format brief '$status $body_bytes_sent'; access_log {log};
     client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
     uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
     server {{ listen 127.0.0.1:{port}; root {root}; }}
@@ -140,8 +141,13 @@ def counted() -> Iterator[dict[str, int]]:
 
 
 @contextmanager
-def web_server(root: Path) -> Iterator[str | None]:
-    """Nginx on the loopback interface; gives its address, None where it is not installed."""
+def web_server(root: Path, log: Path | None = None) -> Iterator[str | None]:
+    """Nginx on the loopback interface; gives its address, None where it is not installed.
+
+    Args:
+        root: folder that is served.
+        log: gets a line of status and bytes for each answer; None for no log.
+    """
     try:
         import aiohttp  # noqa: F401
     except ImportError:
@@ -155,11 +161,15 @@ def web_server(root: Path) -> Iterator[str | None]:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        for readable in (Path(folder), root):
-            readable.chmod(0o755)  # nginx leaves root behind
         config = Path(folder, 'nginx.conf')
-        config.write_text(_NGINX.format(folder=folder, port=port, root=root))
-        server = subprocess.Popen([program, '-c', str(config), '-p', folder])
+        # As root, it would read files as somebody else, who may see less.
+        user = 'user root;' if os.geteuid() == 0 else ''
+        written = f'{log} brief' if log else 'off'
+        config.write_text(
+            _NGINX.format(folder=folder, port=port, root=root, user=user, log=written)
+        )
+        command = [program, '-e', f'{folder}/log', '-c', str(config), '-p', folder]
+        server = subprocess.Popen(command)
         try:
             _wait_for(port)
             yield f'http://127.0.0.1:{port}'
@@ -181,8 +191,6 @@ def _wait_for(port: int, seconds: float = 10.0) -> None:
 def bucket(folder: Path) -> Iterator[dict[str, Any] | None]:
     """An S3 server with a folder's files in ``s3://bucket``; gives the options that find it."""
     try:
-        import os
-
         import s3fs
         from moto.server import ThreadedMotoServer
     except ImportError:

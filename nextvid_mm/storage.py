@@ -52,11 +52,8 @@ class Storage:
         cache_gigabytes: float = 50.0,
         **options: Any,
     ) -> None:
-        for name, value in (
-            ('patience', patience),
-            ('block_kilobytes', block_kilobytes),
-            ('cache_gigabytes', cache_gigabytes),
-        ):
+        numbers = dict(patience=patience, block_kilobytes=block_kilobytes)
+        for name, value in (numbers | dict(cache_gigabytes=cache_gigabytes)).items():
             if not value > 0:
                 raise ValueError(f'storage.{name}={value!r} must be larger than 0')
         if secret := {'key', 'secret', 'token', 'username', 'password'} & set(options):
@@ -183,7 +180,7 @@ class _Remote:
         self._system, self._key = url_to_fs(address, **storage.options)
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         if address not in storage.infos:
-            storage.infos[address] = self._patiently(lambda: self._system.info(self._key))
+            storage.infos[address] = self._patiently(lambda: self._run('info', self._key))
         info = storage.infos[address]
         if info.get('size') is None or info.get('type') == 'directory':
             raise StorageError(f'{self.name}: the server tells no size of it, parts cannot be read')
@@ -223,17 +220,19 @@ class _Remote:
             return self._run(_s3_range, self._system, self._key, first, last, self._etag)
         if self._etag and 'http' in protocol:
             options['headers'] = {'If-Match': self._etag}
-        if hasattr(self._system, '_cat_file'):
-            data = self._run(self._system._cat_file, self._key, start=first, end=last, **options)
-        else:
-            data = self._system.cat_file(self._key, start=first, end=last)
+        data = self._run('cat_file', self._key, start=first, end=last, **options)
         if len(data) != last - first:
             raise OSError(f'{len(data)} bytes came instead of {last - first}')
         return data
 
-    def _run(self, function: Callable, *arguments: Any, **options: Any) -> Any:
+    def _run(self, function: str | Callable, *arguments: Any, **options: Any) -> Any:
+        """Call a method of the file system, or a coroutine: bounded, where it can be left."""
         from fsspec.asyn import sync
 
+        if isinstance(function, str):
+            if not hasattr(self._system, f'_{function}'):
+                return getattr(self._system, function)(*arguments, **options)
+            function = getattr(self._system, f'_{function}')
         left = max(0.1, self._give_up - time.monotonic())
         return sync(self._system.loop, function, *arguments, timeout=left, **options)
 
@@ -251,8 +250,10 @@ class _Remote:
                 status = _status(error)
                 if isinstance(error, FileNotFoundError) or status == 404:
                     raise FileNotFoundError(f'{self.name} does not exist') from None
-                if isinstance(error, PermissionError) or status in (401, 403):
-                    raise PermissionError(f'{self.name} may not be read') from None
+                closed = isinstance(error, PermissionError) or status in (401, 403)
+                if closed or 'Credentials' in type(error).__name__:
+                    words = self._words(error)
+                    raise PermissionError(f'{self.name} may not be read: {words}') from None
                 if type(error).__name__ == 'FileExpired' or status == 412:
                     self._storage.infos.pop(self._address, None)
                     raise StorageError(f'{self.name} was replaced while it was read') from None

@@ -112,6 +112,10 @@ def test_a_server_that_stays_away_is_given_up(web, tmp_path):
 
 def test_a_slow_answer_ends_at_the_deadline(web):
     address, faults = web
+    faults.delay = 30.0
+    with pytest.raises(StorageError, match='not fetched'):
+        Storage().open(address, deadline=time.monotonic() + 0.5)
+    faults.delay = 0.0
     file = Storage().open(address, deadline=time.monotonic() + 1)
     faults.delay = 30.0
     with pytest.raises(StorageError, match='not fetched'):
@@ -188,6 +192,40 @@ def test_values_out_of_range(key):
 def test_addresses():
     assert is_remote('s3://bucket/a.mp4')
     assert not is_remote('/a/b.mp4')
+
+
+@pytest.fixture
+def closed_bucket(tmp_path, monkeypatch):
+    """A server that knows buckets and gives nothing of some; options that find it."""
+    s3fs = pytest.importorskip('s3fs')
+    (tmp_path / 'forbidden.bin').write_bytes(DATA)
+    for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
+        monkeypatch.setenv(name, 'hidden')
+    monkeypatch.setenv('AWS_EC2_METADATA_DISABLED', 'true')
+    monkeypatch.setenv('AWS_SHARED_CREDENTIALS_FILE', str(tmp_path / 'none'))
+    s3fs.S3FileSystem.clear_instance_cache()
+    with serve(tmp_path) as (address, faults):
+        yield Storage(patience=20, endpoint_url=address), faults
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_bucket_without_permission_is_said_at_once(closed_bucket):
+    storage, faults = closed_bucket
+    with pytest.raises(PermissionError, match='s3://bucket/forbidden.bin may not be read') as error:
+        storage.open('s3://bucket/forbidden.bin')
+    assert 'hidden' not in str(error.value)
+    assert faults.requests == 1
+
+
+def test_missing_credentials_are_said_at_once(closed_bucket, monkeypatch):
+    storage, faults = closed_bucket
+    for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
+        monkeypatch.delenv(name)
+    begin = time.monotonic()
+    with pytest.raises(PermissionError, match=r's3://bucket/a.bin may not be read: .*credentials'):
+        storage.open('s3://bucket/a.bin')
+    assert faults.requests == 0
+    assert time.monotonic() - begin < storage.patience
 
 
 @pytest.fixture(scope='module')

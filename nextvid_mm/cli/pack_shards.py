@@ -26,7 +26,7 @@ examples:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add('source', nargs='?', type=Path, help='list, or folder; with --verify, a packed folder')
+    add('source', nargs='?', help='list, or folder; with --verify, a packed folder')
     add('out_folder', nargs='?', type=Path, help='where tar files and clips.csv go')
     add_shared(parser, '--root', default='')
     add_shared(parser, '--columns')
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.source is None:
         raise ValueError('give SOURCE and OUT_FOLDER, SOURCE --verify, or --index TAR ...')
     elif args.verify:
-        _verify(args.source)
+        _verify(Path(args.source))
     elif args.out_folder is None:
         raise ValueError(f'{args.source}: give the folder to pack into, too')
     else:

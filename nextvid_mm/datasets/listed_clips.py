@@ -96,6 +96,11 @@ def read_entries(
     """
     address, path = path, shown(path)
     kind = Path(path).suffix.lower()
+    if '.tar' in Path(path).suffixes[-2:] or kind == '.tgz':
+        raise ValueError(
+            f'{path} is a tar file, not a list: tools/pack_shards.py --index {path} --out '
+            'clips.csv writes the list of its clips'
+        )
     if columns and (unknown := set(columns) - set(COLUMNS)):
         raise ValueError(f'columns of {path}: {sorted(unknown)} are none of {", ".join(COLUMNS)}')
     if columns and kind not in TABLES:

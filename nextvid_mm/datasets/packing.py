@@ -23,7 +23,14 @@ from nextvid_mm.datasets.listed_clips import ListedClip, read_entries
 from nextvid_mm.datasets.scan import look_at
 from nextvid_mm.datasets.video.files import IMAGE_EXTENSIONS, walk
 from nextvid_mm.datasets.video.reader import VideoReader
-from nextvid_mm.files import INSIDE, TEMPORARY_SUFFIX, replace_when_complete, shown, write_text
+from nextvid_mm.files import (
+    INSIDE,
+    TEMPORARY_SUFFIX,
+    is_remote,
+    replace_when_complete,
+    shown,
+    write_text,
+)
 from nextvid_mm.stopping import pool_of
 from nextvid_mm.storage import Storage
 
@@ -218,19 +225,19 @@ def verify(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def absolute_entries(
-    source: Path, root: str | Path, columns: Mapping[str, str] | None = None
+    source: str | Path, root: str | Path, columns: Mapping[str, str] | None = None
 ) -> tuple[list[ListedClip], list[str]]:
     """Entries of a list with paths below ``root``, or of a folder; and what was left out of it.
 
-    ``columns`` is as of ``open_list``.
+    A list may be an address; ``columns`` is as of ``open_list``.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         found = walk(source)
         paths = found.files + found.closed  # whoever opens a closed folder says why
         entries = [ListedClip(path, -1, line) for line, path in enumerate(paths, start=1)]
         if not entries:
             raise ValueError('; '.join([f'{source} names no video or image', *found.notes()]))
         return entries, found.notes()
-    if not source.is_file():
+    if not is_remote(source) and not os.path.isfile(source):
         raise FileNotFoundError(f'{source}: no such list or folder; see {HELP_PAGE}')
     return [entry.below(root) for entry in read_entries(str(source), columns)], []

@@ -6,6 +6,7 @@ Shape legend: F video frames of a window, S pixels per side.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from nextvid_mm.datasets.listed_clips import TABLES, ListedClip, read_entries
 from nextvid_mm.datasets.video.files import MEDIA_EXTENSIONS, is_image, walk
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
+from nextvid_mm.files import shown
 from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.registry import SCOPE, TRANSFORMS
 
@@ -151,8 +153,9 @@ def find_media(
     """Files of a list of files, folders (searched through) and lists of files.
 
     Args:
-        inputs: files, folders and lists (``.txt``, ``.csv``, ``.tsv``, ``.parquet``); a list is
-            read as that of a ``ClipListDataset`` is: labels and comments are no part of its paths.
+        inputs: files, folders, addresses of files, and lists (``.txt``, ``.csv``, ``.tsv``,
+            ``.parquet``); a list is read as that of a ``ClipListDataset`` is: labels and comments
+            are no part of its paths.
         root: folder that the paths in lists are relative to.
         columns: how a table calls its columns; see ``ClipListDataset``.
 
@@ -163,17 +166,18 @@ def find_media(
         FileNotFoundError: if a list does not exist, or there is no file at all.
     """
     found: list[Media] = []
-    for entry in map(Path, inputs):
-        if entry.is_dir():
+    for entry in inputs:
+        name, suffix = str(entry), Path(shown(entry)).suffix.lower()
+        if os.path.isdir(name):
             below = walk(entry)
             for note in below.notes():
                 print_log(f'{entry}: {note}', logger='current', level=logging.WARNING)
             found += below.files + below.closed  # whoever opens a closed folder says why
-        elif entry.suffix.lower() in ('.txt', *TABLES):
-            listed = read_entries(str(entry), columns if entry.suffix != '.txt' else None)
+        elif suffix in ('.txt', *TABLES):
+            listed = read_entries(name, columns if suffix in TABLES else None)
             found += [as_media(clip.below(root)) for clip in listed]
         else:
-            found.append(str(entry))
+            found.append(name)
     if not found:
         raise FileNotFoundError(
             f'no video or image in {", ".join(map(str, inputs))}; endings: '

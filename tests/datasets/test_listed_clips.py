@@ -93,3 +93,10 @@ def test_entries_without_bounds_are_whole_files(tmp_path):
     (entry,) = read_entries(str(tmp_path / 'list.txt'))
     assert math.isnan(entry.start)
     assert math.isnan(entry.end)
+
+
+@pytest.mark.parametrize('name', ['a.tar', 'a.tar.gz', 'b.TGZ', 's3://bucket/a.tar?X=hidden'])
+def test_a_tar_file_without_its_index_is_no_list(name):
+    with pytest.raises(ValueError, match=r'is a tar file, not a list: .*--index .*--out') as error:
+        _read(name)
+    assert 'hidden' not in str(error.value)

@@ -128,3 +128,20 @@ def test_a_closed_folder_is_a_file_that_cannot_be_read(tmp_path):
         (path,) = find_media([tmp_path])
         with pytest.raises(UnreadableMediaError, match=r'closed: PermissionError'):
             read(path)
+
+
+def test_files_and_lists_may_be_addresses(media):
+    import fsspec
+
+    for name in ('short.mp4', 'image.png'):
+        with fsspec.open(f'memory://media/{name}', 'wb') as file:
+            file.write((media / name).read_bytes())
+    with fsspec.open('memory://media/list.csv', 'wb') as file:
+        file.write(b'path,start,end\nshort.mp4,0.25,0.5\n')
+    found = find_media(['memory://media/list.csv', 'memory://media/image.png'], 'memory://media')
+    assert [str(one) for one in found] == [
+        'memory://media/short.mp4#t=0.25,0.5', 'memory://media/image.png',
+    ]  # fmt: skip
+    (window,), (still,) = (read(one) for one in found)
+    assert levels(window) == [2, 3]
+    assert (still.clip == read(media / 'image.png')[0].clip).all()

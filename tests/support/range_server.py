@@ -1,9 +1,10 @@
 """An HTTP server on the loopback interface that serves ranges of files, and faults on demand."""
 
 import hashlib
+import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,13 +15,14 @@ class Faults:
     def __init__(self):
         self.fail = 0  # so many answers are 503
         self.short = 0  # so many bodies lack their last byte
+        self.whole = 0  # so many answers are the whole file, whatever was asked for
         self.delay = 0.0
         self.requests, self.bytes = 0, 0
         self.seen = []
 
 
 @contextmanager
-def serve(folder):
+def serve(folder, port=0):
     """Serve a folder; gives the address and the faults."""
     faults = Faults()
 
@@ -60,7 +62,9 @@ def serve(folder):
             if self.headers.get('If-Match', tag) != tag:
                 return self._plain(412)
             status, total, span = 200, len(data), self.headers.get('Range')
-            if span and body:
+            if faults.whole and body:
+                faults.whole -= 1
+            elif span and body:
                 first, _, last = span.removeprefix('bytes=').partition('-')
                 first, last = int(first), min(int(last or total - 1), total - 1)
                 data, status = data[first : last + 1], 206
@@ -79,8 +83,20 @@ def serve(folder):
                 self.wfile.write(data)
             return None
 
-    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    server.daemon_threads = True
+    connections = []
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        allow_reuse_address = True
+
+        def process_request(self, request, client_address):
+            connections.append(request)
+            super().process_request(request, client_address)
+
+        def handle_error(self, *_):
+            """Clients that gave up are no matter."""
+
+    server = Server(('127.0.0.1', port), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -88,3 +104,6 @@ def serve(folder):
     finally:
         server.shutdown()
         server.server_close()
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
