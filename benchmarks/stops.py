@@ -1,17 +1,19 @@
 """Stops tools at random moments, starts them again, and looks for anything lost.
 
-``python -m benchmarks.stops --stops 200`` trains the demo's model for some steps, over and over
-stopped by Ctrl-C, SIGTERM, SIGUSR1, SIGHUP, SIGKILL, a disk that fills up, or disturbed by a second
-run in its folder; so are the scan of a list, the report of the run, and the generation of data.
-After every stop: the exit code is documented, no process is left, every file is whole. At the end,
-losses and weights are those of a run that nobody disturbed, bit for bit.
-
-Tools run in forks of this process: a start costs a moment instead of seconds of imports.
+``python -m benchmarks.stops --stops 200`` runs training, demo, ablations, scan, packing, export,
+features and report over and over (``stopped_tools.py``), stopped by Ctrl-C, SIGTERM, SIGUSR1,
+SIGHUP, SIGKILL, a disk that fills up, or disturbed by a second run in the same folder. After every
+stop: the exit code is documented, one line says what happened, no process is left, every file is
+whole, no more steps are lost than the key allows, and the next start goes on where they end. What
+comes out in the end is what a run gives that nobody disturbed, weights bit for bit.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
+import importlib
 import json
 import os
 import random
@@ -19,63 +21,59 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from nextvid_mm.cli import main as call
-from nextvid_mm.cli.check_resume import compare_checkpoints, compare_traces
+from benchmarks.stopped_tools import (
+    FULL,
+    INTERVAL,
+    LAST_STEP,
+    SECOND,
+    SIGNALS,
+    SPEC,
+    Tool,
+    make_small,
+    start,
+    tools,
+    train,
+)
+from nextvid_mm.cli.check_resume import read_trace
 from nextvid_mm.demo.data.generate import make_demo_data
-from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.progress import progress_bar
 from nextvid_mm.run_folder import LOCK
 
-SIGNALS = ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP', 'SIGKILL')
-KINDS = (*SIGNALS, 'full disk', 'second run')
 ALLOWED = {
-    'SIGINT': {0, 130},
-    'SIGKILL': {0, -9},
-    'full disk': {0, 1},
-    'second run': {0},
-} | {name: {0, 143} for name in ('SIGTERM', 'SIGUSR1', 'SIGHUP')}
-SPEC = DemoSpec(num_train=16, num_val=4, frames=16, num_images=4, num_val_images=4)
-_SETTINGS = {
-    **{f'train_cfg.stages.{stage}.steps': 8 for stage in range(3)},
-    'train_cfg.stages.3.steps': 4,
-    **{f'train_cfg.stages.{stage}.batch_size': 4 for stage in range(4)},
-    'model.backbone.arch.depth': 1,
-    'custom_hooks.2.interval': 8,
-    'default_hooks.checkpoint.interval': 5,
-    'default_hooks.checkpoint.save_last': True,
-    'default_hooks.trace.type': 'TraceHook',
-    'default_hooks.logger.interval': 4,
-}
-OPTIONS = [f'{key}={value}' for key, value in _SETTINGS.items()]
+    'SIGINT': {130},
+    'SIGKILL': {-9},
+    FULL: {0, 1},
+    SECOND: {0},
+} | {name: {143} for name in ('SIGTERM', 'SIGUSR1', 'SIGHUP')}
+# What is just ending has so long.
+_PATIENCE_SECONDS = 30.0
+_PR_SET_CHILD_SUBREAPER = 36
 
 
-def start(words: Sequence[str], log: Path) -> int:
-    """Run a tool in a fork that leads a session of its own; returns its process number."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    os.setsid()
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = 1
-    try:
-        call(words[0], list(words[1:]))
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-        if not isinstance(end.code, int):
-            print(end.code, file=sys.stderr)
-    finally:
-        sys.stdout.flush()
-        os._exit(code)
+@dataclass
+class Ledger:
+    """What has happened.
+
+    Attributes:
+        counts: stops by tool and kind.
+        wrong: what was wrong, a line each.
+        lost: most steps lost, by kind.
+        rounds: runs that came to their end and were compared, by tool.
+        late: stops that came when the tool had ended; they do not count.
+    """
+
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
+    rounds: Counter[str] = field(default_factory=Counter)
+    late: int = 0
 
 
 def end(pid: int) -> int:
@@ -83,39 +81,75 @@ def end(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def left_over(session: int) -> list[int]:
-    """Processes that are still in a session; what is just ending has a second."""
-    limit = time.monotonic() + 5
-    while True:
-        found = []
-        for entry in Path('/proc').glob('[0-9]*/stat'):
-            try:
-                state, _, _, of = entry.read_text().rpartition(')')[2].split()[:4]
-            except (OSError, ValueError):
-                continue
-            if int(of) == session and state != 'Z':
-                found.append(int(entry.parent.name))
-        if not found or time.monotonic() > limit:
-            return found
+def has_ended(pid: int) -> bool:
+    """Whether a child has ended; it can still be waited for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def adopt_orphans() -> None:
+    """Let processes whose parent has died become children of this one, where they are seen."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def children() -> list[int]:
+    """Running children of this process; those that have ended are waited for."""
+    found = []
+    for entry in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            state, parent = entry.read_text().rpartition(')')[2].split()[:2]
+        except (OSError, ValueError):
+            continue
+        if int(parent) == os.getpid():
+            pid = int(entry.parent.name)
+            if state == 'Z':
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+            else:
+                found.append(pid)
+    return found
+
+
+def left_over() -> list[int]:
+    """Processes that outlive their tool."""
+    limit = time.monotonic() + _PATIENCE_SECONDS
+    while (found := children()) and time.monotonic() < limit:
         time.sleep(0.05)
+    return found
 
 
 def half_files(folder: Path) -> list[str]:
     """Files that are not what their name says."""
+    return [
+        f'{path}: {fault}'
+        for path in folder.rglob('*')
+        if path.is_file() and 'vis_data' not in path.parts and (fault := _fault(path))
+    ]
+
+
+def _fault(path: Path) -> str:
+    """What is wrong with a file; '' if it is whole."""
+    from safetensors import safe_open
+
     from nextvid_mm.engine.checkpoints import damage
 
-    found = [f'{path}: {fault}' for path in folder.rglob('*.pth') if (fault := damage(path))]
-    for path in folder.rglob('*.json'):
-        if path.name in (LOCK, 'scalars.json') or 'vis_data' in path.parts:
-            continue
-        try:
+    try:
+        if path.suffix == '.pth':
+            return damage(path) or ''
+        if path.suffix == '.json' and path.name != LOCK:
             json.loads(path.read_text(encoding='utf-8'))
-        except ValueError:
-            found.append(f'{path}: half')
-    for path in folder.rglob('report.html'):
-        if not path.read_text(encoding='utf-8').rstrip().endswith('</html>'):
-            found.append(f'{path}: half')
-    return found
+        elif path.suffix == '.html':
+            assert path.read_text(encoding='utf-8').rstrip().endswith('</html>'), 'half'
+        elif path.suffix == '.tar':
+            with tarfile.open(path) as tar:
+                assert all(tar.extractfile(member).read() for member in tar), 'empty'  # type: ignore[union-attr]
+        elif path.suffix == '.safetensors':
+            with safe_open(path, 'np') as tensors:
+                tensors.keys()
+        elif path.suffix in ('.csv', '.txt') and (text := path.read_bytes()):
+            assert text.endswith(b'\n'), 'half a line'
+    except (OSError, ValueError, AssertionError, tarfile.TarError, Exception) as error:
+        return f'{type(error).__name__} {error}'
+    return ''
 
 
 def fill(folder: Path) -> Path:
@@ -129,78 +163,213 @@ def fill(folder: Path) -> Path:
             return path
 
 
-def disturb(words: Sequence[str], kind: str, folder: Path, delay: float) -> list[str]:
-    """Start a tool, stop it after a while, and say what is wrong afterwards."""
-    log = folder.parent / 'output.log'
+def progress_of(tool: Tool, folder: Path) -> tuple[int, int, int]:
+    """Of a tool's training: lines of its trace, its last step, and the step that is saved."""
+    if tool.runs is None:
+        return 0, 0, 0
+    place = folder / tool.runs
+    trace, note = read_trace(place), place / 'last_checkpoint'
+    saved = int(note.read_text().strip().rpartition('_')[2][:-4]) if note.exists() else 0
+    return len(trace), trace[-1]['step'] if trace else 0, saved
+
+
+def disturb(tool: Tool, kind: str, folder: Path, delay: float, ledger: Ledger) -> int | None:
+    """Start a tool, stop it after a while, and note what is wrong afterwards.
+
+    Returns:
+        Its exit code; None if it was stopped.
+    """
+    log, words = folder.parents[1] / 'output.log', tool.words(folder)
+    log.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    before, _, saved = progress_of(tool, folder)
     pid = start(words, log)
-    time.sleep(delay)
-    wrong, filler, second = [], None, None
+    limit = time.monotonic() + delay
+    while time.monotonic() < limit and not has_ended(pid):
+        time.sleep(0.01)
+    locked, came = (folder / LOCK).exists(), not has_ended(pid)
+    code, wrong, reached = _stop(tool, kind, folder, pid, log)
+    came = came and code != (0 if kind in SIGNALS else None)
+    if came and code not in ALLOWED[kind]:
+        wrong.append(f'exit code {code}')
+    elif not came and code:
+        wrong.append(f'not stopped, it ended with {code}')
+    if kind == SECOND and locked and tool.runs is not None and came:
+        text = log.read_text(errors='replace')
+        if 'is in use by process' not in text and 'ended before' not in text:
+            wrong.append('a second run was let in')
+    if orphans := left_over():
+        wrong.append(f'processes left: {orphans}')
+        for orphan in orphans:
+            os.kill(orphan, signal.SIGKILL)
+    wrong += half_files(folder)
+    wrong += _lost(tool, kind, folder, (before, saved), reached, ledger)
+    text = log.read_text(errors='replace')
+    if 'Traceback (most recent' in text:
+        wrong.append('a traceback')
+    if wrong:
+        kept = log.with_name(f'wrong_{len(ledger.wrong)}.log')
+        kept.write_text(text)
+        wrong[-1] += f' ({kept})'
+    ledger.wrong += [f'{tool.name}, {kind}, after {delay:.1f} s: {line}' for line in wrong]
+    if came:
+        ledger.counts[tool.name, kind] += 1
+    return code if code == 0 or not came else None
+
+
+def _stop(
+    tool: Tool, kind: str, folder: Path, pid: int, log: Path
+) -> tuple[int, list[str], int | None]:
+    """Stop a tool; returns its exit code, what is wrong, and the step when the disk was full."""
     if kind in SIGNALS:
         os.kill(pid, getattr(signal, kind))
-    elif kind == 'full disk':
-        filler = fill(folder)
-    elif (folder / LOCK).exists():
-        second = end(start(words, log))
+        return end(pid), [], None
+    if kind == SECOND:
+        other = start(tool.words(folder), log)
+        second, early = end(other), has_ended(pid)
+        code = end(pid)
+        if second == 0 and early:
+            with open(log, 'a') as file:
+                file.write('the first had ended before\n')
+        allowed = {0} if tool.runs is None else {0, 1}
+        return code, [] if second in allowed else [f'the second run ended with {second}'], None
+    filler = fill(folder.parent)
+    reached = progress_of(tool, folder)[1]
     code = end(pid)
-    if filler is not None:
-        filler.unlink()
-    if second == 0 and code == 0 and words[0] == 'train':
-        second = None  # the first had ended before the second began
-    if second == 0:
-        wrong.append('a second run was let in')
-    if code not in ALLOWED[kind]:
-        wrong.append(f'exit code {code}')
-    if orphans := left_over(pid):
-        wrong.append(f'processes left: {orphans}')
-    return [f'{words[0]}, {kind}: {text}' for text in wrong + half_files(folder)]
+    filler.unlink()
+    return code, [], reached
 
 
-def run(stops: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Do it; returns counts by kind, and what is wrong."""
-    draw, counts, wrong = random.Random(seed), Counter[str](), []
+def _lost(
+    tool: Tool,
+    kind: str,
+    folder: Path,
+    before: tuple[int, int],
+    reached: int | None,
+    ledger: Ledger,
+) -> list[str]:
+    """Whether the start went on where the last one had saved, and how many steps this one lost.
+
+    Args:
+        tool: that was stopped.
+        kind: of the stop.
+        folder: that it writes to.
+        before: lines of the trace, and the step saved, when it was started.
+        reached: last step when the disk was full.
+        ledger: is told the most steps that were lost.
+    """
+    if tool.runs is None:
+        return []
+    (lines, saved), wrong = before, []
+    trace = read_trace(folder / tool.runs)
+    if len(trace) > lines and trace[lines]['step'] != saved + 1:
+        wrong.append(f'went on with step {trace[lines]["step"]} after {saved} was saved')
+    _, last, saved = progress_of(tool, folder)
+    lost = max(0, (last if reached is None else reached) - saved)
+    ledger.lost[kind] = max(ledger.lost[kind], lost)
+    bound = INTERVAL if kind in ('SIGKILL', FULL) else 0
+    return [*wrong, f'{lost} steps lost'] if lost > bound else wrong
+
+
+def run(stops: int, seed: int, root: Path, only: Sequence[str] = ()) -> Ledger:
+    """Do it; returns what happened."""
+    draw, ledger, log = random.Random(seed), Ledger(), root / 'whole.log'
     os.environ['LOCAL_RANK'] = '0'
-    whole, killed = folder / 'whole', folder / 'disk' / 'killed'
-    killed.mkdir(parents=True)
-
-    def into(where: Path) -> list[str]:
-        words = ['train', 'nextvid/vit-tiny_demo.py', '--resume', '--work-dir', str(where)]
-        return [*words, '--cfg-options', *OPTIONS]
-
-    begin = time.monotonic()
-    if code := end(start(into(whole), folder / 'whole.log')):
-        raise ChildProcessError(f'the undisturbed run ended with {code}: {folder}/whole.log')
-    seconds = time.monotonic() - begin
-    scan = ['scan_dataset', 'data/demo/demo_train_list_videos.txt', '--workers', '2']
-    scan += ['--root', 'data/demo/videos_train', '--out', str(killed / 'scan')]
-    tools = [scan, ['report', str(killed)]]
-    rounds = 0
+    checkpoint = root / 'whole' / 'train' / f'iter_{LAST_STEP}.pth'
+    found = [tool for tool in tools(root, checkpoint) if not only or tool.name in only]
+    preload(root, log)
+    if found[0].name != 'train':
+        end(start(train('train', checkpoint.parent), log))
+    for tool in found:
+        folder = root / 'whole' / tool.name
+        folder.mkdir(parents=True, exist_ok=True)
+        begin = time.monotonic()
+        if code := end(start(tool.words(folder), log)):
+            raise ChildProcessError(f'the undisturbed {tool.name} ended with {code}: {log}')
+        tool.seconds = time.monotonic() - begin
+        print(f'{tool.name}: {tool.seconds:.1f} s undisturbed', flush=True)
     with progress_bar('stops') as bar:
         task = bar.add_task('stops', total=stops)
-        while counts.total() < stops:
-            kind = draw.choice(KINDS)
-            words = into(killed)
-            if draw.random() < 0.3 and (killed / 'last_checkpoint').exists():
-                words = draw.choice(tools)
-                kind = draw.choice(('SIGINT', 'SIGTERM', 'SIGKILL'))
-            wrong += disturb(words, kind, killed, draw.uniform(0.1, 0.8) * seconds)
-            counts[f'{words[0]}, {kind}'] += 1
-            bar.advance(task)
-            last = killed / 'last_checkpoint'
-            if last.exists() and last.read_text().endswith('iter_28.pth'):
-                rounds += 1
-                wrong += compare(killed, whole)
-                shutil.rmtree(killed)
-                killed.mkdir()
-        if code := end(start(into(killed), folder / 'disk' / 'output.log')):
-            wrong.append(f'the last run ended with {code}')
-        wrong += compare(killed, whole)
-    counts['rounds compared, bit for bit'] = rounds + 1
-    return counts, wrong
+        while ledger.counts.total() < stops:
+            (tool,) = draw.choices(found, [tool.share for tool in found])
+            kind, folder = draw.choice(tool.kinds), root / 'disk' / tool.name
+            before = ledger.counts.total(), len(ledger.wrong)
+            code = disturb(tool, kind, folder, draw.uniform(0, 0.7) * tool.seconds, ledger)
+            ledger.late += ledger.counts.total() == before[0]
+            if code == 0:
+                finish(tool, root, ledger)
+            for line in ledger.wrong[before[1] :]:
+                print(line, flush=True)
+            bar.update(task, completed=ledger.counts.total())
+        for tool in found:
+            folder = root / 'disk' / tool.name
+            folder.mkdir(parents=True, exist_ok=True)
+            if code := end(start(tool.words(folder), log)):
+                ledger.wrong.append(f'{tool.name}: the last start ended with {code}: {log}')
+            else:
+                finish(tool, root, ledger)
+    return ledger
 
 
-def compare(killed: Path, whole: Path) -> list[str]:
-    """What differs between a disturbed run and the undisturbed one."""
-    return [*compare_traces(killed, whole)[:5], *compare_checkpoints(killed, whole)[:5]]
+def finish(tool: Tool, root: Path, ledger: Ledger) -> None:
+    """Compare a tool's finished folder with the undisturbed one, and clear it away."""
+    folder = root / 'disk' / tool.name
+    found = tool.compare(folder, root / 'whole' / tool.name)
+    left = [str(path) for path in folder.rglob('*.tmp')]
+    ledger.wrong += [f'{tool.name}: {line}' for line in [*found, *left][:5]]
+    ledger.rounds[tool.name] += 1
+    shutil.rmtree(folder)
+
+
+def preload(root: Path, log: Path) -> None:
+    """Import here what a training imports, so that the forks need not."""
+    note = root / 'modules.txt'
+    pid = os.fork()
+    if not pid:
+        import atexit
+
+        atexit.register(print)
+        try:
+            from nextvid_mm.cli import main as call
+
+            words = train('train', root / 'first')
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            call(words[0], [*words[1:], 'train_cfg.stages.1.steps=1'])
+        finally:
+            note.write_text('\n'.join(sys.modules))
+            os._exit(0)
+    end(pid)
+    for name in note.read_text().split('\n'):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    shutil.rmtree(root / 'first', ignore_errors=True)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int = 256) -> Iterator[bool]:
+    """A small disk at a folder, where one may be made; else that of the folder, never filled."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ['mount', '-t', 'tmpfs', '-o', f'size={megabytes}m', 'tmpfs', str(folder)]
+    made = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield made
+    finally:
+        if made:
+            subprocess.run(['umount', '-l', str(folder)], check=False)
+
+
+def table(ledger: Ledger) -> str:
+    """The stops as a table of Markdown."""
+    kinds = [kind for kind in ALLOWED if any(of == kind for _, of in ledger.counts)]
+    kinds.sort(key=[*SIGNALS, FULL, SECOND].index)
+    lines = [f'| tool | {" | ".join(kinds)} | compared |', f'|---|{"---|" * (len(kinds) + 1)}']
+    for tool, rounds in ledger.rounds.items():
+        cells = [str(ledger.counts[tool, kind] or '') for kind in kinds]
+        lines.append(f'| {" | ".join([tool, *cells, str(rounds)])} |')
+    lost = [str(ledger.lost[kind]) for kind in kinds]
+    return '\n'.join([*lines, f'| most steps lost | {" | ".join(lost)} | |'])
 
 
 def main() -> int:
@@ -208,30 +377,27 @@ def main() -> int:
     parser = argparse.ArgumentParser('benchmarks.stops', description=__doc__)
     parser.add_argument('--stops', type=int, default=200)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--tools', nargs='+', default=[], help='only these')
     parser.add_argument('--folder', type=Path, default=Path('work_dirs/stops'))
     args = parser.parse_args()
-    folder = args.folder.resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / 'disk').mkdir(parents=True)
-    # Full disks need a small one; where it may not be made, a whole one is filled never.
-    mount = ['mount', '-t', 'tmpfs', '-o', 'size=96m', 'tmpfs', str(folder / 'disk')]
-    small = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    if not small:
-        globals()['KINDS'] = tuple(kind for kind in KINDS if kind != 'full disk')
-    try:
-        os.chdir(folder)
-        make_demo_data('data/demo', SPEC, workers=0)
-        counts, wrong = run(args.stops, args.seed, folder)
-    finally:
+    root = args.folder.resolve()
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir(parents=True)
+    adopt_orphans()
+    with small_disk(root / 'disk') as made:
+        os.chdir(root)
+        if not made:
+            ALLOWED.pop(FULL)
+        make_demo_data('data/demo', SPEC(), workers=0)
+        make_small(root)
+        ledger = run(args.stops, args.seed, root, args.tools)
         os.chdir('/')
-        if small:
-            subprocess.run(['umount', '-l', str(folder / 'disk')], check=False)
-    for name, count in sorted(counts.items()):
-        print(f'{count:4} {name}')
-    for line in wrong[:20]:
+    print(table(ledger))
+    for line in ledger.wrong[:20]:
         print(line)
-    print(f'{args.stops} stops: {len(wrong)} things wrong')
-    return int(bool(wrong))
+    stops = ledger.counts.total()
+    print(f'{stops} stops ({ledger.late} came too late): {len(ledger.wrong)} things wrong')
+    return int(bool(ledger.wrong))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Every work-around for a third-party release, in one place.
+"""Every work-around for a third-party release, but for what they print (``runner_output``).
 
 Each function states what goes wrong, the upstream issue and when it can go;
 ``tests/test_compat.py`` holds a test for each that fails once the release in use no longer needs
@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial, partialmethod, wraps
 from importlib.abc import Loader, MetaPathFinder
@@ -22,6 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nextvid_mm.late_imports import when_imported
+from nextvid_mm.runner_output import format_configs_once, keep_bulk_in_the_file, silence_advice
 
 if TYPE_CHECKING:
     from mmengine.logging import HistoryBuffer
@@ -40,7 +40,9 @@ def apply() -> None:
     allow_history_buffers_in_checkpoints()
     allow_distributed_training_on_cpu()
     separate_restarts()
-    silence_advice_against_mmcv_lite()
+    when_imported('mmengine.logging.logger', act=keep_bulk_in_the_file)
+    when_imported('mmengine.config.config', act=format_configs_once)
+    silence_advice()
 
 
 class _Stubs(MetaPathFinder, Loader):
@@ -339,10 +341,3 @@ def _drop_device_ids_on_cpu() -> None:
         original(self, module, *args, **kwargs)
 
     MMDistributedDataParallel.__init__ = init
-
-
-def silence_advice_against_mmcv_lite() -> None:
-    """Ignore warnings of MMCV 2.2, MMEngine 0.10 and torch 2.14 that nobody can act on."""
-    # The full mmcv, a limit of threads, an argument that has a new name.
-    for message in ('Fail to import ``Multi', r'Setting (OMP|MKL)_NUM_T', '`broadcast_buffers`'):
-        warnings.filterwarnings('ignore', message=message)

@@ -300,16 +300,6 @@ def test_distributed_work_around_is_needed(errors_without):
     assert 'dist' in errors_without
 
 
-ADVICE = """
-import warnings
-SETUP
-with warnings.catch_warnings(record=True) as caught:
-    import mmcv.cnn.bricks.transformer
-print(sum('MultiScaleDeformableAttention' in str(warning.message) for warning in caught))
-"""
-
-
-@pytest.mark.skipif(not compat.is_installed('mmcv-lite'), reason='the full mmcv is installed')
 def test_a_restart_of_torchrun_has_a_store_of_its_own(monkeypatch):
     from torch.distributed import TCPStore
 
@@ -330,6 +320,16 @@ def test_a_restart_of_torchrun_has_a_store_of_its_own(monkeypatch):
     assert server.check(['address'])
 
 
+ADVICE = """
+import warnings
+SETUP
+with warnings.catch_warnings(record=True) as caught:
+    import mmcv.cnn.bricks.transformer
+print(sum('MultiScaleDeformableAttention' in str(warning.message) for warning in caught))
+"""
+
+
+@pytest.mark.skipif(not compat.is_installed('mmcv-lite'), reason='the full mmcv is installed')
 @pytest.mark.parametrize(
     ('setup', 'warned'), [("warnings.simplefilter('always')", '1'), ('import nextvid_mm', '0')]
 )

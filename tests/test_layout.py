@@ -13,6 +13,7 @@ FLOORS = {
     'registry': 0,
     'late_imports': 0,
     'lettering': 0,
+    'runner_output': 0,
     'environment': 3,
     'compat': 1,
     'files': 0,

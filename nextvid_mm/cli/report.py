@@ -11,9 +11,12 @@ EPILOG = """\
 examples:
   python tools/report.py work_dirs/demo                          # what the demo ends with
   python tools/report.py work_dirs/vit-tiny_demo --probe-config configs/probe/demo.py
-  python tools/report.py work_dirs/vit-l_4stage                  # curves, settings, streaming
+  python tools/report.py work_dirs/vit-l_4stage                  # curves, your videos, streaming
   python tools/report.py work_dirs/vit-l_4stage --device cuda --max-videos 200 \\
       --probe-config configs/probe/ssv2.py --probe-results work_dirs/ssv2/probe_results.json
+
+Without a probe config, clips of the run's own mixture are shown: input, mask, generated frames,
+what the encoder attends to, its features as colours and as a map.
 
 With a probe config, its validation videos serve for the map of features, the attention of the
 trained probe and the comparison of generated frames with copying the last one. The demo leaves its

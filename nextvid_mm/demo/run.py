@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_checkpoint
@@ -21,16 +19,15 @@ from rich.console import Console
 from rich.table import Table
 
 from nextvid_mm.config_files import find_config, project_folder
-from nextvid_mm.datasets.collate import collate_clips
-from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.demo.data.generate import make_demo_data
 from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.engine.probe.training import fit_probe
 from nextvid_mm.files import write_text
 from nextvid_mm.models.checkpoints import read_config
 from nextvid_mm.progress import quiet_log
-from nextvid_mm.registry import DATASETS, MODELS, SCOPE, require_registered
+from nextvid_mm.registry import MODELS, SCOPE, require_registered
 from nextvid_mm.report import write_report
+from nextvid_mm.report.own import own_clips
 from nextvid_mm.stopping import run_child
 from nextvid_mm.visualization import generation_sheet
 
@@ -221,12 +218,8 @@ def draw_sheet(config: Config, checkpoint: Path, path: Path, clips: int = 4) -> 
     with quiet_log():
         load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
     model.eval()
-    stage = config.train_cfg.stages[0]
-    dataset = DATASETS.build(config.train_dataloader.dataset)
-    requests = ClipSampler(dataset, seed=1).requests(np.arange(clips), stage.num_frames)
-    data: Any = model.data_preprocessor(collate_clips([dataset[r] for r in requests]))
-    clip: torch.Tensor = data['inputs'].flatten(0, 1)
-    return generation_sheet(model, clip, data['data_samples'], path)
+    own = own_clips(config, model, clips)
+    return generation_sheet(model, own.clips, own.batch, path)
 
 
 def count_classes(config: Config) -> int:

@@ -113,7 +113,11 @@ work_dir = 'work_dirs/{given.name}/pretrain'
 {_model(given)}
 {_stages(given)}
 {_data(given)}
-default_hooks = dict(checkpoint=dict(interval={given.interval}))
+default_hooks = dict(
+    checkpoint=dict(interval={given.interval}),
+    # Your clips, masked, and as they are generated: in TensorBoard and below the work directory.
+    pictures=dict(type='GenerationVisHook', interval={given.interval}),
+)
 """
 
 

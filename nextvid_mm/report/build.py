@@ -22,6 +22,7 @@ from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import DATASETS, SCOPE
 
 from .learned import class_names, clips_of, load_model, look_at_features, look_at_generation
+from .own import SHEET_CLIPS, own_section
 from .page import Section, render
 from .probes import probes_section
 from .run import (
@@ -50,6 +51,7 @@ Step = Callable[[str], None]
 _PHASES = 7
 _MAX_PARAMETERS = 50e6  # of an encoder that is timed on a CPU
 _GENERATED_CLIPS = 48
+_MAPPED_CLIPS = 48
 
 
 @lettering()
@@ -70,7 +72,7 @@ def write_report(
         work_dir: of a training run, or of the demo (with ``seed_*`` folders and ``results.json``).
         output: the file; None for ``report.html`` in the work directory.
         probe_config: labelled videos for feature map, attention and generation; None takes
-            ``probe.py`` of the work directory, which the demo leaves there, if there is one.
+            ``probe.py`` of the work directory (the demo's), else the run's own videos.
         videos: batches of validation videos of ``probe_config``; None decodes them.
         stream_frames: length of the stream whose cost per frame is measured, in tubelets.
         progress: show a progress bar.
@@ -104,7 +106,7 @@ def write_report(
             if probe_config is not None:
                 step('videos')
                 videos = videos or load_videos(probe_config, max_videos)
-                sections += _learned(runs[0], model, probe_config, videos, records, step)
+            sections += _learned(runs[0], model, probe_config, videos or (), records, step)
             step('streaming')
             sections.append(streaming_section(_streaming(model.backbone, stream_frames)))
         sections += [curves_section(run) for run in runs[1:]]
@@ -133,12 +135,18 @@ def _results(work_dir: Path, probe_config: Config | None, records: Sequence[Path
 def _learned(
     run: Run,
     model: nn.Module,
-    probe_config: Config,
+    probe_config: Config | None,
     videos: Iterable[dict],
     records: Sequence[Path],
     step: Step,
 ) -> list[Section]:
-    """What the model of a run knows of labelled videos."""
+    """What the model of a run knows of labelled videos, or of the run's own."""
+    if probe_config is None:
+        if not _has_own_videos(run.config):
+            return []
+        step('your videos')
+        count = _MAPPED_CLIPS if _is_quick(model) else SHEET_CLIPS
+        return [own_section(run.config, model, count)]
     step('features')
     seen = look_at_features(model, str(run.checkpoint), probe_config, videos, records)
     step('generation')
@@ -150,6 +158,12 @@ def _learned(
     names = class_names(probe_config, max(labels) + 1)
     generated = generation_section(made, names, rollout, run.folder / 'generated.png')
     return [features_section(seen), generated]
+
+
+def _has_own_videos(config: Config) -> bool:
+    loader = config.get('train_dataloader') or {}
+    dataset, schedule = loader.get('dataset') or {}, config.get('train_cfg') or {}
+    return 'type' in dataset and 'stages' in schedule
 
 
 def _streaming(backbone: nn.Module, frames: int) -> StreamingCost | str:

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -130,13 +131,22 @@ def draw_lines(
         marker = 'o' if len(xs) < 3 else None
         axis.plot(xs, ys, label=name, color=colour, linewidth=1.4, marker=marker)
     if log_scale:
-        axis.set_yscale('log')
+        _scale_by_powers(axis)
     axis.set_xlabel(x_label, fontsize=8)
     axis.set_ylabel(y_label, fontsize=8)
-    axis.tick_params(labelsize=8)
+    axis.tick_params(labelsize=8, which='both')
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8, frameon=False)
     return figure
+
+
+def _scale_by_powers(axis: Axes) -> None:
+    """A logarithmic axis whose numbers are plain text: formulas are off, see ``lettering``."""
+    axis.set_yscale('log')
+    low, high = axis.get_ylim()
+    plain = FuncFormatter(lambda value, _: f'{value:g}')
+    axis.yaxis.set_major_formatter(plain)
+    axis.yaxis.set_minor_formatter(plain if high < 12 * low else NullFormatter())
 
 
 def _shade(axis: Axes, spans: Sequence[tuple[str, int, int]]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
+from nextvid_mm.lettering import lettering
 from nextvid_mm.visualization.figures import (
     PANELS,
     Series,
@@ -121,3 +122,15 @@ def test_without_masking_everything_is_visible():
     masking = FrameIsolatedMasking(4, 'none')
     figure = draw_masks(masking, (2, 2), draws=2, rng=np.random.default_rng(0))
     assert all(np.asarray(axis.collections[0].get_array()).all() for axis in figure.axes)
+
+
+@pytest.mark.parametrize('values', [[0.6, 2.0, 1.1], [0.01, 3.0, 250.0]])
+def test_numbers_of_a_logarithmic_axis_are_plain_where_formulas_are_off(values):
+    with lettering():
+        figure = draw_lines('step', '', {'loss': ([1, 2, 3], values)}, log_scale=True)
+        figure_image(figure, dpi=40)
+        axis = figure.axes[0].yaxis
+        texts = [*axis.get_majorticklabels(), *axis.get_minorticklabels()]
+    shown = [text.get_text() for text in texts if text.get_text()]
+    assert len(shown) > 1
+    assert all(float(text) > 0 for text in shown)
