@@ -72,9 +72,9 @@ class CellFolder:
             ValueError: if it is of another encoder or another budget.
         """
         path = self.path(cell)
-        if not path.is_file():
+        record = read_record(path)
+        if record is None:
             return None
-        record = json.loads(path.read_text(encoding='utf-8'))
         if record['identity'] != encoder:
             raise ValueError(
                 f'{path} is of another encoder that was called {cell.encoder!r}, too: name this '
@@ -92,17 +92,27 @@ class CellFolder:
         """Records of all cells that are done.
 
         Raises:
-            ValueError: if cells of one column were given different budgets.
+            ValueError: if cells of one column were given different budgets, or a file is damaged.
         """
         records: list[dict[str, Any]] = []
         first: dict[tuple[str, str, float], tuple[Path, dict[str, Any]]] = {}
         for path in sorted(self.root.glob('*/*/*.json')):
-            record = json.loads(path.read_text(encoding='utf-8'))
+            record = read_record(path)
+            if record is None:
+                raise ValueError(f'{path} is damaged: delete it; its cell is computed again')
             column = record['data'], record['protocol'], record['labels']
             where, budget = first.setdefault(column, (path, record['budget']))
             refuse_difference(f'{path} (beside {where})', record['budget'], budget)
             records.append(record)
         return records
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Content of a JSON file; None if there is none, or only a piece of one."""
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def refuse_difference(where: str, found: Mapping[str, Any], budget: Mapping[str, Any]) -> None:

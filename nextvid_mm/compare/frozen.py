@@ -29,6 +29,7 @@ from nextvid_mm.engine.probe.features import (
     cached_dataset,
     cached_loader,
 )
+from nextvid_mm.engine.probe.training import advance_rates
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
 from nextvid_mm.progress import track
 from nextvid_mm.registry import MODELS, SCOPE
@@ -124,6 +125,9 @@ class FrozenFeatures:
         wrapped: Any = SimpleNamespace(cls_head=head)
         optim = ProbeOptimWrapperConstructor(self._optim)(wrapped)
         schedules = build_schedules(self.config.param_scheduler, optim, epochs, len(batches))
+        advance_rates(
+            schedules[False] + schedules[True], self.config.train_cfg.get('rates_ahead', 0)
+        )
         step = 0
         for epoch in track(range(epochs), 'attentive probes', 'epochs'):
             head.train()

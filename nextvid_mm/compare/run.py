@@ -24,6 +24,7 @@ from nextvid_mm.compare.cells import (
     Cell,
     CellFolder,
     choose_labelled,
+    read_record,
     refuse_difference,
 )
 from nextvid_mm.compare.corruptions import corruption_row
@@ -181,45 +182,56 @@ class Evaluation:
             self.say(f'{cell}: {found["top1"]:.1f} % ({found["seconds"]:.1f} s)')
 
     def anticipate(self, shares: Sequence[float]) -> list[Curve]:
-        """Curves of early recognition of all encoders on all data sets; done ones are read.
-
-        An untrained encoder has the weights of the first seed.
+        """Curves of early recognition of all encoders on all data sets; see ``_measured``.
 
         Raises:
             ValueError: as of ``run``, or for a config with several segments.
         """
-        curves = []
-        for name, config in self.data.items():
-            budget = self.budget(name, 'linear', 100.0) | dict(shares=list(shares))
-            for row in self.rows:
-                path = self.work_dir / 'anticipation' / row.name / f'{name}.json'
-                model: Any = row.build(config, self.seeds[0])
-                identity = dict(encoder=model.origin.sha256)
-                if path.is_file():
-                    record = json.loads(path.read_text(encoding='utf-8'))
-                    refuse_difference(str(path), record['budget'], budget | identity)
-                    curves.append(Curve(**record['curve']))
-                    continue
-                device = self.device or get_device()
-                curve = anticipate(row.name, name, config, model, shares, device)
-                record = dict(budget=budget | identity, curve=asdict(curve))
-                write_text(path, json.dumps(record, indent=1) + '\n')
-                self.say(
-                    f'{row.name}, {name}: {curve.top1[0]:.1f} % when {curve.shares[0]:.0f} % of '
-                    f'the clip are seen, {curve.top1[-1]:.1f} % at its end, '
-                    f'{curve.milliseconds:.2f} ms a frame'
-                )
-                curves.append(curve)
-        return curves
+        device = self.device or get_device()
+
+        def measure(row: Row, name: str, model: Any) -> dict[str, Any]:
+            return asdict(anticipate(row.name, name, self.data[name], model, shares, device))
+
+        found = self._measured('anticipation', measure, shares=list(shares))
+        return [Curve(**curve) for curve in found.values()]
 
     def corruptions(self) -> dict[str, dict[str, float]]:
-        """Rows of ``corruption_row`` by encoder and data set, weights of the first seed."""
+        """Rows of ``corruption_row`` by encoder and data set; see ``_measured``."""
+
+        def measure(row: Row, name: str, model: Any) -> dict[str, Any]:
+            return corruption_row(FrozenFeatures(self.data[name], model, self.cache, self.device))
+
+        return self._measured('corruptions', measure)
+
+    def _measured(
+        self, folder: str, measure: Callable[[Row, str, Any], dict[str, Any]], **settings: Any
+    ) -> dict[str, dict[str, Any]]:
+        """What is found for every encoder and data set, a file each; done ones are read.
+
+        An untrained encoder has the weights of the first seed.
+
+        Raises:
+            ValueError: if a file is of another budget.
+        """
         found = {}
         for name, config in self.data.items():
             for row in self.rows:
-                model = row.build(config, self.seeds[0])
-                features = FrozenFeatures(config, model, self.cache, self.device)
-                found[f'{row.name}, {name}'] = corruption_row(features)
+                path, start = (
+                    self.work_dir / folder / row.name / f'{name}.json',
+                    time.perf_counter(),
+                )
+                model: Any = row.build(config, self.seeds[0])
+                budget = self.budget(name, 'linear', 100.0) | settings
+                budget['encoder'] = model.origin.sha256
+                record = read_record(path)
+                if record is not None:
+                    refuse_difference(str(path), record['budget'], budget)
+                else:
+                    record = dict(budget=budget, found=measure(row, name, model))
+                    record['seconds'] = time.perf_counter() - start
+                    write_text(path, json.dumps(record, indent=1) + '\n')
+                    self.say(f'{row.name}, {name}, {folder}: {record["seconds"]:.1f} s')
+                found[f'{row.name}, {name}'] = record['found']
         return found
 
     def _cells(self, row: Row, name: str, seeds: Sequence[int]) -> Iterator[Cell]:
@@ -266,6 +278,7 @@ def training_of(config: Config) -> dict[str, Any]:
     return dict(
         epochs=config.train_cfg.max_epochs,
         batch_size=config.train_dataloader.batch_size,
+        rates_ahead=config.train_cfg.get('rates_ahead', 0),
         model=digest([config.model.get(key) for key in keys]),
         optim=digest([config.optim_wrapper, config.param_scheduler]),
     )

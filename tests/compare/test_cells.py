@@ -60,3 +60,12 @@ def test_cells_of_other_budgets_are_not_put_side_by_side(tmp_path):
     folder.write(other, 'else', BUDGET | dict(size=[32, 32]), top1=60.0)
     with pytest.raises(ValueError, match='another budget'):
         folder.all()
+
+
+def test_a_damaged_cell_is_named(tmp_path):
+    folder = CellFolder(tmp_path)
+    folder.write(CELL, 'hash', BUDGET, top1=50.0)
+    folder.path(CELL).write_text('{"top1": 5')
+    assert folder.read(CELL, 'hash', BUDGET) is None
+    with pytest.raises(ValueError, match=r'knn_10_3\.json is damaged: delete it'):
+        folder.all()

@@ -36,7 +36,9 @@ def test_every_sample_is_encoded_once(features, monkeypatch):
     assert again.seconds == {}
 
 
-def test_attentive_probes_are_those_of_fit_probe(features, config, videos, tmp_path):
+@pytest.mark.parametrize('ahead', [0, 1])
+def test_attentive_probes_are_those_of_fit_probe(features, config, videos, tmp_path, ahead):
+    config.train_cfg.rates_ahead = features.config.train_cfg.rates_ahead = ahead
     record = fit_probe(config, videos / 'encoder.pth', tmp_path / 'probe', 3, videos / 'features')
     expected = torch.load(tmp_path / 'probe/probe.pth', weights_only=False)['state_dict']
     head = features.fit(ALL, 3)

@@ -43,6 +43,43 @@ def test_what_is_done_is_not_done_again(videos, tmp_path):
     assert [r['top1'] for r in again] == [r['top1'] for r in first]
 
 
+def test_a_killed_cell_goes_on(videos, tmp_path, monkeypatch):
+    settings = dict(seeds=[0, 1], cache=tmp_path / 'features')
+    whole = _evaluation(videos, tmp_path / 'whole', **settings).run()
+    fit = run_module.FrozenFeatures.fit
+
+    def killed(self, rows, seed):
+        if seed:
+            raise KeyboardInterrupt
+        return fit(self, rows, seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.FrozenFeatures, 'fit', killed)
+        with pytest.raises(KeyboardInterrupt):
+            _evaluation(videos, tmp_path, **settings).run()
+    folder = tmp_path / 'table/cells/ours/toy'
+    assert not (folder / 'attentive_100_1.json').exists()
+    (folder / 'attentive_100_1.json.0a1b2c3d.tmp').write_text('{"half')  # of a kill while writing
+    (folder / 'linear_100_0.json').write_text('{"half')  # of a power cut
+    (note,) = sorted((tmp_path / 'features').glob('*/features.json'))[:1]
+    note.unlink()  # half of the samples are encoded
+    said = []
+    again = _evaluation(videos, tmp_path, say=said.append, **settings).run()
+    assert [line.split(':')[0] for line in said] == [
+        'ours, toy, linear, 100 % of labels, seed 0',
+        'ours, toy, attentive, 100 % of labels, seed 1',
+    ]
+    assert [r['top1'] for r in again] == [r['top1'] for r in whole]
+
+
+def test_rates_that_run_ahead_are_another_budget(videos, tmp_path):
+    settings = dict(protocols=['attentive'], seeds=[0])
+    _evaluation(videos, tmp_path, **settings).run()
+    changes = {'train_cfg.rates_ahead': 1}
+    with pytest.raises(ValueError, match='another budget: settings differ'):
+        _evaluation(videos, tmp_path, changes=changes, **settings).run()
+
+
 def test_other_encoders_add_rows(videos, tmp_path):
     settings = dict(protocols=['knn'], seeds=[0])
     _evaluation(videos, tmp_path, **settings).run()

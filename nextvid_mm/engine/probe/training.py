@@ -216,8 +216,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         """Train from the runner's step to the last epoch, or until a hook stops it."""
         self.runner.call_hook('before_train')
         self.prepare()
-        if self._iter == 0 and self.rates_ahead:
-            self._advance_rates()
+        if self._iter == 0:
+            advance_rates(self.runner.param_schedulers or [], self.rates_ahead)
         try:
             self._run_epochs()
         except WaitStopped:
@@ -230,15 +230,6 @@ class ExactEpochLoop(EpochBasedTrainLoop):
             self.run_epoch()
             if not self.stop_training and validates(self, self._epoch, self._max_epochs):
                 self.runner.val_loop.run()
-
-    def _advance_rates(self) -> None:
-        """Let every schedule begin and end ``rates_ahead`` steps earlier."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', message='.*before `optimizer.step')  # on purpose
-            for scheduler in self.runner.param_schedulers or []:
-                scheduler.end += self.rates_ahead
-                for _ in range(self.rates_ahead):
-                    scheduler.step()
 
     def run_epoch(self) -> None:
         """Run the rest of an epoch; a hook that stops training leaves it unfinished."""
@@ -268,6 +259,16 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         runner.call_hook('after_micro_batch', **step)
         runner.call_hook('after_train_iter', **step)
         self._iter += 1
+
+
+def advance_rates(schedulers: Iterable[Any], steps: int) -> None:
+    """Let every schedule begin and end ``steps`` earlier, as ``train_cfg.rates_ahead`` asks for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='.*before `optimizer.step')  # on purpose
+        for scheduler in schedulers:
+            scheduler.end += steps
+            for _ in range(steps):
+                scheduler.step()
 
 
 def _check_cached(runner: Runner, loader: Mapping[str, Any]) -> None:
