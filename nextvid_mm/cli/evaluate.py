@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nextvid_mm.cli.flags import add_shared
 from nextvid_mm.run_folder import own_folder
@@ -133,19 +133,12 @@ def _config_file(word: str, folder: str) -> str:
 def _row(word: str, weights: str | None) -> Row:
     """The encoder that a word names."""
     from nextvid_mm.compare.run import Row, choose_weights
+    from nextvid_mm.inferencers.opening import brought_backbone
 
     name, equals, path = word.partition('=')
     path = path if equals else word
     name = name if equals else Path(path).stem
-    backbone: dict[str, Any] | None = None
-    if Path(path).is_dir():
-        backbone = dict(type='TransformersEncoder', path=path)
-    elif path.endswith('.py'):
-        from nextvid_mm.config_files import checked_config
-
-        backbone = (checked_config(path).get('model') or {}).get('backbone')
-        if not isinstance(backbone, dict):
-            raise ValueError(f'{path} has no model.backbone: which encoder is meant?')
+    backbone = brought_backbone(path)
     if not name or '/' in name or name.startswith('.'):
         raise ValueError(f'{word}: {name!r} is no name of a row')
     chosen = 'encoder' if backbone is not None else weights or choose_weights(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from nextvid_mm.cli.flags import add_shared, device_of
 
@@ -16,14 +15,18 @@ examples:
       --store float16 --num-frames 64 --stride 32
 
 The checkpoint is one of tools/train.py (its reference encoder unless --weights says otherwise), a
-file of tools/convert_checkpoint.py, or a config whose model.backbone is the encoder. Folders are
-searched for videos and images; a .txt file is a list as in docs/data.md ("path [label]" a line, #
-begins a comment), a .csv, .tsv or .parquet file a table, whose start and end are seconds. Videos of
-any length are cut into windows.
+file of tools/convert_checkpoint.py, a folder of save_pretrained (ours or of transformers), or a
+config whose model.backbone is the encoder. Folders are searched for videos and images; a .txt file
+is a list as in docs/data.md ("path [label]" a line, # begins a comment), a .csv, .tsv or .parquet
+file a table, whose start and end are seconds. Videos of any length are cut into windows.
 
 --kind token: (T, N, C); frame: (T, C), the mean over a frame's tokens; pooled: (C,). T is one row
 per tubelet, with its time in seconds. The same command again continues an interrupted run and tries
 again what failed. In Python: nextvid_mm.inferencers.FeatureStore('features')['videos/a.mp4'].
+
+--format actionformer (OpenTAD reads it, too) writes NAME.npy (T, C) for every video and
+features.json with fps and stride; bmn writes NAME.csv of --rows rows, as MMAction2's localizers
+read them. Both take videos of any length in bounded memory and go on in the middle of one.
 """
 
 
@@ -36,6 +39,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, '--columns')
     add_shared(parser, '--out', '(a folder)', required=True)
     add('--kind', choices=['token', 'frame', 'pooled'], default='frame', help='default: frame')
+    add(
+        '--format',
+        choices=['shards', 'actionformer', 'bmn'],
+        default='shards',
+        help='layout of the folder (default: shards, of safetensors)',
+    )
+    add_shared(
+        parser,
+        '--window',
+        'by a causal encoder that goes through a video once, for actionformer and bmn (default: '
+        'windows of --num-frames)',
+    )
+    add('--rows', type=int, default=100, help='rows of a file of bmn (default: 100)')
     add_shared(parser, '--weights')
     add_shared(parser, '--fps', 'that are taken; 0 takes every frame', default=4.0)
     add_shared(parser, '--num-frames', 'or window of a video', default=16)
@@ -51,37 +67,35 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Extract; unreadable files come at the end."""
     from nextvid_mm.inferencers import FeatureInferencer, find_media, write_features
+    from nextvid_mm.inferencers.opening import encoder_of
 
+    if args.format == 'shards' and args.window:
+        raise ValueError('--window is for --format actionformer and bmn')
+    if args.format != 'shards' and args.kind != 'frame':
+        raise ValueError(f'--format {args.format} is of --kind frame, found --kind {args.kind}')
     names = ('weights', 'num_frames', 'stride', 'size', 'batch_size', 'dtype')
     settings = {name: getattr(args, name) for name in names}
     paths = find_media(args.inputs, args.root, args.columns)
     inferencer = FeatureInferencer(
-        _encoder_of(args.checkpoint), fps=args.fps or None, device=device_of(args), **settings
+        encoder_of(args.checkpoint), fps=args.fps or None, device=device_of(args), **settings
     )
-    store = write_features(inferencer, paths, args.out, args.kind, args.store, args.shard_megabytes)
-    names_found = [str(media) for media in paths]
-    done = sum(path in store for path in names_found)
-    print(f'{args.out}: features of {done} of {len(paths)} files')
-    for path in names_found:
-        if path in store.failed:
-            print(f'  not read: {path}: {store.failed[path]}')
-    if not done:
+    if args.format == 'shards':
+        store = write_features(
+            inferencer, paths, args.out, args.kind, args.store, args.shard_megabytes
+        )
+        failed = store.failed
+    else:
+        from nextvid_mm.inferencers.sequences import write_sequences
+
+        failed = write_sequences(
+            inferencer, paths, args.out, args.format, args.window, args.rows, args.store
+        )['failed']
+    failed = {str(media): failed[str(media)] for media in paths if str(media) in failed}
+    print(f'{args.out}: features of {len(paths) - len(failed)} of {len(paths)} files')
+    for path, reason in failed.items():
+        print(f'  not read: {path}: {reason}')
+    if len(failed) == len(paths):
         raise ValueError(
             f'none of {len(paths)} files could be read; the reasons are above. Paths in lists are '
             f'relative to --root (now {args.root or "."!r})'
         )
-
-
-def _encoder_of(where: str) -> Any:
-    """A checkpoint's path as it is; of a config, the encoder that its ``model.backbone`` builds."""
-    if not where.endswith('.py'):
-        return where
-    from nextvid_mm.config_files import checked_config
-    from nextvid_mm.registry import MODELS
-
-    backbone = (checked_config(where).get('model') or {}).get('backbone')
-    if not isinstance(backbone, dict):
-        raise ValueError(f'{where} has no model.backbone: which encoder is meant?')
-    encoder = MODELS.build(backbone)
-    encoder.init_weights()
-    return encoder

@@ -31,7 +31,7 @@ from nextvid_mm.engine.probe.features import (
 )
 from nextvid_mm.engine.probe.training import advance_rates
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
-from nextvid_mm.progress import track
+from nextvid_mm.progress import quiet_log, track
 from nextvid_mm.registry import MODELS, SCOPE
 
 NEIGHBOURS, TEMPERATURE, STRENGTH = 20, 0.07, 1.0
@@ -170,7 +170,8 @@ class FrozenFeatures:
         channels = self.model.backbone.embed_dims
         settings = dict(in_channels=channels) | copy.deepcopy(dict(self.config.model.cls_head))
         head = MODELS.build(dict(settings, _scope_=SCOPE))
-        head.init_weights()
+        with quiet_log():
+            head.init_weights()
         return head.to(self.device)
 
 

@@ -63,7 +63,9 @@ class Row:
     @property
     def size(self) -> int:
         """Pixels per side that the encoder is used with."""
-        stored = self.backbone or stored_backbone(read_checkpoint(self.path)) or {}
+        if self.backbone is not None:  # it may read its weights while it is built
+            return int(MODELS.build(dict(self.backbone)).img_size)
+        stored = stored_backbone(read_checkpoint(self.path)) or {}
         if 'img_size' in stored:
             return int(stored['img_size'])
         with torch.device('meta'):

@@ -82,7 +82,7 @@ class ShardWriter(_Shards):
         self._pending: dict[str, Tensor] = {}
         if (self.folder / INDEX).is_file():
             self._index = self.read_index(self.folder)
-            _require_same(self.what, self.folder, self._index['settings'], settings)
+            require_same(self.what, self.folder, self._index['settings'], settings)
         self._done = {name for names in self._index['shards'].values() for name in names}
 
     def __contains__(self, name: str) -> bool:
@@ -174,9 +174,14 @@ class ShardReader(_Shards):
         return self.__dict__ | dict(_open={})
 
 
-def _require_same(
+def require_same(
     what: str, folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]
 ) -> None:
+    """Raise unless two sets of settings are the same.
+
+    Raises:
+        ValueError: with every setting that differs.
+    """
     different = [key for key in {**stored, **wanted} if stored.get(key) != wanted.get(key)]
     if different:
         pairs = '\n'.join(f'  {k}: {stored.get(k)!r} -> {wanted.get(k)!r}' for k in different)

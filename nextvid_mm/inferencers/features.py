@@ -145,20 +145,34 @@ class FeatureInferencer:
         """Features of one file, or a part of one; see ``__call__``."""
         if kind not in KINDS:
             raise ValueError(f'kind={kind!r} is not one of {", ".join(KINDS)}')
-        tubelet = self.encoder.tubelet_size
-        rows, times, covered = [], [], 0
-        windows = self.reader.windows(path)
-        while batch := list(islice(windows, self.batch_size)):
-            for window, tokens in zip(batch, self._encode(batch), strict=True):
-                new = covered - window.first // tubelet
-                mean_times = torch.from_numpy(window.times).unflatten(0, (-1, tubelet)).mean(1)
-                rows.append((tokens if kind == 'token' else tokens.mean(1))[new:])
-                times.append(mean_times[new:])
-                covered += len(times[-1])
+        rows, times = [], []
+        for tokens, seconds in self.rows(path):
+            rows.append(tokens if kind == 'token' else tokens.mean(1))
+            times.append(seconds)
         features = torch.cat(rows)
         if kind == 'pooled':
             features = features.mean(0)
         return MediaFeatures(str(path), features, torch.cat(times), self.grid)
+
+    @torch.no_grad()
+    def rows(self, path: Media | Path, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Tokens ``(T, N, C)`` and seconds ``(T,)`` that each window adds, in order.
+
+        Args:
+            path: the file.
+            done: rows of whole windows that are there already; nothing before is encoded again.
+        """
+        tubelet, covered = self.encoder.tubelet_size, done
+        start = done * tubelet - self.reader.num_frames + self.reader.stride if done else 0
+        if done and start <= 0:  # the file is shorter than a window
+            return
+        windows = self.reader.windows(path, start)
+        while batch := list(islice(windows, self.batch_size)):
+            for window, tokens in zip(batch, self._encode(batch), strict=True):
+                new = covered - window.first // tubelet
+                seconds = torch.from_numpy(window.times).unflatten(0, (-1, tubelet)).mean(1)[new:]
+                yield tokens[new:], seconds
+                covered += len(seconds)
 
     def _encode(self, windows: list[Window]) -> Iterator[Tensor]:
         """Tokens ``(T, N, C)`` of each window, in float32 on the CPU."""

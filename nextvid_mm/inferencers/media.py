@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,32 +69,62 @@ class MediaReader:
         self.fps, self.num_frames, self.stride, self.multiple = fps, num_frames, stride, multiple
         self._fit = compose(*square(size))
 
-    def windows(self, path: str | Path | ListedClip) -> Iterator[Window]:
+    def windows(self, path: Media | Path, start: int = 0) -> Iterator[Window]:
         """Windows of a file, or of a part of it, in order; together they cover every sampled frame.
+
+        Args:
+            path: the file.
+            start: number of the frame at which the first window begins, where those before are
+                done: a multiple of the stride.
 
         Raises:
             UnreadableMediaError: if it is missing or cannot be decoded.
         """
-        try:
-            clip = path if isinstance(path, ListedClip) else ListedClip(str(path))
-            still = is_image(clip.path)
-            yield from self._windows_of_image(clip) if still else self._windows_of_video(clip)
-        except MemoryError:
-            raise
-        # Decoders raise whatever they like; what they say is kept.
-        except Exception as error:
-            reason = str(error).strip().splitlines() or ['']
-            raise UnreadableMediaError(f'{path}: {type(error).__name__}: {reason[0]}') from error
+        with _told(path):
+            clip = _clip(path)
+            if is_image(clip.path):
+                yield from self._windows_of_image(clip)
+            else:
+                yield from self._windows_of_video(clip, start)
+
+    def pieces(self, path: Media | Path, length: int, start: int = 0) -> Iterator[Window]:
+        """Frames of a video from number ``start`` on, ``length`` at a time and the rest.
+
+        Raises:
+            UnreadableMediaError: if it is missing or cannot be decoded.
+        """
+        with _told(path):
+            frames = self._sampled(_clip(path), start)
+            while part := list(islice(frames, length)):
+                yield _window(part, start)
+                start += len(part)
+
+    def measure(self, path: Media | Path) -> tuple[float, float]:
+        """Frames a second that are taken of a video, and its seconds by its header.
+
+        Raises:
+            UnreadableMediaError: if it is a picture, missing, or cannot be decoded.
+        """
+        with _told(path):
+            clip = _clip(path)
+            if is_image(clip.path):
+                raise ValueError('a picture: there is no time in it')
+            with VideoReader(opened(clip)) as video:
+                start, end = clip.segment or (0.0, None)
+                last = video.duration if end is None else min(end, video.duration)
+                return self.fps or video.rate, max(last - start, 0.0)
 
     def _windows_of_image(self, clip: ListedClip) -> Iterator[Window]:
         pixels = _to_clip([self._square(load_picture(opened(clip)))])
         yield Window(pixels.expand(-1, self.num_frames, -1, -1), np.zeros(self.num_frames), first=0)
 
-    def _windows_of_video(self, clip: ListedClip) -> Iterator[Window]:
+    def _windows_of_video(self, clip: ListedClip, start: int) -> Iterator[Window]:
         """Windows that start ``stride`` apart, the last moved back so that it is full."""
-        length, start, total, last = self.num_frames, 0, 0, -1
+        length = self.num_frames
+        total = max(0, start - length)  # the last window may begin before ``start``
+        last = start - self.stride if start else -1
         recent: list[tuple[float, NDArray[np.uint8]]] = []  # the newest frames
-        for frame in self._sampled(clip):
+        for frame in self._sampled(clip, total):
             recent, total = [*recent[-length + 1 :], frame] if length > 1 else [frame], total + 1
             if total == start + length:
                 yield _window(recent, start)
@@ -100,18 +132,35 @@ class MediaReader:
         if last < 0 or last + length < total:
             yield _window(recent, max(total - length, 0))
 
-    def _sampled(self, clip: ListedClip) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    def _sampled(self, clip: ListedClip, first: int) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         """Seconds and square pictures, the last repeated until they are whole tokens."""
-        count = 0
+        count, frame = first, None
         with VideoReader(opened(clip)) as video:
-            for time, picture in part_of(video, self.fps, clip.segment):
+            for time, picture in part_of(video, self.fps, clip.segment, first):
                 frame, count = (time, self._square(picture)), count + 1
                 yield frame
-        yield from [frame] * (-count % self.multiple)
+        if frame is not None:
+            yield from [frame] * (-count % self.multiple)
 
     def _square(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         results = dict(imgs=[picture], img_shape=picture.shape[:2], modality='RGB')
         return self._fit(results)['imgs'][0]
+
+
+def _clip(path: Media | Path) -> ListedClip:
+    return path if isinstance(path, ListedClip) else ListedClip(str(path))
+
+
+@contextmanager
+def _told(path: Media | Path) -> Iterator[None]:
+    """Name the file in whatever a decoder raises, and keep what it says."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines() or ['']
+        raise UnreadableMediaError(f'{path}: {type(error).__name__}: {reason[0]}') from error
 
 
 def _window(frames: Sequence[tuple[float, NDArray[np.uint8]]], first: int) -> Window:
@@ -120,7 +169,10 @@ def _window(frames: Sequence[tuple[float, NDArray[np.uint8]]], first: int) -> Wi
 
 
 def part_of(
-    video: VideoReader, fps: float | None, segment: tuple[float, float | None] | None
+    video: VideoReader,
+    fps: float | None,
+    segment: tuple[float, float | None] | None,
+    first: int = 0,
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
     """Seconds and pictures of a part of a video; see ``VideoReader.every``.
 
@@ -128,6 +180,7 @@ def part_of(
         video: the whole.
         fps: frames per second; None takes every frame.
         segment: seconds from and to, None for the end; None takes all.
+        first: number of the frame to begin with.
 
     Raises:
         ValueError: if the part begins after the end of the video.
@@ -135,10 +188,11 @@ def part_of(
     start, end = segment or (0.0, None)
     if start >= video.duration:
         raise ValueError(f'{video.name} has no frame after {start} s')
-    frames = video.every(fps, start)
-    yield next(frames)  # however short the part is
-    for number, (time, picture) in enumerate(frames, start=1):
-        if end is not None and (time if fps is None else start + number / fps) >= end:
+    begin, skipped = (start, first) if fps is None else (start + first / fps, 0)
+    frames = islice(video.every(fps, begin), skipped, None)
+    for number, (time, picture) in enumerate(frames, start=first):
+        past = end is not None and (time if fps is None else start + number / fps) >= end
+        if past and number:  # however short the part is, it has a frame
             return
         yield time, picture
 

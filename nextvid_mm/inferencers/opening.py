@@ -1,7 +1,8 @@
-"""Which classifier somebody means: a model folder, a work directory, or config and checkpoint."""
+"""Which classifier or encoder somebody means: a folder, a config, a checkpoint."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from nextvid_mm.config_files import find_config
 from nextvid_mm.inferencers.classifier import FILES, Classifier, read_folder
 from nextvid_mm.models.checkpoints import read_config
-from nextvid_mm.registry import require_registered
+from nextvid_mm.registry import MODELS, require_registered
 
 MODEL_HELP = (
     'folder of save_pretrained or --save, work directory of a probe or of fine-tuning, or CONFIG '
@@ -55,6 +56,44 @@ def open_classifier(
         return (found if names is None else renamed(found, names)), rest
     config, checkpoint = _of_work_dir(first)
     return Classifier.from_files(config, checkpoint, names, device), rest
+
+
+def brought_backbone(where: str | Path) -> dict[str, Any] | None:
+    """Config of an encoder that brings its weights; None for a checkpoint and a folder of ours.
+
+    Args:
+        where: a config (``.py``) whose ``model.backbone`` is the encoder, a folder of
+            transformers' ``save_pretrained``, or anything that ``open_encoder`` reads.
+
+    Raises:
+        ValueError: if a config names no encoder.
+    """
+    path = Path(where)
+    if path.suffix == '.py':
+        from nextvid_mm.config_files import checked_config
+
+        backbone = (checked_config(str(path)).get('model') or {}).get('backbone')
+        if not isinstance(backbone, dict):
+            raise ValueError(f'{where} has no model.backbone: which encoder is meant?')
+        return backbone
+    if path.is_dir() and 'model_type' in (_config_of(path) or {'model_type': ''}):
+        return dict(type='TransformersEncoder', path=str(path))
+    return None
+
+
+def _config_of(folder: Path) -> dict[str, Any] | None:
+    file = folder / 'config.json'
+    return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else None
+
+
+def encoder_of(where: str | Path) -> Any:
+    """What a ``FeatureInferencer`` takes: a checkpoint's path, or the encoder that is meant."""
+    backbone = brought_backbone(where)
+    if backbone is None:
+        return where
+    encoder = MODELS.build(backbone)
+    encoder.init_weights()
+    return encoder
 
 
 def read_names(path: str | Path) -> list[str]:

@@ -59,6 +59,20 @@ class FrameCache:
         for stream in streams:
             self._born[stream] = self.seen
 
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a stream which goes on later needs, by name."""
+        pairs = dict(keys=self._keys, values=self._values)
+        kept = {f'{k}.{n}': x for k, layers in pairs.items() for n, x in enumerate(layers)}
+        counts = dict(seen=torch.tensor(self.seen), born=torch.tensor(self._born))
+        return counts | {name: x.clone() for name, x in kept.items() if x is not None}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on where ``state`` was taken, on the device of its tensors."""
+        self.seen, self._born = int(state['seen']), state['born'].tolist()
+        for layer in range(len(self._keys)):
+            self._keys[layer] = state.get(f'keys.{layer}')
+            self._values[layer] = state.get(f'values.{layer}')
+
     def causal(self, layer: int) -> Attend:
         """Attention of one layer's new tubelets to own and cached earlier tubelets.
 
