@@ -31,7 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'prepare targets': ('cache_latents', 'compute_latent_stats'),
     'train and evaluate': ('train', 'test', 'evaluate', 'report', 'check_resume'),
     'use a classifier': ('predict', 'stream_demo'),
-    'use an encoder': ('extract_features', 'generate', 'convert_checkpoint'),
+    'use an encoder': ('extract_features', 'explore_videos', 'generate', 'convert_checkpoint'),
 }
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 

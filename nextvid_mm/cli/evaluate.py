@@ -25,6 +25,7 @@ examples:
   python tools/evaluate.py vit-l.pth --data k400 --finetune --labels 1 10
   python tools/evaluate.py vit-l.pth --data configs/probe/my_labels.py
   python tools/evaluate.py ours=iter_1500.pth videomae.pth --data demo --anticipation
+  python tools/evaluate.py vit-l.pth --data configs/probe/my_actions.py --lead-times 0.5 1 2
 
 The work directory holds evaluation.json, .md (rows for a model card), .png, and a file for every
 cell. The same command with other encoders adds their rows.
@@ -64,6 +65,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar='PERCENT',
         help='accuracy against the share of the clip seen, too (default: 10 20 ... 100)',
+    )
+    add(
+        '--lead-times',
+        nargs='+',
+        type=float,
+        metavar='SECONDS',
+        help='accuracy so many seconds before an action begins, of lists that say when, too',
     )
     add('--corruptions', action='store_true', help='accuracy on spoilt clips, too')
     add('--untrained', action='store_true', help='a row for new weights of the first encoder')
@@ -119,6 +127,10 @@ def run(args: argparse.Namespace) -> None:
         if args.anticipation is not None:
             curves = evaluation.anticipate(args.anticipation or SHARES)
             paths |= {f'early {k}': v for k, v in write_curves(curves, work_dir).items()}
+        if args.lead_times is not None:
+            curves = evaluation.anticipate(leads=args.lead_times)
+            drawn = write_curves(curves, work_dir, 'lead_times')
+            paths |= {f'ahead {k}': v for k, v in drawn.items()}
         spoilt = write_rows(evaluation.corruptions(), work_dir) if args.corruptions else None
     console.print(make_table(records))
     if spoilt is not None:

@@ -183,18 +183,27 @@ class Evaluation:
             self.cells.write(cell, identity, budget, samples=len(rows), path=row.path, **found)
             self.say(f'{cell}: {found["top1"]:.1f} % ({found["seconds"]:.1f} s)')
 
-    def anticipate(self, shares: Sequence[float]) -> list[Curve]:
+    def anticipate(
+        self, shares: Sequence[float] = (), leads: Sequence[float] | None = None
+    ) -> list[Curve]:
         """Curves of early recognition of all encoders on all data sets; see ``_measured``.
 
+        Args:
+            shares: of the clip that has been seen, %.
+            leads: seconds before the action, in place of shares.
+
         Raises:
-            ValueError: as of ``run``, or for a config with several segments.
+            ValueError: as of ``run``, or for a config with several segments or without such lists.
         """
         device = self.device or get_device()
 
         def measure(row: Row, name: str, model: Any) -> dict[str, Any]:
-            return asdict(anticipate(row.name, name, self.data[name], model, shares, device))
+            return asdict(anticipate(row.name, name, self.data[name], model, shares, device, leads))
 
-        found = self._measured('anticipation', measure, shares=list(shares))
+        if leads is None:
+            found = self._measured('anticipation', measure, shares=list(shares))
+        else:
+            found = self._measured('lead_times', measure, leads=list(leads))
         return [Curve(**curve) for curve in found.values()]
 
     def corruptions(self) -> dict[str, dict[str, float]]:

@@ -42,6 +42,14 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """Small pictures in a row under a title."""
+
+    title: str
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
 class Section:
     """One part of the page.
 
@@ -50,6 +58,7 @@ class Section:
         text: paragraphs.
         tables: tables; side by side where there is room.
         pictures: pictures.
+        strips: rows of small pictures.
         details: pairs of a summary and preformatted text that is folded away.
     """
 
@@ -57,6 +66,7 @@ class Section:
     text: Sequence[str] = ()
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    strips: Sequence[Strip] = ()
     details: Sequence[tuple[str, str]] = ()
 
 

@@ -53,6 +53,10 @@ def test_early_recognition_beside_the_table(root, call, tmp_path):
         (['ENCODER', '--data', 'TOY', 'TOY'], 'two of them have the same name'),
         (['ENCODER', '--data', 'TOY', '--finetune', 'a.py', 'b.py'], '--finetune has 2 configs'),
         (['ENCODER', '--data', 'TOY', '--labels', '1'], '--labels 1: class 0'),
+        (
+            ['ENCODER', '--data', 'TOY', '--protocols', 'knn', '--lead-times', '1'],
+            '--lead-times needs clips of a known length',
+        ),
     ],
 )
 def test_wrong_words(root, call, words, message):
@@ -61,5 +65,6 @@ def test_wrong_words(root, call, words, message):
 
 
 def test_a_folder_is_a_model_of_transformers(tmp_path):
+    (tmp_path / 'config.json').write_text('{"model_type": "dinov2"}')
     row = _row(f'dino={tmp_path}', None)
     assert row.backbone == dict(type='TransformersEncoder', path=str(tmp_path))

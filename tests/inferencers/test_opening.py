@@ -6,8 +6,12 @@ import pytest
 import torch
 from classifying import NAMES, save_result
 from probe_run import make_videos
+from transformers import Dinov2Config, Dinov2Model, ViTImageProcessor
 
-from nextvid_mm.inferencers.opening import open_classifier
+from nextvid_mm.compare import Row
+from nextvid_mm.inferencers import FeatureInferencer
+from nextvid_mm.inferencers.opening import brought_backbone, encoder_of, open_classifier
+from nextvid_mm.models.backbones import CausalViT
 from nextvid_mm.models.checkpoints import config_text
 
 
@@ -66,3 +70,18 @@ def test_a_config_in_a_work_directory_is_data(work):
     (folder / 'run.py').write_text("model = dict(type='os.system')\n")
     with pytest.raises(ValueError, match="'os.system' in its config is no registered"):
         open_classifier([str(folder)])
+
+
+def test_any_encoder(tmp_path):
+    CausalViT('tiny', img_size=64).save_pretrained(tmp_path / 'ours')
+    assert brought_backbone(tmp_path / 'ours') is None
+    assert FeatureInferencer(encoder_of(tmp_path / 'ours'), device='cpu').encoder.causal
+    config = Dinov2Config(image_size=32, patch_size=8, hidden_size=16, num_hidden_layers=1,
+                          num_attention_heads=2)  # fmt: skip
+    Dinov2Model(config).save_pretrained(tmp_path / 'theirs')
+    ViTImageProcessor(do_resize=False).save_pretrained(tmp_path / 'theirs')
+    backbone = dict(type='TransformersEncoder', path=str(tmp_path / 'theirs'))
+    assert brought_backbone(tmp_path / 'theirs') == backbone
+    assert encoder_of(tmp_path / 'theirs').embed_dims == 16
+    assert Row('dino', str(tmp_path / 'theirs'), 'encoder', backbone).size == 32
+    assert encoder_of(tmp_path / 'a.pth') == tmp_path / 'a.pth'

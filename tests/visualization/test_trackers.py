@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -133,6 +134,40 @@ def test_a_tracker_that_is_not_installed(monkeypatch, tmp_path, kind):
     name = dict(wandb='WandbVisBackend', mlflow='MLflowVisBackend')[kind]
     with pytest.raises(ImportError, match=f'pip install {kind}'):
         _backend(name, tmp_path).add_scalar('loss', 1.0)
+
+
+def test_a_server_that_does_not_answer(monkeypatch, tmp_path):
+    with socket.create_server(('127.0.0.1', 0)) as taken:
+        port = taken.getsockname()[1]  # free, once it is closed
+    monkeypatch.setitem(sys.modules, 'mlflow', MLflow())
+    backend = _backend('MLflowVisBackend', tmp_path, tracking_uri=f'http://me:pw@127.0.0.1:{port}')
+    with pytest.raises(ConnectionError) as found:
+        backend.add_scalar('loss', 1.0)
+    text = str(found.value)
+    assert text.startswith("MLflowVisBackend: no server answers at tracking_uri='http://127.0.0.1:")
+    assert 'leave tracking_uri out' in text
+    assert '\n' not in text
+
+
+def test_a_server_that_answers(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'mlflow', MLflow())
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        uri = f'http://127.0.0.1:{server.getsockname()[1]}'
+        _backend('MLflowVisBackend', tmp_path, tracking_uri=uri).add_scalar('loss', 1.0)
+    assert ('uri', uri) in sys.modules['mlflow'].calls
+
+
+def test_wandb_without_an_account(monkeypatch, tmp_path):
+    wandb = Wandb()
+
+    def refuse(**settings):
+        raise RuntimeError('api_key not configured (no-tty).\nCall wandb.login(key=[your_api_key])')
+
+    wandb.init = refuse
+    monkeypatch.setitem(sys.modules, 'wandb', wandb)
+    with pytest.raises(ConnectionError, match=r"api_key not configured.*mode='offline'") as found:
+        _backend('WandbVisBackend', tmp_path).add_scalar('loss', 1.0)
+    assert '\n' not in str(found.value)
 
 
 def test_real_mlflow_in_a_folder(tmp_path):

@@ -7,10 +7,11 @@ from .clip_augment import AutoAugment, EachSegment, RandomErase
 from .decode import VideoDecode, VideoInit
 from .image_to_clip import ImageToClip, RepeatFrames
 from .masking import FrameIsolatedMasking, TubeMasking
-from .sampling import SampleClipByTime
+from .sampling import BeforeAction, SampleClipByTime
 
 __all__ = [
     'AutoAugment',
+    'BeforeAction',
     'BlockStrategy',
     'EachSegment',
     'FrameIsolatedMasking',

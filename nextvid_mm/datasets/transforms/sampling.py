@@ -150,3 +150,39 @@ class SampleClipByTime(BaseTransform):
             f'{type(self).__name__}(fps={self.fps}, frame_interval={self.frame_interval}, '
             f'num_frames={self.num_frames}, num_clips={self.num_clips}, test_mode={self.test_mode})'
         )
+
+
+@TRANSFORMS.register_module()
+class BeforeAction(BaseTransform):
+    """Put what comes before a part of a video in the place of the part: the past of an action.
+
+    Required key: ``segment``, seconds from and to. It becomes the ``seconds`` before its begin.
+
+    Args:
+        seconds: How much of the past.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not seconds > 0:
+            raise ValueError(f'BeforeAction: seconds={seconds!r} must be larger than 0')
+        self.seconds = seconds
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Move the part of ``results``.
+
+        Raises:
+            ValueError: If there is no part, or less than ``seconds`` before it.
+        """
+        name = results.get('filename', 'the video')
+        if results.get('segment') is None:
+            raise ValueError(f'{name} has no second at which its action begins (column start)')
+        start = results['segment'][0]
+        if start < self.seconds:
+            raise ValueError(
+                f'{name}: the action begins at {start:g} s, {self.seconds:g} s before it are needed'
+            )
+        results['segment'] = (start - self.seconds, start)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(seconds={self.seconds})'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nextvid_mm.datasets.transforms.decode import VideoDecode, VideoInit
-from nextvid_mm.datasets.transforms.sampling import SampleClipByTime
+from nextvid_mm.datasets.transforms.sampling import BeforeAction, SampleClipByTime
 
 NTSC = Fraction(30000, 1001)
 
@@ -174,3 +174,27 @@ def test_a_part_behind_the_end_is_an_error():
         sample(video(300, 30, segment=(10.0, 12.0)), fps=4, num_frames=8)
     whole = sample(video(300, 30, segment=(9.9, 99.0)), fps=4, num_frames=8)
     assert whole.tolist() == [297] + [299] * 7
+
+
+def test_the_past_of_an_action_is_all_before_it():
+    for rate in (NTSC, 8.0, 30.0):
+        results = BeforeAction(2.0)(video(300, rate, segment=(5.0, None)))
+        assert results['segment'] == (3.0, 5.0)
+        times = SampleClipByTime(fps=4, num_frames=8, test_mode=True)(results)['frame_times']
+        # Frame k is no later than the middle of its quarter of a second.
+        assert (times <= 3.0 + np.arange(8) / 4 + 0.125 + 1e-6).all()
+        assert times[-1] < 5.0
+
+
+@pytest.mark.parametrize(
+    ('segment', 'message'),
+    [
+        ((1.5, None), r'begins at 1.5 s, 2 s before it are needed'),
+        (None, r'no second at which its action begins \(column start\)'),
+    ],
+)
+def test_too_little_past(segment, message):
+    with pytest.raises(ValueError, match=message):
+        BeforeAction(2)(video(segment=segment))
+    with pytest.raises(ValueError, match='seconds=0 must be larger'):
+        BeforeAction(0)
