@@ -73,7 +73,7 @@ class Fork(subprocess.Popen):
                     os.dup2(end, number)
             run_tool([Path(args[1]).stem, *args[2:]], begin)
         self._child_created = True
-        self._close_pipe_fds(inner, outer, read, write, *more[11:13])
+        self._close_pipe_fds(inner, outer, read, write, *more[11:13])  # type: ignore[attr-defined]
 
 
 def start(words: Sequence[str], log: Path) -> int:
@@ -204,13 +204,13 @@ def tools(root: Path, checkpoint: Path) -> list[Tool]:
 
     return [
         Tool('train', partial(train, 'train'), training, KINDS, 8, '.'),
-        Tool('demo', demo, whole_demo, KINDS, 4, 'seed_0'),
-        Tool('run_ablations', ablations, results, KINDS, 2.5, 'table2_full/seed_0'),
-        Tool('scan_dataset', scan, files, share=2),
+        Tool('demo', demo, whole_demo, KINDS, 2.5, 'seed_0'),
+        Tool('run_ablations', ablations, results, KINDS, 1.2, 'table2_full/seed_0'),
+        Tool('scan_dataset', scan, files, share=2.5),
         Tool('pack_shards', pack, files, share=3),
-        Tool('convert_checkpoint', export, files, share=2),
-        Tool('extract_features', features, stored, share=2),
-        Tool('report', report, files, share=2),
+        Tool('convert_checkpoint', export, files, share=2.5),
+        Tool('extract_features', features, stored, share=2.5),
+        Tool('report', report, files, share=1.2),
     ]
 
 

@@ -294,9 +294,10 @@ def run(stops: int, seed: int, root: Path, only: Sequence[str] = ()) -> Ledger:
             (tool,) = draw.choices(found, [tool.share for tool in found])
             kind, folder = draw.choice(tool.kinds), root / 'disk' / tool.name
             before = ledger.counts.total(), len(ledger.wrong)
-            code = disturb(tool, kind, folder, draw.uniform(0, 0.7) * tool.seconds, ledger)
+            delay = draw.uniform(0, 0.7) * tool.seconds
+            done = disturb(tool, kind, folder, delay, ledger) == 0
             ledger.late += ledger.counts.total() == before[0]
-            if code == 0:
+            if done:
                 finish(tool, root, ledger)
             for line in ledger.wrong[before[1] :]:
                 print(line, flush=True)

@@ -7,4 +7,5 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-default_hooks = dict(checkpoint=dict(interval=200))
+# No accident, however early, costs more than a minute.
+default_hooks = dict(checkpoint=dict(interval=200, max_minutes=1))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,14 @@ from rich.table import Table
 from nextvid_mm.config_files import find_config, project_folder
 from nextvid_mm.demo.data.generate import make_demo_data
 from nextvid_mm.demo.data.spec import DemoSpec
+from nextvid_mm.demo.following import follow
 from nextvid_mm.engine.probe.training import fit_probe
 from nextvid_mm.files import write_text
 from nextvid_mm.models.checkpoints import read_config
-from nextvid_mm.progress import quiet_log
+from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 from nextvid_mm.report import write_report
 from nextvid_mm.report.own import own_clips
-from nextvid_mm.stopping import run_child
 from nextvid_mm.visualization import generation_sheet
 
 PRETRAIN = 'configs/nextvid/vit-tiny_demo.py'
@@ -107,7 +108,7 @@ def run_demo(
         pictures = folder / '*' / 'vis_data' / 'vis_image'
         console.print(f'generated frames every {PICTURES} steps: {pictures}', soft_wrap=True)
         start = time.perf_counter()
-        checkpoint = pretrain(folder, seed, [*options, *SHOW])
+        checkpoint = pretrain(folder, seed, [*options, *SHOW], console)
         seconds = dict(pretraining=time.perf_counter() - start)
         console.rule(f'3/4 attentive probes on frozen encoders, seed {seed}')
         results.append(probe_rows(probes, checkpoint, seed, seconds, console))
@@ -127,8 +128,12 @@ def run_demo(
     return results
 
 
-def pretrain(folder: Path, seed: int, options: Sequence[str]) -> Path:
+def pretrain(
+    folder: Path, seed: int, options: Sequence[str], console: Console | None = None
+) -> Path:
     """Run ``tools/train.py`` in a process of its own and return the last checkpoint.
+
+    Its steps move a bar; stages and warnings are printed, and everything stands in ``train.log``.
 
     Raises:
         PretrainingError: if it fails; names the command and its log.
@@ -137,13 +142,16 @@ def pretrain(folder: Path, seed: int, options: Sequence[str]) -> Path:
     command = [sys.executable, str(script), str(config)]
     command += ['--work-dir', str(folder), '--seed', str(seed), '--resume']
     command += ['--cfg-options', *options] if options else []
-    code = run_child(command)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / 'train.log'
+    with progress_bar('steps', console=console, speed_estimate_period=600.0) as bar:
+        task = bar.add_task('pretraining', total=None)
+        show = partial(bar.console.print, no_wrap=True, overflow='ellipsis', markup=False)
+        code = follow(command, log, bar, [task], say=show)
     if code:
-        log = max(folder.glob('*/*.log'), default=None)
         raise PretrainingError(
-            f'pretraining ended with exit code {code}, see above'
-            f'{"" if log is None else f" and {log}"}; the command was: {shlex.join(command)}. '
-            'Other --cfg-options need another --work-dir.'
+            f'pretraining ended with exit code {code}, see above and {log}; the command was: '
+            f'{shlex.join(command)}. Other --cfg-options need another --work-dir.'
         )
     return folder / (folder / 'last_checkpoint').read_text().strip()
 

@@ -1,32 +1,100 @@
 """What the command finds wrong after a stop; the stops themselves take minutes."""
 
+import json
 import os
 import signal
+import subprocess
+import tarfile
 import time
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from benchmarks import stops
+from benchmarks import stopped_tools, stops
+from benchmarks.stopped_tools import FULL, SECOND, Tool
 
 
 @pytest.fixture
-def tool(monkeypatch):
+def call(monkeypatch):
     """In place of a tool: sleeps, with a child that outlives it if asked to."""
 
-    def call(name, words):
-        if 'orphan' in words and os.fork() == 0:
+    def run(name, words):
+        if name == 'orphan' and os.fork() == 0:
             time.sleep(20)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
-        time.sleep(20)
+        os.write(1, f'{name} begins\n'.encode())
+        time.sleep(0 if name == 'quick' else 20)
 
-    monkeypatch.setattr(stops, 'call', call)
+    monkeypatch.setattr(stopped_tools, 'call', run)
+    monkeypatch.setattr(stops, '_PATIENCE_SECONDS', 0.3)
+    stops.adopt_orphans()
 
 
-def test_a_documented_end_is_right_and_another_is_not(tool, tmp_path):
-    folder = tmp_path / 'disk'
-    folder.mkdir()
-    assert stops.disturb(['train'], 'SIGTERM', folder, 0.3) == []
-    assert stops.disturb(['train'], 'SIGUSR1', folder, 0.3) == ['train, SIGUSR1: exit code -10']
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / 'disk' / 'tool'
+    path.mkdir(parents=True)
+    return path
+
+
+def tool(name, **changes):
+    return Tool(name, lambda folder: [name], lambda ours, theirs: [], **changes)
+
+
+def stop(tool, kind, folder, delay=0.3):
+    ledger = stops.Ledger()
+    return stops.disturb(tool, kind, folder, delay, ledger), ledger
+
+
+def test_a_documented_end_is_right_and_another_is_not(call, folder):
+    code, ledger = stop(tool('train'), 'SIGTERM', folder)
+    assert (code, ledger.wrong, ledger.counts) == (None, [], {('train', 'SIGTERM'): 1})
+    _, ledger = stop(tool('train'), 'SIGUSR1', folder)
+    assert len(ledger.wrong) == 1
+    assert 'train, SIGUSR1, after 0.3 s: exit code -10 (' in ledger.wrong[0]
+
+
+def test_a_stop_that_comes_too_late_does_not_count(call, folder):
+    code, ledger = stop(tool('quick'), 'SIGTERM', folder)
+    assert (code, ledger.wrong, ledger.counts.total()) == (0, [], 0)
+
+
+def test_processes_that_outlive_a_tool_are_found_and_ended(call, folder):
+    _, ledger = stop(tool('orphan'), 'SIGKILL', folder)
+    assert 'processes left: [' in ledger.wrong[0]
+    assert stops.left_over() == []
+
+
+def test_a_second_run_must_be_refused(call, folder, monkeypatch):
+    (folder / stops.LOCK).touch()
+    monkeypatch.setattr(stops, 'end', lambda pid: os.kill(pid, 9) or (os.waitpid(pid, 0) and 0))
+    _, ledger = stop(tool('train', runs='.'), SECOND, folder)
+    assert 'a second run was let in' in ledger.wrong[0]
+
+
+def _trace(folder, *steps, saved):
+    lines = [json.dumps(dict(step=step)) for step in steps]
+    (folder / 'trace.jsonl').write_text('\n'.join(lines) + '\n')
+    (folder / 'last_checkpoint').write_text(f'{folder}/iter_{saved}.pth')
+
+
+@pytest.mark.parametrize(
+    ('kind', 'steps', 'saved', 'reached', 'wrong'),
+    [
+        ('SIGTERM', (1, 2, 3), 3, None, []),
+        ('SIGTERM', (1, 2, 3), 2, None, ['1 steps lost']),
+        ('SIGKILL', (1, 2, 3, 4, 5, 6), 1, None, []),
+        ('SIGKILL', (1, 2, 3, 4, 5, 6, 7), 1, None, ['6 steps lost']),
+        (FULL, (1, 2, 3, 4, 5, 6, 7), 1, 6, []),
+        ('SIGTERM', (1, 3), 3, None, ['went on with step 3 after 1 was saved']),
+    ],
+)
+def test_steps_lost_and_starts_that_do_not_go_on(folder, kind, steps, saved, reached, wrong):
+    _trace(folder, *steps, saved=saved)
+    before = (1, 1) if 3 in steps[:2] else (0, 0)
+    found = stops._lost(tool('t', runs='.'), kind, folder, before, reached, stops.Ledger())
+    assert found == wrong
 
 
 def test_half_files_are_found(tmp_path):
@@ -34,13 +102,32 @@ def test_half_files_are_found(tmp_path):
     (tmp_path / 'results.json').write_text('{"a": ')
     (tmp_path / 'report.html').write_text('<html>')
     (tmp_path / 'running.json').write_text('{"a"')
-    assert len(stops.half_files(tmp_path)) == 3
+    (tmp_path / 'list.txt').write_text('a.mp4\nb.m')
+    save_file(dict(a=np.ones(4)), tmp_path / 'half.safetensors')
+    with tarfile.open(tmp_path / 'half.tar', 'w') as tar:
+        tar.add(tmp_path / 'half.safetensors', 'a')
+    assert len(stops.half_files(tmp_path)) == 4
+    for name, cut in (('half.safetensors', 20), ('half.tar', 540)):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:cut])
+    assert len(stops.half_files(tmp_path)) == 6
 
 
-def test_processes_left_in_a_session_are_found(tool, tmp_path):
-    pid = stops.start(['train', 'orphan'], tmp_path / 'log')
-    time.sleep(0.3)
-    os.kill(pid, signal.SIGKILL)
-    stops.end(pid)
-    (left,) = stops.left_over(pid)
-    os.kill(left, signal.SIGKILL)
+def test_a_child_of_a_tool_is_a_fork_with_its_pipes(call, tmp_path):
+    """As ``follow`` starts a training: standard output and error in one pipe."""
+    command = ['python', 'tools/quick.py', '--flag']
+    streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with stopped_tools.Fork(command, start_new_session=True, **streams) as child:
+        assert child.stdout.read() == 'quick begins\n'
+    assert child.returncode == 0
+
+
+def test_the_table_has_a_line_for_each_tool_and_what_was_lost():
+    ledger = stops.Ledger()
+    ledger.counts.update({('train', 'SIGKILL'): 3, ('train', 'SIGINT'): 1, ('scan', 'SIGINT'): 2})
+    ledger.rounds.update(train=2, scan=1)
+    ledger.lost['SIGKILL'] = 4
+    assert stops.table(ledger).splitlines()[2:] == [
+        '| train | 1 | 3 | 2 |',
+        '| scan | 2 |  | 1 |',
+        '| most steps lost | 0 | 4 | |',
+    ]

@@ -8,7 +8,6 @@ stand on the *trained* encoder (not the EMA, which some rows do not have).
 from __future__ import annotations
 
 import json
-import os
 import platform
 import queue
 import re
@@ -18,7 +17,6 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 from typing import Any
 
 import torch
@@ -37,12 +35,12 @@ from nextvid_mm.demo.ablations.results import (
     write_result,
 )
 from nextvid_mm.demo.ablations.tables import Row
+from nextvid_mm.demo.following import follow
 from nextvid_mm.files import write_text
 from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import SCOPE
-from nextvid_mm.stopping import child, end_children
+from nextvid_mm.stopping import end_children
 
-_STEP = re.compile(r'Iter\(train\) \[\s*(\d+)/(\d+)\]')
 _LAST_LINES = 15
 #: Two runs of two threads each took ten times as long as two of one thread. Loading in the same
 #: process makes its time part of the run's processor time.
@@ -188,7 +186,7 @@ class Run:
         command += [f'{key}={value}'.replace(' ', '') for key, value in self.options.items()]
         log = self.folder / 'train.log'
         task = progress.add_task(f'{self.row.name}, seed {self.seed}', total=self.table_steps)
-        code = follow(command, THREADS, log, progress, (task, total))
+        code = follow(command, log, progress, (task, total), threads=THREADS)
         # A run that was resumed at its end has said nothing of its steps.
         progress.advance(total, self.table_steps - progress.tasks[task].completed)
         progress.update(task, visible=False)
@@ -223,33 +221,6 @@ def machine() -> dict[str, Any]:
         threads=THREADS,
         torch=torch.__version__,
     )
-
-
-def follow(
-    command: Sequence[str], threads: int, log: Path, progress: Progress, tasks: Sequence[TaskID]
-) -> int:
-    """Run a training, keep what it prints in ``log`` and move progress bars; returns its code.
-
-    Args:
-        command: program and arguments.
-        threads: for PyTorch.
-        log: appended to.
-        progress: where the bars are.
-        tasks: bars that move by one for each optimiser step that the training reports.
-    """
-    environment = os.environ | {'OMP_NUM_THREADS': str(threads)}
-    done = 0
-    with (
-        open(log, 'a', buffering=1, encoding='utf-8') as file,
-        child(command, stdout=PIPE, stderr=STDOUT, text=True, env=environment) as process,
-    ):
-        for line in process.stdout or ():
-            file.write(line)
-            if found := _STEP.search(line):
-                for task in tasks:
-                    progress.advance(task, int(found[1]) - done)
-                done = int(found[1])
-    return process.returncode
 
 
 def at_demo_scale(path: Path) -> str:

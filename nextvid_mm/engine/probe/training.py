@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,8 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from rich.progress import Progress, TaskID
 from torch import nn
 from torch.optim import AdamW
 
@@ -24,7 +27,7 @@ from nextvid_mm.engine.loops import run_seed, validates
 from nextvid_mm.engine.probe.features import MODE, FeatureCache, cached_dataset, cached_loader
 from nextvid_mm.engine.probe.results import RESULTS, read_record
 from nextvid_mm.engine.processes import GuardedLoader, WaitStopped
-from nextvid_mm.progress import quiet_log
+from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import (
     DATA_SAMPLERS,
     LOOPS,
@@ -285,6 +288,33 @@ def _check_cached(runner: Runner, loader: Mapping[str, Any]) -> None:
         )
 
 
+class _Bars(Hook):
+    """Shows training and validation where the log is silent."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars = bars
+        self.training: TaskID | None = None
+        self.validation = TaskID(0)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        if self.training is None:
+            batches = len(runner.train_loop.dataloader)
+            self.training = self.bars.add_task(
+                'training the probes',
+                total=runner.train_loop.max_epochs * batches,
+                completed=runner.iter,
+            )
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self.bars.advance(self.training or TaskID(0))
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self.validation = self.bars.add_task('validation', total=len(runner.val_loop.dataloader))
+
+    def after_val_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        self.bars.advance(self.validation)
+
+
 def fit_probe(
     config: Config,
     encoder: str | Path | None,
@@ -319,7 +349,11 @@ def fit_probe(
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
     if features is not None:
         cache_features(cfg, features)
-    build_runner(cfg).train()
+    runner = build_runner(cfg)
+    silent = all(handler.level > logging.INFO for handler in runner.logger.handlers)
+    with progress_bar('batches', quiet=not silent, transient=True) as bars:
+        runner.register_hook(_Bars(bars), priority='LOWEST')
+        runner.train()
     return read_record(Path(work_dir) / RESULTS)
 
 

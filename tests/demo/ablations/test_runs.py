@@ -1,7 +1,6 @@
 """A table from data to results, at the smallest scale."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +11,7 @@ from rich.progress import Progress
 
 from nextvid_mm.demo.ablations import Budget, Row, run_rows, runs, select_rows
 from nextvid_mm.demo.ablations.results import Moment, RunResult, read_result, result_file
-from nextvid_mm.demo.ablations.runs import Run, follow
+from nextvid_mm.demo.ablations.runs import Run
 from nextvid_mm.demo.data.generate import make_demo_data
 from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.run import PRETRAIN
@@ -91,16 +90,6 @@ def test_an_error_of_one_run_ends_all(tmp_path, recorded):
     with pytest.raises(ChildProcessError, match='the reason'):
         run_rows(tmp_path, select_rows('table4'), [13, 1], Budget(), jobs=1)
     assert recorded == []
-
-
-def test_bars_follow_what_a_training_prints(tmp_path):
-    script = "print('Iter(train) [ 20/50]'); print('else'); print('Iter(train) [50/50]'); exit(3)"
-    log = tmp_path / 'log'
-    with Progress(disable=True) as progress:
-        tasks = [progress.add_task(name, total=50) for name in 'ab']
-        assert follow([sys.executable, '-c', script], 1, log, progress, tasks) == 3
-        assert [task.completed for task in progress.tasks] == [50, 50]
-    assert log.read_text().splitlines()[1] == 'else'
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ from probe_run import NUM_TRAIN, NUM_VAL, make_videos, probe_run, save_encoder, 
 from processes import run
 from torch import nn
 
-from nextvid_mm.engine.probe import GridAdamW, ProbeOptimWrapperConstructor
+from nextvid_mm.engine.probe import GridAdamW, ProbeOptimWrapperConstructor, training
 from nextvid_mm.engine.probe.training import _check_cached
 from nextvid_mm.models.heads import ProbeHead
+from nextvid_mm.progress import progress_bar
 
 LRS, DECAYS = [1e-1, 1e-2, 1e-3], [0.0, 0.5, 0.1]
 STEPS = 3 * NUM_TRAIN // 4
@@ -346,3 +347,22 @@ def test_constructor_refuses_paramwise_settings():
 def test_constructor_refuses_what_needs_gradients_before_the_step(settings, message):
     with pytest.raises(ValueError, match=message):
         ProbeOptimWrapperConstructor(settings)
+
+
+@pytest.mark.parametrize(('level', 'shown'), [('WARNING', True), ('INFO', False)])
+def test_probes_that_log_nothing_show_bars(level, shown, root, tmp_path, monkeypatch):
+    bars = []
+
+    def record(unit, quiet, transient):
+        bars.append((quiet, progress_bar(unit, quiet=True)))
+        return bars[-1][1]
+
+    monkeypatch.setattr(training, 'progress_bar', record)
+    config = probe_run(root / 'data', tmp_path)
+    config.log_level = level
+    config.train_cfg.max_epochs = 2
+    training.fit_probe(config, save_encoder(tmp_path / 'encoder.pth'), tmp_path / 'probe', 3)
+    ((quiet, bar),) = bars
+    assert quiet is not shown
+    assert [task.description for task in bar.tasks[:2]] == ['training the probes', 'validation']
+    assert all(task.completed == task.total > 0 for task in bar.tasks)
