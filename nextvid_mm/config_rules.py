@@ -163,6 +163,23 @@ def sharded_has_no_average(cfg: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(f'custom_hooks[{place}]', text)
 
 
+_SHARDING = ('units', 'shard_size', 'gather_dtype', 'reshard_after_forward', 'forward_prefetch')
+_SHARDING += ('backward_prefetch', 'reduce_once')  # arguments of engine.sharding.shard_model
+
+
+def sharding_is_known(cfg: Mapping[str, Any]) -> Iterator[Problem]:
+    """A sharded model takes other keys than DDP."""
+    if cfg.get('runner_type') != 'ShardedRunner':
+        return
+    for key in _at(cfg, 'model_wrapper_cfg') or ():
+        if key not in _SHARDING:
+            text = (
+                f"is unknown with runner_type='ShardedRunner', which knows {', '.join(_SHARDING)}; "
+                'model_wrapper_cfg = dict(_delete_=True, ...) drops the inherited keys of DDP'
+            )
+            yield Problem(f'model_wrapper_cfg.{key}', text)
+
+
 RULES = (
     parts_are_dicts,
     classes_differ,
@@ -173,5 +190,6 @@ RULES = (
     sizes_fit,
     sources_can_be_drawn,
     sharded_has_no_average,
+    sharding_is_known,
 )
 """Settings that contradict each other; each yields what it finds."""

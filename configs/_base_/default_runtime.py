@@ -21,6 +21,10 @@ custom_hooks = [
 env_cfg = dict(
     cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='nccl')
 )
+# Of several processes: gradients lie where they are added up, not in copies. Of no use to one.
+model_wrapper_cfg = dict(
+    type='MMDistributedDataParallel', broadcast_buffers=False, gradient_as_bucket_view=True
+)
 visualizer = dict(
     type='Visualizer',
     vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],

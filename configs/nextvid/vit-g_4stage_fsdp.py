@@ -4,6 +4,7 @@ _base_ = './vit-g_4stage.py'
 
 runner_type = 'ShardedRunner'
 model_wrapper_cfg = dict(
+    _delete_=True,  # the keys of DDP
     # Gathered one by one, when they run.
     units=[
         'backbone.blocks',
@@ -16,4 +17,12 @@ model_wrapper_cfg = dict(
     # whose gathering stays inside the machine.
     shard_size=None,
     gather_dtype='bfloat16',
+    # One gather and one reduction a step instead of one for each pass and micro-batch, where a GPU
+    # has room for a whole copy of weights (2 GB) and gradients: reshard_after_forward=False,
+    # reduce_once=True.
+    reshard_after_forward=None,
+    reduce_once=False,
+    # Blocks whose weights are asked for ahead of the one that runs.
+    forward_prefetch=1,
+    backward_prefetch=1,
 )

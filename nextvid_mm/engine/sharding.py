@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.registry import RUNNERS
 
 
@@ -27,6 +28,10 @@ def shard_model(
     units: Sequence[str] = (),
     shard_size: int | None = None,
     gather_dtype: str | None = None,
+    reshard_after_forward: bool | int | None = None,
+    forward_prefetch: int = 0,
+    backward_prefetch: int = 0,
+    reduce_once: bool = False,
 ) -> nn.Module:
     """Shard every parameter of ``model`` over the processes, in place.
 
@@ -42,17 +47,31 @@ def shard_model(
             different groups are kept equal as in DDP. None: all processes share one.
         gather_dtype: Type of gathered weights, None or 'bfloat16' (half the traffic and memory).
             Shards, gradients' sums and the optimiser stay in float32.
+        reshard_after_forward: Free gathered weights after the forward pass, and gather them again
+            for the backward pass. False keeps them until it is through (with ``reduce_once``,
+            until the last one of a step): one gather a step, for the memory of a whole copy. A
+            number: shard them over so many processes in between. None: True, but for what belongs
+            to no unit.
+        forward_prefetch: Units of a ``ModuleList`` whose weights are asked for ahead of the one
+            that runs; 0 asks for none.
+        backward_prefetch: The same in the backward pass; 0 is PyTorch's own choice, one.
+        reduce_once: Where a step has several micro-batches, add up whole gradients in every process
+            and reduce the sum, for the memory of whole gradients; else each is reduced.
 
     Returns:
         ``model``.
 
     Raises:
         ValueError: If a name is not a submodule, or ``shard_size`` does not divide the number of
-            processes, or ``gather_dtype`` is unknown.
+            processes, or another argument is not what it may be.
     """
     if gather_dtype not in (None, 'bfloat16'):
         raise ValueError(f"gather_dtype={gather_dtype!r}; allowed: [None, 'bfloat16']")
-    settings: dict[str, Any] = dict(mesh=_mesh(model, shard_size))
+    for name, value in dict(forward=forward_prefetch, backward=backward_prefetch).items():
+        check_count(value, f'model_wrapper_cfg.{name}_prefetch', least=0)
+    mesh = _mesh(model, shard_size)
+    _check_resharding(reshard_after_forward, mesh.size(-1))
+    settings: dict[str, Any] = dict(mesh=mesh, reshard_after_forward=reshard_after_forward)
     if gather_dtype is not None:
         settings['mp_policy'] = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16,
@@ -66,9 +85,57 @@ def shard_model(
             raise ValueError(
                 f'model_wrapper_cfg names {name!r}, which is not a part of {type(model).__name__}'
             ) from error
-        for unit in module if isinstance(module, nn.ModuleList) else [module]:
+        row = list(module) if isinstance(module, nn.ModuleList) else [module]
+        for unit in row:
             fully_shard(unit, **settings)
-    return fully_shard(model, **settings)
+        for place, unit in enumerate(row):
+            if forward_prefetch:
+                unit.set_modules_to_forward_prefetch(row[place + 1 :][:forward_prefetch])
+            if backward_prefetch:
+                unit.set_modules_to_backward_prefetch(row[:place][::-1][:backward_prefetch])
+    fully_shard(model, **settings)
+    if reduce_once:
+        model.keeps_gathered = reshard_after_forward is False  # see `prepare_backward`
+    return model
+
+
+def _check_resharding(value: Any, processes: int) -> None:
+    """Raise unless a value of ``reshard_after_forward`` makes sense.
+
+    Raises:
+        ValueError: With the values allowed.
+    """
+    if value is None or isinstance(value, bool):
+        return
+    if not isinstance(value, int) or not 1 < value < processes or processes % value:
+        fitting = [n for n in range(2, processes) if processes % n == 0]
+        raise ValueError(
+            f'model_wrapper_cfg.reshard_after_forward={value!r}; allowed: True, False, None or a '
+            f'number that divides the {processes} processes of a copy: {fitting or "none here"}'
+        )
+
+
+def prepare_backward(model: nn.Module, last: bool) -> None:
+    """Say whether the coming backward pass is the last of a step; of interest to ``reduce_once``.
+
+    Args:
+        model: Any; nothing happens unless :func:`shard_model` has been told so.
+        last: Of the step's micro-batches.
+    """
+    keeps = getattr(model, 'keeps_gathered', None)
+    if keeps is None:
+        return
+    model.set_requires_gradient_sync(last)
+    model.set_is_last_backward(last)
+    if keeps:
+        model.set_reshard_after_backward(last)
+
+
+def free_gathered(model: nn.Module) -> None:
+    """Free what passes without gradient have gathered, if a model is sharded."""
+    for part in model.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def _mesh(model: nn.Module, shard_size: int | None) -> DeviceMesh:

@@ -122,6 +122,20 @@ class CausalBlock(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
+class StreamNorm(nn.LayerNorm):
+    """A ``LayerNorm`` that takes a float32 stream with weights gathered in bfloat16 (FSDP).
+
+    Autocast does that on a GPU; on a CPU the types would have to agree.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., C) -> (..., C)``."""
+        if x.dtype is not torch.float32:
+            return super().forward(x)
+        weight, bias = (value.to(x.dtype) for value in (self.weight, self.bias))
+        return nn.functional.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+
 class ContextBlock(nn.Module):
     """Predictor block: queries read earlier tubelets of a fixed context, then an MLP.
 
@@ -135,9 +149,9 @@ class ContextBlock(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = StreamNorm(dim, eps=1e-6)
         self.attn = ContextAttention(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = StreamNorm(dim, eps=1e-6)
         self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
 
     def forward(

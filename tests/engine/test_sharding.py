@@ -5,10 +5,14 @@ import tiny
 import torch
 from processes import run
 from tiny_training import SHARDED, STAGES, settings
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.debug import CommDebugMode
+from torch.nn.parallel import DistributedDataParallel
 from toy_training import make_runner
 
-from nextvid_mm.engine.optim import StageOptimWrapperConstructor
+from nextvid_mm.engine.hooks.health import encode_frozen
+from nextvid_mm.engine.optim import AutocastOptimWrapper, StageOptimWrapperConstructor
 from nextvid_mm.engine.sharding import (
     gather_optimizer_state,
     gather_weights,
@@ -111,12 +115,99 @@ def test_weights_are_gathered_in_the_type_asked_for():
     _in_two_processes(_gathered_type)
 
 
+def _two_micro_batches(model, optimizer, wrapper):
+    """Losses, gathers and reductions of a step of two micro-batches, after one that settles."""
+    for _ in range(2):
+        wrapper.begin_step(2)
+        losses = []
+        with CommDebugMode() as seen:
+            for half in (slice(None, 2), slice(2, None)):
+                with wrapper.optim_context(model):
+                    batch = tiny.clips(4)[half, None], tiny.samples(4).take(half)
+                    loss = sum(model(*batch, mode='loss').values())
+                wrapper.update_params(loss)
+                losses.append(loss.item())
+        model.reference.update(model.backbone, 0.5)
+    counts = {str(key).rpartition('.')[2]: count for key, count in seen.get_comm_counts().items()}
+    return losses, counts
+
+
+def _one_gather():
+    found = {}
+    for name, options in (
+        ('plain', {}),
+        ('ahead', dict(forward_prefetch=2, backward_prefetch=2)),
+        ('once', dict(reshard_after_forward=False, reduce_once=True)),
+        ('reduced once', dict(reduce_once=True)),
+    ):
+        torch.manual_seed(0)
+        model = shard_model(tiny.build(), **SHARDED, **options)
+        optimizer = _optimizer(model)
+        wrapper = AutocastOptimWrapper(optimizer)
+        losses, counts = _two_micro_batches(model, optimizer, wrapper)
+        encode_frozen(model, tiny.clips()[:, None])
+        assert not any(
+            state.is_unsharded for part in model.modules() if isinstance(part, FSDPModule)
+            for state in part._get_fsdp_state()._fsdp_param_groups
+        )  # fmt: skip
+        found[name] = (losses, counts, wrapper.grad_norm)
+    for losses, _, norm in found.values():
+        assert losses == pytest.approx(found['plain'][0], rel=1e-5)
+        assert norm == pytest.approx(found['plain'][2], rel=1e-4)
+    gathers, sums = (
+        {name: seen[kind] for name, (_, seen, _) in found.items()}
+        for kind in ('_allgather_base_', '_reduce_scatter_base_')
+    )
+    assert gathers['ahead'] == gathers['plain'] > 3 * gathers['once']
+    assert sums['ahead'] == sums['plain'] > sums['reduced once'] == sums['once']
+
+
+def test_gathers_and_reductions_are_saved_without_changing_a_number():
+    _in_two_processes(_one_gather)
+
+
+def _residual_types():
+    seen = {}
+    for name in ('ddp', 'fsdp'):
+        torch.manual_seed(0)
+        model = tiny.build()
+        if name == 'fsdp':
+            model = shard_model(model, **SHARDED, gather_dtype='bfloat16')
+        blocks = {
+            f'{part} {number}': block
+            for part in ('backbone', 'neck', 'head')
+            for number, block in enumerate(getattr(model, part).trunk.blocks)
+        }
+        blocks['reference'] = model.reference.encoder.blocks[0]
+        types = seen[name] = {}
+        for place, block in blocks.items():
+            block.register_forward_hook(
+                lambda module, args, out, place=place, types=types: types.update({place: out.dtype})
+            )
+        entered = DistributedDataParallel(model) if name == 'ddp' else model
+        with torch.autocast('cpu', torch.bfloat16):
+            loss = sum(entered(tiny.clips()[:, None], tiny.samples(), mode='loss').values())
+        loss.backward()
+    assert seen['ddp'] == seen['fsdp']
+    assert len(seen['ddp']) > 4
+
+
+def test_the_residual_stream_has_one_type_under_ddp_and_fsdp():
+    _in_two_processes(_residual_types)
+
+
 def _mistakes():
     model = tiny.build()
     for arguments, message in (
         (dict(units=['backbone.block']), "names 'backbone.block', which is not a part of NextVid"),
         (dict(shard_size=3), 'shard_size=3 does not divide the 2 processes'),
         (dict(gather_dtype='half'), "gather_dtype='half'; allowed"),
+        (dict(forward_prefetch=-1), 'model_wrapper_cfg.forward_prefetch=-1 must be'),
+        (
+            dict(reshard_after_forward='no'),
+            "reshard_after_forward='no'; allowed: True, False, None or a number that divides the 2",
+        ),
+        (dict(reshard_after_forward=3), 'reshard_after_forward=3; .* none here'),
     ):
         with pytest.raises(ValueError, match=message):
             shard_model(model, **arguments)

@@ -1,5 +1,7 @@
 """The tiny NextVid under DDP and FSDP2 trains what one process trains, and resumes bit for bit."""
 
+import warnings
+
 import pytest
 import torch
 from probe_run import make_videos, probe_run
@@ -15,6 +17,15 @@ KINDS = {
     'ddp': dict(),
     'fsdp': dict(sharded=True),
     'fsdp with checkpointing': dict(sharded=True, with_cp=True),
+    'fsdp, gathered once': dict(
+        sharded=True,
+        **{
+            'model_wrapper_cfg.reshard_after_forward': False,
+            'model_wrapper_cfg.reduce_once': True,
+            'model_wrapper_cfg.forward_prefetch': 1,
+            'model_wrapper_cfg.backward_prefetch': 1,
+        },
+    ),
 }
 
 
@@ -40,6 +51,7 @@ def whole(tmp_path_factory):
 
 
 def _train(path, kind, *hooks, **changes):
+    warnings.filterwarnings('error', message='FSDP2-wrapped module')  # outputs that are views
     train(path, *hooks, stages=STAGES, launcher='pytorch', **settings(**kind), **changes)
 
 

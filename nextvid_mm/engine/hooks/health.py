@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
 from nextvid_mm.checks import check_count
-from nextvid_mm.engine.sharding import whole
+from nextvid_mm.engine.sharding import free_gathered, whole
 from nextvid_mm.evaluation.representation import effective_rank, feature_std
 from nextvid_mm.layers import run_eagerly
 from nextvid_mm.registry import HOOKS, unwrap
@@ -133,8 +133,7 @@ def encode_frozen(model: Any, inputs: Tensor, mode: str = 'tensor') -> Tensor:
             return model.eval()(inputs, mode=mode)
     finally:
         model.train(training)
-        if isinstance(model, FSDPModule):
-            model.reshard()
+        free_gathered(model)
 
 
 @torch.no_grad()

@@ -147,7 +147,7 @@ class CausalViT(VideoEncoder):
             else:
                 x = block(x, rope)
             if depth >= self.depth - last:
-                outputs.append(self.norm(x).reshape(shape))
+                outputs.append(self.norm(x.reshape(shape)))  # no view: FSDP hooks it
         if cache is not None:
             cache.advance(grid.frames)
         return outputs

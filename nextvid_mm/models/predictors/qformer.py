@@ -13,6 +13,7 @@ from nextvid_mm.layers import (
     ContextBlock,
     FrameCache,
     Rope3D,
+    StreamNorm,
     TokenGrid,
     init_transformer,
     set_recompute,
@@ -60,7 +61,7 @@ class QFormerPredictor(Predictor):
             ContextBlock(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
         )
         self.with_cp = set_recompute(self.blocks, with_cp)
-        self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.norm = StreamNorm(embed_dims, eps=1e-6)
 
     def init_weights(self) -> None:
         """Initialise; the query stays zero."""
@@ -76,13 +77,21 @@ class QFormerPredictor(Predictor):
         context = self.context_proj(context[:, : past.frames])
         context_rope = self.rope(past, visible)
         query_rope = self.rope(past, queried, first_frame=1)
-        x = self.query.expand(context.shape[0], past.frames, M, -1)
+        x = self._start().expand(context.shape[0], past.frames, M, -1)
         for block in self.blocks:
             if self.with_cp and torch.is_grad_enabled():
                 x = checkpoint(block, x, context, query_rope, context_rope, use_reentrant=False)
             else:
                 x = block(x, context, query_rope, context_rope)
         return self.norm(x)
+
+    def _start(self) -> Tensor:
+        """The query, in the type that everything is added to.
+
+        Under autocast float32, also where FSDP has gathered the weights in bfloat16.
+        """
+        autocast = torch.is_autocast_enabled(self.query.device.type)
+        return self.query.float() if autocast else self.query
 
     @torch.no_grad()
     def predict_next(
@@ -99,7 +108,7 @@ class QFormerPredictor(Predictor):
         context = self.context_proj(context)
         context_rope = self.rope(grid, visible, first_frame=cache.seen)
         query_rope = self.rope(grid.with_frames(1), queried, first_frame=next_frame)
-        x = self.query.expand(context.shape[0], 1, M, -1)
+        x = self._start().expand(context.shape[0], 1, M, -1)
         for depth, block in enumerate(self.blocks):
             # Not through __call__: a compiled block would be compiled anew for every tubelet.
             x = block.forward(x, context, query_rope, context_rope, cache.context(depth, T))
