@@ -18,6 +18,9 @@ examples:
   # our encoder as safetensors, with a model card; timm.create_model loads it
   python tools/convert_checkpoint.py --from nextvid --to safetensors iter_9.pth vit-l.safetensors
 
+  # one file of a sharded checkpoint, which any run resumes
+  python tools/convert_checkpoint.py --from sharded iter_9.dcp iter_9.pth
+
 formats:
   videomae, videomaev2   original, MMAction2 or transformers; pretrained or fine-tuned
   vjepa, vjepa2          target_encoder, ema_encoder or encoder; 2.1 is told by its weights;
@@ -25,6 +28,7 @@ formats:
   timm                   any ViT of timm, applied to every frame by itself
   dinov2, dinov3         the original files; timm's names are found by their shapes
   nextvid                a checkpoint of tools/train.py
+  sharded                one that several processes have written (iter_N.dcp), with its optimiser
 
 The input is a file, or a folder as published (several files with an index, .safetensors or .bin).
 Averaged weights (EMA) are taken before trained ones, and said. Nothing is downloaded. A file that
@@ -33,7 +37,17 @@ each with both shapes.
 """
 
 
-FORMATS = ('videomae', 'videomaev2', 'vjepa', 'vjepa2', 'timm', 'dinov2', 'dinov3', 'nextvid')
+FORMATS = (
+    'videomae',
+    'videomaev2',
+    'vjepa',
+    'vjepa2',
+    'timm',
+    'dinov2',
+    'dinov3',
+    'nextvid',
+    'sharded',
+)
 TARGETS = ('nextvid', 'safetensors')
 OPTIONS = ('model', 'heads', 'key', 'encoder', 'size', 'probe', 'weights')
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from nextvid_mm.engine.stages import Stage, StageTable
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import check_state
+from nextvid_mm.models.checkpoints.files import SHARDED
+from nextvid_mm.models.checkpoints.sharded import folder_damage, is_sharded
 
 # Neither changes what was trained on what.
 _FREE = ('name', 'micro_batch_size')
@@ -44,6 +46,8 @@ def damage(path: str | Path) -> str | None:
     pass.
     """
     path = Path(path)
+    if is_sharded(path) and path.is_dir():
+        return folder_damage(path)
     if not path.is_file():
         return 'there is no such file'
     with open(path, 'rb') as file:
@@ -59,11 +63,20 @@ def damage(path: str | Path) -> str | None:
 
 
 def list_checkpoints(directory: str | Path, filename_tmpl: str) -> list[Path]:
-    """Checkpoints named after ``filename_tmpl`` (``iter_{}.pth``), the one written last first."""
-    before, after = map(re.escape, filename_tmpl.split('{}'))
-    pattern = re.compile(rf'{before}\d+{after}')
+    """Checkpoints named after ``filename_tmpl`` (``iter_{}.pth``), the one written last first.
+
+    Sharded ones, which are folders, have another ending (``iter_{}.dcp``).
+    """
+    names = (filename_tmpl, sharded_name(filename_tmpl))
+    halves = [map(re.escape, name.split('{}')) for name in names]
+    pattern = re.compile('|'.join(rf'{before}\d+{after}' for before, after in halves))
     found = [path for path in Path(directory).glob('*') if pattern.fullmatch(path.name)]
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+
+
+def sharded_name(name: str) -> str:
+    """``iter_{}.dcp`` for ``iter_{}.pth``."""
+    return name.removesuffix('.pth') + SHARDED
 
 
 def newest_good(directory: str | Path, filename_tmpl: str) -> tuple[Path | None, list[str]]:

@@ -20,6 +20,15 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from nextvid_mm.checks import check_count
+from nextvid_mm.models.checkpoints.sharded import (
+    OPTIMIZER,
+    WEIGHTS,
+    assemble,
+    fill,
+    is_sharded,
+    outline,
+    read_run,
+)
 from nextvid_mm.registry import RUNNERS
 
 
@@ -242,6 +251,13 @@ def _scatter(value: Any, parameter: Tensor) -> Any:
     return value
 
 
+def _room_for(value: Tensor, parameter: Tensor) -> Tensor:
+    """Room for a part of an optimiser's state, cut as its parameter is if it has that shape."""
+    if value.dim() and value.shape == parameter.shape:
+        return torch.zeros_like(parameter.detach())
+    return torch.empty_like(value, device='cpu')
+
+
 @RUNNERS.register_module()
 class ShardedRunner(Runner):
     """MMEngine's Runner with parameters, gradients and optimiser sharded by ``fully_shard``.
@@ -251,7 +267,8 @@ class ShardedRunner(Runner):
 
     Checkpoints hold whole tensors under the names and in the order of the plain Runner's: a run
     may continue under DDP, on another number of processes, or in one. The first process alone
-    reads and writes files: allow for the size of one in the memory of its machine.
+    reads and writes files: allow for the size of one in the memory of its machine. With
+    ``default_hooks.checkpoint.asynchronous``, every process reads and writes its own part.
     """
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
@@ -292,6 +309,8 @@ class ShardedRunner(Runner):
         """
         if not self.is_sharded:
             return super().load_checkpoint(filename, *args, **kwargs)
+        if is_sharded(filename):
+            return self._load_shards(filename)
         checkpoint = read_once(filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
         load_weights(self.model, checkpoint.get('state_dict', checkpoint))
@@ -301,6 +320,26 @@ class ShardedRunner(Runner):
             )
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {filename}')
+        return checkpoint
+
+    def _load_shards(self, path: str) -> dict[str, Any]:
+        """Read a sharded checkpoint: every process its part, however many have written it."""
+        pieces = outline(path)
+        checkpoint = read_run(path)
+        outlined = assemble(pieces, checkpoint.get('optimizer'))
+        self.call_hook('after_load_checkpoint', checkpoint=checkpoint | outlined)
+        tensors = {f'{WEIGHTS}{name}': t for name, t in self.model.state_dict().items()}
+        if self._resume and 'optimizer' in outlined:
+            groups = self.optim_wrapper.optimizer.param_groups
+            params = [parameter for group in groups for parameter in group['params']]
+            for index, entry in outlined['optimizer']['state'].items():
+                for key, value in entry.items():
+                    tensors[f'{OPTIMIZER}{index}.{key}'] = _room_for(value, params[index])
+        fill(path, {name: value for name, value in tensors.items() if name in pieces})
+        if 'optimizer' in outlined:
+            checkpoint['optimizer'] = assemble(tensors, checkpoint['optimizer'])['optimizer']
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {path}')
         return checkpoint
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:

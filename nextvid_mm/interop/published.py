@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from nextvid_mm.models.checkpoints.sharded import make_whole
 from nextvid_mm.registry import MODELS
 
 from .converted import Converted
@@ -18,7 +19,7 @@ from .videomae import from_videomae
 from .vjepa import from_vjepa, from_vjepa2
 from .vjepa_probes import how_to_test
 
-OURS = 'nextvid'
+OURS, SHARDED = 'nextvid', 'sharded'
 FORMATS: dict[str, Callable[..., Converted]] = {
     'videomae': from_videomae,
     'videomaev2': from_videomae,
@@ -37,7 +38,8 @@ def convert(
     """Convert a checkpoint file.
 
     Args:
-        source: one of ``FORMATS``, or ``nextvid``.
+        source: one of ``FORMATS``, ``nextvid``, or ``sharded``: the folder of a sharded checkpoint,
+            which becomes one file.
         target: ``nextvid`` for others' encoders, ``safetensors`` for ours.
         path: the checkpoint.
         output: file to write.
@@ -50,6 +52,11 @@ def convert(
         ValueError: if the formats do not go together, an option is not the format's, or the file
             is not what it should be.
     """
+    if source == SHARDED and target == OURS:
+        if foreign := sorted(key for key, value in options.items() if value is not None):
+            raise ValueError(f'--from {source} takes no --{foreign[0]}')
+        make_whole(path, output)
+        return [f'wrote {output}']
     if (source == OURS) != (target == 'safetensors'):
         raise ValueError(
             f'--from {source} --to {target}: published encoders are converted --to nextvid, ours '

@@ -1,5 +1,6 @@
 """Checkpoints that survive kills, full disks and changed configs."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import CheckpointLoader, Runner
 
+from nextvid_mm.engine.async_saves import AsyncSaver, remove_checkpoint
 from nextvid_mm.engine.checkpoints import (
     compare_data,
     compare_tables,
@@ -17,12 +19,14 @@ from nextvid_mm.engine.checkpoints import (
     fit_start_weights,
     list_checkpoints,
     newest_good,
+    sharded_name,
 )
 from nextvid_mm.engine.hooks.numbers import is_logged, log_interval
 from nextvid_mm.engine.processes import SignalFlag, WaitStopped
 from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
 from nextvid_mm.layers import check_state
 from nextvid_mm.models.checkpoints import find_file, read_checkpoint
+from nextvid_mm.models.checkpoints.files import SHARDED
 from nextvid_mm.registry import HOOKS, unwrap
 
 _OTHER_MODEL = (
@@ -58,6 +62,9 @@ class SafeCheckpointHook(CheckpointHook):
         by_epoch: Count ``interval`` in epochs.
         max_keep_ckpts: Number of checkpoints to keep; -1 keeps all.
         signals: Names of the signals that save and end the run.
+        asynchronous: Save as folders ``iter_N.dcp`` into which every process writes its own part,
+            while training goes on; ``tools/convert_checkpoint.py --from sharded`` makes a file of
+            one. Needs the memory of a copy of weights and optimiser on the CPU.
         max_minutes: Save also when the last save is so long ago: what an accident costs at most.
             Only where ``interval`` counts steps; None: by ``interval`` alone.
         **kwargs: Further arguments of ``mmengine.hooks.CheckpointHook``.
@@ -70,6 +77,7 @@ class SafeCheckpointHook(CheckpointHook):
         max_keep_ckpts: int = 2,
         signals: Sequence[str] = ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP'),
         max_minutes: float | None = 30.0,
+        asynchronous: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault('backend_args', dict(backend='atomic'))
@@ -82,6 +90,7 @@ class SafeCheckpointHook(CheckpointHook):
                 f'SafeCheckpointHook.max_minutes={max_minutes} must be None or above 0'
             )
         self.max_minutes = max_minutes
+        self.saver = AsyncSaver() if asynchronous else None
         self._saved_at = time.monotonic()
         self.stopped_by: str | None = None
 
@@ -104,7 +113,7 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process():  # the others need not read whole files, too
             if given is None:
                 choice = list(newest_good(self._directory(runner), self.filename_tmpl))
-            elif Path(given).is_file():
+            elif Path(given).exists():
                 choice[1] = damage(given)
         broadcast_object_list(choice)
         path, damaged = choice
@@ -165,22 +174,29 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process():
             for path in self._directory(runner).glob(f'*.pth*{TEMPORARY_SUFFIX}'):
                 path.unlink()
+            for path in self._directory(runner).glob(f'*{SHARDED}*{TEMPORARY_SUFFIX}'):
+                shutil.rmtree(path)
         self._saved_at, self.stopped_by = time.monotonic(), None
         self.flag.install()
 
     def after_failure(self, runner: Runner) -> None:
         """Give the signals back; called by ``StageTrainLoop``."""
         self.flag.remove()
+        if runner.world_size == 1:  # others may have failed before they began
+            self._finish(runner)
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back; publish, if asked to."""
         self.flag.remove()
+        self._finish(runner)
         super().after_train(runner)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Save where the interval says so, or save and stop where a signal does."""
+        if self.saver is not None and self.saver.done:
+            self._finish(runner)
         if self.by_epoch:
             super().after_train_iter(runner, batch_idx, data_batch, outputs)
             return
@@ -239,11 +255,16 @@ class SafeCheckpointHook(CheckpointHook):
         """Write, then note the file's name, then delete what is too old."""
         runner.call_hook('gather_numbers')
         name = self.filename_tmpl.format(step)
+        name = name if self.saver is None else sharded_name(name)
         path = self.file_backend.join_path(self.out_dir, name)
+        self._finish(runner)
         runner.message_hub.update_info('last_ckpt', path)
         start = time.perf_counter()
         self._saved_at = time.monotonic()  # also if it fails: the next attempt has its time, too
         try:
+            if self.saver is not None:
+                self.saver.begin(runner, Path(path), meta, self.save_optimizer)
+                return
             runner.save_checkpoint(
                 self.out_dir,
                 name,
@@ -258,9 +279,25 @@ class SafeCheckpointHook(CheckpointHook):
         except OSError as error:
             self._report_failure(runner, path, error)
             return
+        self._note_saved(runner, path, time.perf_counter() - start)
+
+    def _finish(self, runner: Runner) -> None:
+        """Wait for a save in the background, if there is one."""
+        if self.saver is None or not self.saver.begun:
+            return
+        path = self.saver.path
+        try:
+            seconds = self.saver.finish()
+        except OSError as error:
+            self._report_failure(runner, path, error)
+        else:
+            self._note_saved(runner, path, seconds)
+
+    def _note_saved(self, runner: Runner, path: str, seconds: float) -> None:
+        """Say it, note it, and delete what is too old."""
         self.last_ckpt = path
         if is_main_process():
-            runner.logger.info(f'Saved {path} in {time.perf_counter() - start:.1f} s')
+            runner.logger.info(f'Saved {path} in {seconds:.1f} s')
             write_text(Path(runner.work_dir) / 'last_checkpoint', path)
             self._delete_old(Path(path))
 
@@ -281,12 +318,12 @@ class SafeCheckpointHook(CheckpointHook):
             return
         others = [p for p in list_checkpoints(newest.parent, self.filename_tmpl) if p != newest]
         for path in others[self.keep - 1 :]:
-            path.unlink()
+            remove_checkpoint(path)
 
 
 def _require_everywhere(path: Path) -> None:
     """Raise on all processes if one of them does not see the first one's choice."""
-    seen = all_gather_object(path.is_file())
+    seen = all_gather_object(path.exists())
     if not all(seen):
         blind = [rank for rank, there in enumerate(seen) if not there]
         raise FileNotFoundError(

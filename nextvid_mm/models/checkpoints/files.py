@@ -35,6 +35,7 @@ FOLDER_FILES = tuple(
     for index in ('', '.index.json')
 )
 INDEX = '.index.json'
+SHARDED = '.dcp'  # a folder, see sharded.py
 # How other files begin, what they are, and what to do.
 OTHER_KINDS = (
     (b'version https://git-lfs', 'a Git LFS pointer, not the weights it stands for', 'git lfs pull '
@@ -57,8 +58,8 @@ def read_file(path: str | Path, key: str = '', advice: str = '') -> dict[str, An
     """Read weights, and what lies beside them, on the CPU; tensors stay in the file until used.
 
     Args:
-        path: a ``.safetensors`` file, a file of ``torch.save``, an index of several, or a folder
-            as published by diffusers, transformers or timm.
+        path: a ``.safetensors`` file, a file of ``torch.save``, an index of several, a folder
+            as published by diffusers, transformers or timm, or one of a sharded checkpoint.
         key: the config key that names the path, for messages.
         advice: what to do if nothing is there, for messages.
 
@@ -69,6 +70,10 @@ def read_file(path: str | Path, key: str = '', advice: str = '') -> dict[str, An
             tensors and plain values.
     """
     file = find_file(path, key, advice)
+    if file.suffix == SHARDED and file.is_dir():
+        from .sharded import read_sharded  # which reads its own files through this one
+
+        return read_sharded(file)
     if file.name.endswith(INDEX):
         return _read_shards(file)
     try:
@@ -97,8 +102,13 @@ def read_metadata(path: str | Path, key: str) -> dict[str, Any]:
 
 
 def find_file(path: str | Path, key: str = '', advice: str = '') -> Path:
-    """The file with the weights, or the index of several; arguments and errors of ``read_file``."""
+    """The file with the weights, the index of several, or the folder of a sharded checkpoint.
+
+    Arguments and errors of ``read_file``.
+    """
     path = Path(path)
+    if path.suffix == SHARDED and path.is_dir():
+        return path
     candidates = [path / name for name in FOLDER_FILES] if path.is_dir() else [path]
     for file in candidates:
         if file.is_file():
