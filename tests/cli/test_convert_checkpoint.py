@@ -6,7 +6,7 @@ from nextvid_mm.cli.convert_checkpoint import FORMATS, OPTIONS, TARGETS
 def test_formats_and_options_are_those_of_the_converters():
     from nextvid_mm import interop
 
-    assert (*interop.FORMATS, 'nextvid') == FORMATS
+    assert (*interop.FORMATS, 'nextvid', 'sharded') == FORMATS
     assert TARGETS == interop.TARGETS
     readers = [*interop.FORMATS.values(), interop.export_encoder]
     taken = {name for reader in readers for name in inspect.signature(reader).parameters}
