@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from nextvid_mm.files import INSIDE, is_remote, shown, time_fragment
 
 HELP_PAGE = 'docs/data.md'
+_WEIGHTS = ('load_from', 'encoder', 'checkpoint')  # keys whose values are files
 
 
 def require_paths(owner: str, **paths: str) -> None:
@@ -101,6 +102,21 @@ def require_loaders_data(config: Mapping[str, Any]) -> None:
             if source.get('weight') and isinstance(source.get('dataset'), Mapping):
                 owner = f'{key}, source {source.get("name", "unnamed")!r}'
                 require_data_of(owner, source['dataset'])
+
+
+def named_weights(config: Any) -> Iterator[str]:
+    """Files of weights on this disk that a config names.
+
+    Args:
+        config: A complete config, or a part of one. What does not exist is left to whoever needs
+            it, and knows why.
+    """
+    pairs = config.items() if isinstance(config, Mapping) else enumerate(config)
+    for key, value in pairs:
+        if isinstance(value, Mapping | list | tuple):
+            yield from named_weights(value)
+        elif key in _WEIGHTS and isinstance(value, str) and os.path.isfile(value):
+            yield value
 
 
 def check_files(entries: Iterable[Mapping[str, Any]], ann_file: str) -> None:

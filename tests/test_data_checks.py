@@ -3,6 +3,7 @@ from permissions import as_ordinary_user
 
 from nextvid_mm.data_checks import (
     check_files,
+    named_weights,
     one_line,
     path_of,
     require_data_of,
@@ -105,3 +106,16 @@ def test_what_lies_in_a_closed_folder_is_not_called_missing(tmp_path):
                 check_files([dict(filename=path, line=4)], 'a.txt')
     finally:
         closed.chmod(0o755)
+
+
+def test_weights_are_found_wherever_a_config_names_them(tmp_path):
+    for name in 'abc':
+        (tmp_path / name).touch()
+    a, b, c = (str(tmp_path / name) for name in 'abc')
+    config = dict(
+        load_from=a,
+        model=dict(encoder=b, backbone=dict(init_cfg=[dict(checkpoint=c)])),
+        default_hooks=dict(checkpoint=dict(type='Hook')),
+        other=dict(encoder=str(tmp_path / 'absent'), checkpoint=None, path=a),
+    )
+    assert list(named_weights(config)) == [a, b, c]

@@ -56,11 +56,14 @@ def run(args: argparse.Namespace) -> None:
     from mmengine.registry import init_default_scope
     from rich.console import Console
 
+    from nextvid_mm.models.checkpoints import read_checkpoint
     from nextvid_mm.plan.proposal import Proposer, render
     from nextvid_mm.plan.survey import read_labels, survey
     from nextvid_mm.registry import SCOPE
 
     init_default_scope(SCOPE)
+    if args.start is not None:
+        read_checkpoint(args.start)  # says what a file is that is none, before videos are looked at
     console = Console(highlight=False, soft_wrap=True)
     console = Console(highlight=False, width=max(console.width, 118))
     name = args.out.name if args.out else Path(args.data).resolve().name

@@ -91,9 +91,9 @@ def evaluate(cfg: Config, args: argparse.Namespace) -> None:
     if not str(cfg.model.type).endswith('ProbeRecognizer'):
         if args.cache_features is not None:
             cache_features(cfg, args.cache_features)  # says what it is for
-        cfg.load_from = args.checkpoint
+        cfg.load_from, state = args.checkpoint, read_checkpoint(args.checkpoint)['state_dict']
         runner = build_runner(cfg)
-        state, model = read_checkpoint(args.checkpoint)['state_dict'], unwrap(runner.model)
+        model = unwrap(runner.model)
         check_state(state, model.state_dict(), f'{args.checkpoint} is no result of {args.config}')
         test(runner)
         return

@@ -115,8 +115,10 @@ def train(cfg: Config, args: argparse.Namespace) -> int:
     Raises:
         Stopped: If a signal has ended the run; says what was saved.
     """
+    from nextvid_mm.models.checkpoints import check_named_weights
     from nextvid_mm.registry import build_runner
 
+    check_named_weights(cfg)
     if args.cache_features is not None:
         from nextvid_mm.engine.probe.training import cache_features
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import load_checkpoint
 from rich.console import Console
 from rich.table import Table
 
@@ -25,8 +24,9 @@ from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.following import follow
 from nextvid_mm.engine.probe.training import fit_probe
 from nextvid_mm.files import write_text
-from nextvid_mm.models.checkpoints import read_config
-from nextvid_mm.progress import progress_bar, quiet_log
+from nextvid_mm.layers import load_exactly
+from nextvid_mm.models.checkpoints import read_checkpoint, read_config
+from nextvid_mm.progress import progress_bar
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 from nextvid_mm.report import write_report
 from nextvid_mm.report.own import own_clips
@@ -223,8 +223,7 @@ def draw_sheet(config: Config, checkpoint: Path, path: Path, clips: int = 4) -> 
         clips: rows of the picture.
     """
     model = MODELS.build(config.model)
-    with quiet_log():
-        load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
+    load_exactly(model, read_checkpoint(checkpoint)['state_dict'], str(checkpoint))
     model.eval()
     own = own_clips(config, model, clips)
     return generation_sheet(model, own.clips, own.batch, path)

@@ -68,10 +68,10 @@ class TargetPass:
                 f'MixtureDataset, found {settings} and {dataset.type}'
             )
         with DefaultScope.overwrite_default_scope(SCOPE):
+            self.target: nn.Module = MODELS.build(dict(settings, **overrides or {}))
+            self.target.init_weights()  # before data are looked at: its file may be damaged
             self.dataset = DATASETS.build(_without_masks(dataset, keep_flips))
             self.preprocessor = MODELS.build(preprocessor_config(cfg.model.data_preprocessor))
-            self.target: nn.Module = MODELS.build(dict(settings, **overrides or {}))
-        self.target.init_weights()
         self.target.eval().to(self.device)
         self.preprocessor.to(self.device)
         self.workers = int(cfg.train_dataloader.get('num_workers', 0))

@@ -21,6 +21,7 @@ from nextvid_mm.datasets.clip_shards import opened
 from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.video.files import is_image
 from nextvid_mm.datasets.video.reader import VideoReader
+from nextvid_mm.engine.processes import GuardedLoader
 from nextvid_mm.inferencers.classifier import Classifier
 from nextvid_mm.inferencers.media import Media
 from nextvid_mm.progress import track
@@ -95,11 +96,9 @@ def classify(
     for path in track(paths, 'looking', 'files', quiet=quiet, console=console):
         media = str(path) if isinstance(path, Path) else path
         jobs += _parts(media, segment, stride or segment)
-    loader: Any = DataLoader(
-        _Samples(classifier.pipeline, jobs),
-        batch_size,
-        num_workers=workers,
-        collate_fn=list,
+    samples = _Samples(classifier.pipeline, jobs)
+    loader: Any = GuardedLoader(
+        DataLoader(samples, batch_size, num_workers=workers, collate_fn=list)
     )
     done: list[Prediction] = []
     batches = track(loader, 'classifying', 'batches', quiet=not progress, console=console)

@@ -11,10 +11,10 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
-from torch.utils.data import DataLoader
 
 from nextvid_mm.checks import check_count
 from nextvid_mm.engine.probe.features import cached_loader, innermost_dataset
+from nextvid_mm.engine.processes import GuardedLoader
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.cost import StreamingCost, measure_rollout, measure_streaming
 from nextvid_mm.lettering import lettering
@@ -183,10 +183,11 @@ def _is_quick(model: nn.Module) -> bool:
     return not on_cpu or sum(p.numel() for p in parameters) < _MAX_PARAMETERS
 
 
-def load_videos(config: Config, max_videos: int) -> DataLoader:
+def load_videos(config: Config, max_videos: int) -> GuardedLoader:
     """Loader of a probe config's validation videos.
 
-    Videos are decoded as they are asked for: memory holds the loader's batches, not the split.
+    Videos are decoded as they are asked for: memory holds the loader's batches, not the split. A
+    video that takes long, or a worker that hangs, ends as in training and validation.
 
     Args:
         config: a probe config.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint, set_random_seed
+from mmengine.runner import set_random_seed
 from PIL import Image
 from torch import Tensor, nn
 
@@ -21,8 +21,8 @@ from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.engine.probe.features import innermost_dataset
 from nextvid_mm.engine.probe.training import build_probe
 from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metrics
-from nextvid_mm.layers import BatchMask, ClipBatch
-from nextvid_mm.progress import quiet_log
+from nextvid_mm.layers import BatchMask, ClipBatch, load_exactly
+from nextvid_mm.models.checkpoints import read_checkpoint
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 from nextvid_mm.visualization.figures import project
 from nextvid_mm.visualization.sheets import draw_sheet, overlay_attention, tile_rows
@@ -58,9 +58,9 @@ class FeatureInsight:
 def load_model(config: Config, checkpoint: Path, device: str = 'cpu') -> nn.Module:
     """Build a pretraining model on a device and load all of its weights."""
     require_registered(config.model, 'the config of the run')
+    state = read_checkpoint(checkpoint)['state_dict']
     model = MODELS.build(dict(config.model, _scope_=SCOPE))
-    with quiet_log():
-        load_checkpoint(model, str(checkpoint), map_location='cpu', strict=True, logger='silent')
+    load_exactly(model, state, f'{checkpoint} is not the model that its run records')
     return model.eval().to(device)
 
 

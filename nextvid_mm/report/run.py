@@ -129,7 +129,10 @@ def load_run(folder: Path) -> Run:
     Raises:
         FileNotFoundError: if its log or configuration is missing.
     """
-    checkpoint, _ = newest_good(folder, 'iter_{}.pth')
+    checkpoint, damaged = newest_good(folder, 'iter_{}.pth')
+    if checkpoint is None and damaged:
+        read_file(damaged[0].partition(': ')[0])  # says what a file is that is none
+        raise ValueError(f'{damaged[0]}; remove it to see the run without its model')
     configs = _configs(folder)
     own = [config for config in configs if not _is_probe(config)] or configs
     return Run(folder, read_scalars(folder), own[0], checkpoint)

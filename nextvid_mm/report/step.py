@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint, set_random_seed
+from mmengine.runner import set_random_seed
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,8 +22,9 @@ from nextvid_mm.checks import check_count
 from nextvid_mm.datasets import collate_clips
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.engine.stages import Stage, StageTable
-from nextvid_mm.layers import BatchMask, ClipBatch, TokenGrid, gather_patches
+from nextvid_mm.layers import BatchMask, ClipBatch, TokenGrid, gather_patches, load_exactly
 from nextvid_mm.models.algorithms.nextvid import NextVid
+from nextvid_mm.models.checkpoints import read_checkpoint
 from nextvid_mm.models.heads import FlowMatchingHead
 from nextvid_mm.models.heads.flow_matching import FlowPass
 from nextvid_mm.progress import quiet_log
@@ -113,13 +114,14 @@ def look_at_step(
             f'step {step} is outside of the config’s {table.total_steps} steps, from 0'
         )
     check_count(clips, 'clips')
+    state = None if checkpoint is None else read_checkpoint(checkpoint)['state_dict']
     seed = (cfg.get('randomness') or {}).get('seed') or 0
     stage = table.at(step)[1]
     positions = np.arange(min(clips, stage.batch_size)) + table.samples_before(step)
     dataset = DATASETS.build(dict(cfg.train_dataloader.dataset, _scope_=SCOPE))
     requests = ClipSampler(dataset, seed).requests(positions, stage.num_frames)
     set_random_seed(seed)
-    model = _build(cfg, checkpoint).to(device)
+    model = _build(cfg, state, checkpoint).to(device)
     if model.head is not None:
         model.head.tau_samples = stage.tau_samples
     data = model.data_preprocessor(collate_clips([dataset[r] for r in requests]), training=True)
@@ -142,12 +144,12 @@ def look_at_step(
     )
 
 
-def _build(cfg: Config, checkpoint: str | None) -> NextVid:
+def _build(cfg: Config, state: dict[str, Any] | None, path: str | None) -> NextVid:
     model = MODELS.build(dict(cfg.model, compile=False, _scope_=SCOPE))
     with quiet_log():
         model.init_weights()
-        if checkpoint is not None:
-            load_checkpoint(model, checkpoint, map_location='cpu', strict=True, logger='silent')
+    if state is not None:
+        load_exactly(model, state, f'{path} is not the model of the config')
     return model.train()
 
 

@@ -4,16 +4,20 @@ import json
 import re
 import runpy
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from probing import probe_config
 
+from nextvid_mm.datasets.mixture import MixtureDataset
 from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.registry import TRANSFORMS
 from nextvid_mm.report import write_report
 from nextvid_mm.report.build import load_videos
 
@@ -109,6 +113,46 @@ def test_of_many_videos_an_even_choice_is_decoded_batch_by_batch(videos):
         everything = [len(batch['inputs']) for batch in load_videos(videos, 5)]
         assert everything == [2, 2, 1]
     assert 'indices' not in videos.val_dataloader.dataset.dataset
+
+
+@TRANSFORMS.register_module(force=True)
+class Slow(BaseTransform):
+    """Uses up the time of a sample, or never ends."""
+
+    def __init__(self, file, hangs=False):
+        self.file, self.hangs = file, hangs
+
+    def transform(self, results):
+        if results['filename'].endswith(self.file):
+            results['deadline'] = 0.0
+            time.sleep(600 * self.hangs)
+        return results
+
+
+def test_a_video_that_takes_too_long_is_marked_and_not_waited_for(videos):
+    dataset = videos.val_dataloader.dataset
+    dataset.test_mode = True
+    dataset.dataset.pipeline.insert(0, dict(type='Slow', file='val1.mp4'))
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        samples = [sample for batch in load_videos(videos, 5) for sample in batch['data_samples']]
+    failures = [sample.get('failure') for sample in samples]
+    assert failures.pop(1).startswith('timeout: ')
+    assert failures == [None] * 4
+
+
+def test_a_worker_that_hangs_ends_the_page_with_its_file(videos, monkeypatch):
+    monkeypatch.setattr(torch.utils.data._utils, 'MP_STATUS_CHECK_INTERVAL', 0.1)  # at the end
+    found = MixtureDataset.overdue_files
+    monkeypatch.setattr(MixtureDataset, 'overdue_files', lambda self, limit=None: found(self, 0.1))
+    videos.val_dataloader.num_workers = 1
+    videos.val_dataloader.dataset.dataset.pipeline.insert(
+        0, dict(type='Slow', file='val0.mp4', hangs=True)
+    )
+    with (
+        DefaultScope.overwrite_default_scope('nextvid_mm'),
+        pytest.raises(RuntimeError, match=r'has been reading \S*val0.mp4 for .* does not stop'),
+    ):
+        list(load_videos(videos, 5))
 
 
 def test_videos_of_a_config_are_decoded_for_the_page(trained_dir, videos):

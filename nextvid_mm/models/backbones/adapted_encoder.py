@@ -98,6 +98,9 @@ class TransformersEncoder(AdaptedEncoder):
             raise FileNotFoundError(f'path={path!r} of TransformersEncoder is no folder')
         from transformers import AutoModel
 
+        from nextvid_mm.models.checkpoints.files import read_file
+
+        read_file(path)  # says what a file is that is none
         model = AutoModel.from_pretrained(path, local_files_only=True)
         config, processor = model.config, _processor(path)
         size = getattr(config, 'image_size', None) or getattr(config, 'crop_size', None)

@@ -14,13 +14,16 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from safetensors import safe_open
 from torch import Tensor
+
+from nextvid_mm.data_checks import named_weights
 
 # Files with the weights in a folder as published by diffusers, transformers and timm, or their
 # index, if they are cut into several.
@@ -78,7 +81,11 @@ def read_file(path: str | Path, key: str = '', advice: str = '') -> dict[str, An
         return _read_shards(file)
     try:
         kind = _kind(file)
-        content = _read_safetensors(file) if kind == 'safetensors' else _read_torch(file, kind)
+        if kind == 'safetensors':
+            with _opened(file) as opened:
+                content = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        else:
+            content = _read_torch(file, kind)
         if not isinstance(content, dict):
             raise ValueError(f'{file} holds a {type(content).__name__}, expected a dictionary')
         _check_claims(content, file)
@@ -90,14 +97,26 @@ def read_file(path: str | Path, key: str = '', advice: str = '') -> dict[str, An
     return content
 
 
+def check_named_weights(config: Config) -> None:
+    """Open every file of weights that a config names, before a large model is built for one.
+
+    Raises:
+        ValueError: as ``read_file``.
+    """
+    for path in named_weights(dict(config.items())):
+        read_file(path)
+
+
 def read_metadata(path: str | Path, key: str) -> dict[str, Any]:
     """The JSON under ``key`` in the header of a ``.safetensors`` file; empty without one.
 
     Raises:
         ValueError: if it is no JSON object.
     """
-    with safe_open(find_file(path), framework='pt') as file:
-        text = (file.metadata() or {}).get(key, '{}')
+    file = find_file(path)
+    _kind(file)  # says what a file is that is none
+    with _opened(file) as opened:
+        text = (opened.metadata() or {}).get(key, '{}')
     return _json_object(text, f'{path}: its metadata {key!r}')
 
 
@@ -157,8 +176,9 @@ def _other_kind(start: bytes) -> tuple[str, str]:
     return '', ''
 
 
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    """All tensors; the header is compared with the file's size first."""
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A ``.safetensors`` file; its header is compared with the file's size first."""
     size = file.stat().st_size
     with open(file, 'rb') as stream:
         (length,) = struct.unpack('<Q', stream.read(8).ljust(8, b'\xff'))
@@ -168,7 +188,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         )
     try:
         with safe_open(file, framework='pt') as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            yield opened
     except Exception as error:
         reason = str(error).splitlines()[0][:200]
         cut = 'cut off or ' if 'ncomplete' in reason or 'InvalidHeader' in reason else ''
