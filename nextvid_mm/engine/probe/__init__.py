@@ -1,12 +1,11 @@
 """Probes on a frozen encoder: optimiser, cached and online features, training, results."""
 
+from .grid_optim import GridAdamW, ProbeOptimWrapperConstructor
 from .metric import ProbeMetric
 from .online_hook import OnlineProbeHook
 from .results import ProbeHook, config_of, read_record
 from .training import (
     ExactEpochLoop,
-    GridAdamW,
-    ProbeOptimWrapperConstructor,
     build_probe,
     fit_probe,
 )
