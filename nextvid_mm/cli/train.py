@@ -115,10 +115,12 @@ def train(cfg: Config, args: argparse.Namespace) -> int:
     Raises:
         Stopped: If a signal has ended the run; says what was saved.
     """
-    from nextvid_mm.models.checkpoints import check_named_weights
+    from nextvid_mm.data_checks import named_weights
+    from nextvid_mm.models.checkpoints import read_file
     from nextvid_mm.registry import build_runner
 
-    check_named_weights(cfg)
+    for path in named_weights(dict(cfg.items())):
+        read_file(path)  # says what a file is that is none, before a large model is built
     if args.cache_features is not None:
         from nextvid_mm.engine.probe.training import cache_features
 

@@ -18,7 +18,7 @@ from .encoder import (
     stored_backbone,
     stored_config,
 )
-from .files import check_named_weights, find_file, read_file, read_metadata
+from .files import find_file, read_file, read_metadata
 from .generator import Generator, find_component, load_generator, open_folder, training_fps
 from .initializer import EncoderWeights
 from .wrappers import AVERAGED, TRAINED, FoundWeights, bare, find_weights, log_choice, under
@@ -35,7 +35,6 @@ __all__ = [
     'adapt_encoder',
     'bare',
     'causal_settings',
-    'check_named_weights',
     'check_same_backbone',
     'config_text',
     'describe_encoder',

@@ -19,11 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from safetensors import safe_open
 from torch import Tensor
-
-from nextvid_mm.data_checks import named_weights
 
 # Files with the weights in a folder as published by diffusers, transformers and timm, or their
 # index, if they are cut into several.
@@ -95,16 +92,6 @@ def read_file(path: str | Path, key: str = '', advice: str = '') -> dict[str, An
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise ValueError(f'{file} is damaged ({reason}): {AGAIN}') from error
     return content
-
-
-def check_named_weights(config: Config) -> None:
-    """Open every file of weights that a config names, before a large model is built for one.
-
-    Raises:
-        ValueError: as ``read_file``.
-    """
-    for path in named_weights(dict(config.items())):
-        read_file(path)
 
 
 def read_metadata(path: str | Path, key: str) -> dict[str, Any]:
