@@ -6,7 +6,9 @@ processes, sessions and signals as ever, without ten seconds of imports for each
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import json
 import os
 import signal
@@ -76,19 +78,34 @@ class Fork(subprocess.Popen):
         self._close_pipe_fds(inner, outer, read, write, *more[11:13])  # type: ignore[attr-defined]
 
 
-def start(words: Sequence[str], log: Path) -> int:
-    """Run a tool in a fork; what it prints goes to ``log``. Returns its process number."""
+def start(words: Sequence[str], log: Path, modules: Path | None = None) -> int:
+    """Run a tool in a fork; returns its process number.
+
+    Args:
+        words: its name and command line.
+        log: gets what it prints.
+        modules: gets the names of what it has imported, a line each.
+    """
     sys.stdout.flush()
     pid = os.fork()
     if not pid:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for number in (1, 2):
             os.dup2(output, number)
-        run_tool(words)
+        run_tool(words, modules=modules)
     return pid
 
 
-def run_tool(words: Sequence[str], begin: Callable[[], Any] | None = None) -> None:
+def import_named(modules: Path) -> None:
+    """Import here what a tool has imported, so that later forks need not."""
+    for name in modules.read_text().split('\n'):
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+
+
+def run_tool(
+    words: Sequence[str], begin: Callable[[], Any] | None = None, modules: Path | None = None
+) -> None:
     """What an interpreter would do with a script: lead a session, run the tool, end."""
     code = 1
     try:
@@ -107,6 +124,8 @@ def run_tool(words: Sequence[str], begin: Callable[[], Any] | None = None) -> No
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        if modules is not None:
+            modules.write_text('\n'.join(sys.modules))
         os._exit(code)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import importlib
 import json
 import os
 import random
@@ -36,6 +35,7 @@ from benchmarks.stopped_tools import (
     SIGNALS,
     SPEC,
     Tool,
+    import_named,
     make_small,
     start,
     tools,
@@ -277,15 +277,18 @@ def run(stops: int, seed: int, root: Path, only: Sequence[str] = ()) -> Ledger:
     os.environ['LOCAL_RANK'] = '0'
     checkpoint = root / 'whole' / 'train' / f'iter_{LAST_STEP}.pth'
     found = [tool for tool in tools(root, checkpoint) if not only or tool.name in only]
-    preload(root, log)
-    if found[0].name != 'train':
-        end(start(train('train', checkpoint.parent), log))
+    modules = root / 'modules.txt'
+    end(start(train('train', checkpoint.parent), log, modules))
+    import_named(modules)
     for tool in found:
         folder = root / 'whole' / tool.name
-        folder.mkdir(parents=True, exist_ok=True)
+        if tool.name == 'train':
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
         begin = time.monotonic()
-        if code := end(start(tool.words(folder), log)):
+        if code := end(start(tool.words(folder), log, modules)):
             raise ChildProcessError(f'the undisturbed {tool.name} ended with {code}: {log}')
+        import_named(modules)
         tool.seconds = time.monotonic() - begin
         print(f'{tool.name}: {tool.seconds:.1f} s undisturbed', flush=True)
     with progress_bar('stops') as bar:
@@ -320,32 +323,6 @@ def finish(tool: Tool, root: Path, ledger: Ledger) -> None:
     ledger.wrong += [f'{tool.name}: {line}' for line in [*found, *left][:5]]
     ledger.rounds[tool.name] += 1
     shutil.rmtree(folder)
-
-
-def preload(root: Path, log: Path) -> None:
-    """Import here what a training imports, so that the forks need not."""
-    note = root / 'modules.txt'
-    pid = os.fork()
-    if not pid:
-        import atexit
-
-        atexit.register(print)
-        try:
-            from nextvid_mm.cli import main as call
-
-            words = train('train', root / 'first')
-            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            call(words[0], [*words[1:], 'train_cfg.stages.1.steps=1'])
-        finally:
-            note.write_text('\n'.join(sys.modules))
-            os._exit(0)
-    end(pid)
-    for name in note.read_text().split('\n'):
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-    shutil.rmtree(root / 'first', ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -146,7 +146,7 @@ def setting_section(run: Run) -> Section:
     tables.append(Table(['', ''], facts, 'Run'))
     tables.append(Table(['', ''], [*versions, *machine], 'Where this page was written'))
     details = [('Configuration', run.config.pretty_text)]
-    return Section('Data, environment, configuration', (), tables, (), details)
+    return Section('Data, environment, configuration', (), tables, details=details)
 
 
 def features_section(insight: FeatureInsight) -> Section:
