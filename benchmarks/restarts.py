@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.restarts --kills 30``: the agent of ``torchrun`` starts four processes that
 train the demo's model; at a random moment one of them, drawn at random, gets SIGKILL. The agent
-must start all of them again, they must go on from the last save, and what comes out must be what four
-processes give that nobody disturbed: losses and weights bit for bit. Agents and processes are forks
-(``stopped_tools.py``). When a run has come to its end, the next one begins in a new folder.
+must start all of them again, they must go on from the last save, and what comes out must be what
+four processes give that nobody disturbed: losses and weights bit for bit. Agents and processes are
+forks (``stopped_tools.py``). When a run has come to its end, the next one begins in a new folder.
 """
 
 from __future__ import annotations
