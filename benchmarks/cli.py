@@ -28,7 +28,7 @@ from benchmarks.report import Report
 from benchmarks.rollout import compare_rollout
 from benchmarks.roofline import DEVICES, bounds
 from benchmarks.scale import AXES, encoder_scaling, step_scaling
-from benchmarks.sources import compare_sources, measure_lists
+from benchmarks.sources import compare_sources, measure_lists, provision
 from benchmarks.step import compare_steps, component_table
 from benchmarks.timing import CLOCKS
 from benchmarks.workload import (
@@ -123,7 +123,9 @@ def loader(args: Namespace) -> list[Report]:
 
 def sources(args: Namespace) -> list[Report]:
     """Clips from files, tar files, a web server and a bucket; lists of millions."""
-    return [compare_sources(args.clips, args.repeats), measure_lists(args.lines)]
+    measured = compare_sources(args.clips, args.repeats)
+    needed = provision(measured, args.gpus, args.batch, args.step_ms)
+    return [measured, needed, measure_lists(args.lines)]
 
 
 def frames(args: Namespace) -> list[Report]:
@@ -284,6 +286,9 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
     if command == 'sources':
         add('--clips', type=int, default=32, help='clips per run (default: 32)')
         add('--lines', type=int, default=1_000_000, help='of the list (default: a million)')
+        add('--gpus', type=int, default=96, help='that train (default: 96)')
+        add('--batch', type=int, default=32, help='clips of a GPU in a step (default: 32)')
+        add('--step-ms', type=float, default=600.0, help='of that step (default: 600)')
         return
     if command == 'fuzz':
         add('--files', type=int, default=2000, help='how many (default: 2000)')

@@ -2,51 +2,46 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import subprocess
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from shutil import which
+from statistics import median
 from typing import Any
 
 import av
 import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
 
 from benchmarks.numbered_files import picture
 from benchmarks.report import Report
-from benchmarks.timing import side_by_side
+from benchmarks.servers import bucket, web_server
+from benchmarks.timing import side_by_side, timed
 from nextvid_mm.datasets.clip_shards import TABLE, index_shards
-from nextvid_mm.datasets.list_index import ClipList, ListedClip, open_list
+from nextvid_mm.datasets.list_index import ClipList, open_list
+from nextvid_mm.datasets.listed_clips import ListedClip
+from nextvid_mm.datasets.mixture import MixtureDataset
 from nextvid_mm.datasets.mixture_schedule import MixtureSchedule
 from nextvid_mm.datasets.packing import pack
-from nextvid_mm.datasets.transforms.decode import VideoDecode, VideoInit
-from nextvid_mm.datasets.transforms.sampling import SampleClipByTime
+from nextvid_mm.datasets.samplers import ClipSampler
+from nextvid_mm.registry import SCOPE
 from nextvid_mm.storage import _Remote
 
-FRAMES, FPS = 16, 4
+RECIPE = Path(__file__).resolve().parents[1] / 'configs/_base_/datasets/paper_mixture.py'
+FRAMES = 16
 SIZE, RATE, SECONDS, GOP = (340, 256), 30, 10, 12
-_NGINX = """
-{user} daemon off; pid {folder}/pid; error_log {folder}/log; worker_processes 1;
-events {{}}
-http {{
-    log_format brief '$status $body_bytes_sent'; access_log {log};
-    client_body_temp_path {folder}/1; proxy_temp_path {folder}/2; fastcgi_temp_path {folder}/3;
-    uwsgi_temp_path {folder}/4; scgi_temp_path {folder}/5;
-    server {{ listen 127.0.0.1:{port}; root {root}; }}
-}}
-"""
 
 
 def compare_sources(clips: int = 32, repeats: int = 5) -> Report:
     """Read clips of the same videos from files, tar files, a web server and a bucket.
 
-    The servers run on this machine: what is compared is the work of reading, not a network.
+    A clip goes through the whole pipeline of the published recipe. The servers run on this machine,
+    in processes of their own: what is compared is the work of reading, not a network.
 
     Args:
         clips: clips per run.
@@ -55,8 +50,8 @@ def compare_sources(clips: int = 32, repeats: int = 5) -> Report:
     report = Report(
         f'clips of {FRAMES} frames from {SECONDS} s of H.264, {SIZE[0]} x {SIZE[1]}, GOP {GOP}',
         dict(clips=clips, repeats=repeats),
-        ('source', 'ms per clip', '±', 'clips/s', 'KB fetched', 'share of the file', 'requests',
-         'cores for 100 clips/s'),
+        ('source', 'ms a clip', '±', 'processor ms', 'fetching', 'clips/s', 'KB fetched',
+         'share of the file', 'requests'),
     )  # fmt: skip
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -75,34 +70,83 @@ def compare_sources(clips: int = 32, repeats: int = 5) -> Report:
             places['S3, tar files'] = (f'{folder}/{TABLE}', 's3://bucket', options)
         else:
             report.notes.append('S3: moto or s3fs is not installed')
-        runs = {
-            name: partial(read_clips, open_list(listed, prefix), clips, options)
-            for name, (listed, prefix, options) in places.items()
+        ready = {
+            name: (open_list(listed, prefix), pipeline_of(storage))
+            for name, (listed, prefix, storage) in places.items()
         }
+        spent: dict[str, list[float]] = {name: [] for name in places}
+
+        def read(name: str) -> None:
+            begin = time.process_time()
+            read_clips(*ready[name], clips)
+            spent[name].append(1e3 * (time.process_time() - begin) / clips)
+
+        runs = {name: partial(read, name) for name in places}
         series = side_by_side(runs, repeats, 1, 'wall', 'sources')
         for name, values in series.items():
             with counted() as count:
-                runs[name]()
-            row = {'source': name, 'ms per clip': 1e3 * values.median / clips}
+                _, wall = timed(runs[name])
+            row = {'source': name, 'ms a clip': 1e3 * values.median / clips}
             row |= {'±': f'{values.spread:.0%}', 'clips/s': clips / values.median}
-            row['cores for 100 clips/s'] = 100 * values.median / clips
-            if count['requests']:
-                fetched = count['bytes'] / clips
-                row |= {'KB fetched': fetched / 1e3, 'share of the file': fetched / size}
-                row['requests'] = count['requests'] / clips
+            row['processor ms'] = median(spent[name][1:])
+            row['fetching'] = f'{count["seconds"] / wall:.0%}'
+            fetched = count['bytes'] / clips if count['requests'] else size
+            row |= {'KB fetched': fetched / 1e3, 'share of the file': fetched / size}
+            row['requests'] = count['requests'] / clips
             report.add(**row, seconds=values.seconds)
     report.notes.append('servers of this machine, one process: a network adds its own time')
     return report
 
 
-def read_clips(entries: ClipList, clips: int, options: Mapping[str, Any]) -> None:
-    """Open, sample and decode clips."""
-    steps = [VideoInit(storage=dict(options)), SampleClipByTime(fps=FPS), VideoDecode()]
+def provision(measured: Report, gpus: int = 96, batch: int = 32, step_ms: float = 600.0) -> Report:
+    """What reading costs a training: cores, readers and traffic, from the cost of a clip.
+
+    Args:
+        measured: of :func:`compare_sources`.
+        gpus: how many there are.
+        batch: clips that a GPU takes in a step.
+        step_ms: milliseconds of that step.
+    """
+    rate = 1e3 * batch / step_ms
+    report = Report(
+        f'{gpus} GPUs, {batch} clips each in {step_ms:g} ms: {rate:.1f} clips/s a GPU',
+        dict(gpus=gpus, batch=batch, step_ms=step_ms),
+        ('source', 'readers a GPU', 'cores a GPU', 'Gbit/s a GPU', 'requests/s in all',
+         'Gbit/s in all', 'what limits'),
+    )  # fmt: skip
+    for row in measured.rows:
+        wall, spent = (row[name] / 1e3 for name in ('ms a clip', 'processor ms'))
+        bits = 8e-6 * row['KB fetched'] * rate
+        limit = 'fetching' if int(row['fetching'].rstrip('%')) > 50 else 'decoding'
+        report.add(
+            **{
+                'source': row['source'],
+                'readers a GPU': math.ceil(rate * max(wall, spent)),
+                'cores a GPU': rate * spent,
+                'Gbit/s a GPU': bits,
+                'requests/s in all': gpus * rate * row['requests'],
+                'Gbit/s in all': gpus * bits,
+                'what limits': limit,
+            }
+        )
+    return report
+
+
+def pipeline_of(storage: Mapping[str, Any]) -> Compose:
+    """The pipeline of the published recipe, up to the sample of a batch."""
+    config = Config.fromfile(RECIPE)
+    steps = [dict(step) for step in config.video_pipeline]
+    steps[0]['storage'] = dict(storage)
+    with DefaultScope.overwrite_default_scope(SCOPE):
+        return Compose([*steps, *config.train_dataloader.dataset.pipeline])
+
+
+def read_clips(entries: ClipList, pipeline: Compose, clips: int) -> None:
+    """Take clips of a list through a pipeline."""
     for number in range(clips):
-        info = entries[number % len(entries)] | dict(num_frames=FRAMES)
         np.random.seed(number)
-        for step in steps:
-            info = step(info)
+        info = dict(num_frames=FRAMES, sample_seed=number, static=False, modality='RGB')
+        pipeline(entries[number % len(entries)] | info)
 
 
 def _write_videos(folder: Path, videos: int = 8) -> float:
@@ -124,94 +168,25 @@ def _write_videos(folder: Path, videos: int = 8) -> float:
 
 
 @contextmanager
-def counted() -> Iterator[dict[str, int]]:
-    """Count requests and bytes of remote files meanwhile."""
-    count, fetch = dict(requests=0, bytes=0), _Remote._fetch
+def counted() -> Iterator[dict[str, Any]]:
+    """Count requests, bytes and seconds of fetching remote files meanwhile."""
+    count: dict[str, Any] = dict(requests=0, bytes=0, seconds=0.0)
+    fetch = _Remote._fetch
 
     def counting(self: _Remote, first: int, last: int) -> bytes:
-        count['requests'] += 1
-        count['bytes'] += last - first
-        return fetch(self, first, last)
+        begin = time.perf_counter()
+        try:
+            return fetch(self, first, last)
+        finally:
+            count['requests'] += 1
+            count['bytes'] += last - first
+            count['seconds'] += time.perf_counter() - begin
 
     _Remote._fetch = counting  # type: ignore[method-assign]
     try:
         yield count
     finally:
         _Remote._fetch = fetch  # type: ignore[method-assign]
-
-
-@contextmanager
-def web_server(root: Path, log: Path | None = None) -> Iterator[str | None]:
-    """Nginx on the loopback interface; gives its address, None where it is not installed.
-
-    Args:
-        root: folder that is served.
-        log: gets a line of status and bytes for each answer; None for no log.
-    """
-    try:
-        import aiohttp  # noqa: F401
-    except ImportError:
-        yield None
-        return
-    program = which('nginx') or which('nginx', path='/usr/sbin')
-    if program is None:
-        yield None
-        return
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder, 'nginx.conf')
-        # As root, it would read files as somebody else, who may see less.
-        user = 'user root;' if os.geteuid() == 0 else ''
-        written = f'{log} brief' if log else 'off'
-        config.write_text(
-            _NGINX.format(folder=folder, port=port, root=root, user=user, log=written)
-        )
-        command = [program, '-e', f'{folder}/log', '-c', str(config), '-p', folder]
-        server = subprocess.Popen(command)
-        try:
-            _wait_for(port)
-            yield f'http://127.0.0.1:{port}'
-        finally:
-            server.terminate()
-            server.wait()
-
-
-def _wait_for(port: int, seconds: float = 10.0) -> None:
-    begin = time.monotonic()
-    while time.monotonic() - begin < seconds:
-        with suppress(OSError), socket.create_connection(('127.0.0.1', port), 1):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f'no server at port {port} after {seconds:g} s')
-
-
-@contextmanager
-def bucket(folder: Path) -> Iterator[dict[str, Any] | None]:
-    """An S3 server with a folder's files in ``s3://bucket``; gives the options that find it."""
-    try:
-        import s3fs
-        from moto.server import ThreadedMotoServer
-    except ImportError:
-        yield None
-        return
-    logging.getLogger('werkzeug').setLevel(logging.ERROR)
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name in ('AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY'):
-        os.environ.setdefault(name, 'test')
-    options = dict(endpoint_url=f'http://{host}:{port}')
-    system = s3fs.S3FileSystem(**options)
-    system.mkdir('bucket')
-    for path in folder.rglob('*'):
-        if path.is_file():
-            system.pipe(f'bucket/{path.relative_to(folder)}', path.read_bytes())
-    try:
-        yield options
-    finally:
-        server.stop()
 
 
 def measure_lists(lines: int = 1_000_000) -> Report:
@@ -232,14 +207,27 @@ def measure_lists(lines: int = 1_000_000) -> Report:
                 f'part{n // 1000:05d}/video_{n:09d}.mp4 {n % 400}\n' for n in range(lines)
             )
         for what in ('read it into an index', 'open it'):
-            _measure(report, what, lambda: open_list(path, '/videos'))
-        entries, rng = open_list(path, '/videos'), np.random.default_rng(0)
+            _measure(report, what, lambda: open_list(path, 's3://bucket'))
+        entries, rng = open_list(path, 's3://bucket'), np.random.default_rng(0)
         places = rng.integers(lines, size=1000).tolist()
         _measure(report, '1,000 entries', lambda: [entries[place] for place in places])
+        _measure(report, 'a mixture of it, and what its first 32 clips are', lambda: _first(path))
     schedule = MixtureSchedule(list('abcd'), [0.1, 0.2, 0.3, 0.4], [lines] * 4, seed=0)
     schedule.draw(0)
-    _measure(report, 'position 100,000,000 of 4 such', lambda: schedule.draw(100_000_000))
+    far = range(100_000_000, 200_000_000, 10_000_000)
+    _measure(report, '10 positions beyond 100,000,000', lambda: list(map(schedule.draw, far)))
     return report
+
+
+def _first(path: Path) -> list[dict[str, Any]]:
+    """Data infos of a run's first batch."""
+    dataset = dict(
+        type='ClipListDataset', ann_file=str(path), data_prefix=dict(video='s3://b'), pipeline=[]
+    )  # fmt: skip
+    with DefaultScope.overwrite_default_scope(SCOPE):
+        mixture = MixtureDataset([dict(name='videos', weight=1.0, dataset=dataset)])
+    requests = ClipSampler(mixture, seed=0).requests(np.arange(32), FRAMES)
+    return [mixture.sources[0].dataset.get_data_info(request.index) for request in requests]
 
 
 def _measure(report: Report, what: str, work: Any) -> None:

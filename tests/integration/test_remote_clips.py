@@ -10,7 +10,7 @@ from caching import write_media
 from mmengine.registry import DefaultScope
 from range_server import serve
 
-from benchmarks.sources import web_server
+from benchmarks.servers import web_server
 from nextvid_mm.datasets.clip_shards import TABLE, index_shards
 from nextvid_mm.datasets.mixture import MixtureDataset
 from nextvid_mm.datasets.packing import absolute_entries, pack

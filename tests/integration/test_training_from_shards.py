@@ -1,12 +1,10 @@
 """Trained from tar files, on a disk or in a bucket: the same clips, the same resume, bit for bit.
 
-The true Runner with the tiny NextVid, loader workers among its processes. The S3 server runs in a
-process of its own, so that nothing but a network lies between.
+The true Runner with the tiny NextVid; loader and S3 server have processes of their own.
 """
 
 import hashlib
 import json
-import multiprocessing
 
 import pytest
 import torch
@@ -16,7 +14,7 @@ from tiny import PATCH, SIZE
 from tiny_training import STAGES, settings
 from toy_training import KillHook, RecordHook, read_records, train
 
-from benchmarks.sources import bucket
+from benchmarks.servers import bucket
 from nextvid_mm.datasets.clip_shards import TABLE, index_shards
 from nextvid_mm.datasets.packing import absolute_entries, pack
 
@@ -33,12 +31,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-def _serve(folder, pipe):
-    with bucket(folder) as options:
-        pipe.send(options)
-        pipe.recv()
-
-
 @pytest.fixture(scope='module')
 def places(folder):
     """List, prefix and storage of the same clips as files, in tar files, and in a bucket."""
@@ -46,23 +38,12 @@ def places(folder):
     pytest.importorskip('moto')
     names = sorted(path.name for path in (folder / 'clips').iterdir())
     (folder / 'clips.txt').write_text('\n'.join(names))
-    ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.get_context('fork').Process(
-        target=_serve, args=(folder / 'packed', theirs), daemon=True
-    )
-    server.start()
-    assert ours.poll(60), 'no S3 server'
-    options = ours.recv() | dict(block_kilobytes=4)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('AWS_ACCESS_KEY_ID', 'test')
-        patch.setenv('AWS_SECRET_ACCESS_KEY', 'test')
+    with bucket(folder / 'packed') as options:
         yield dict(
             files=(folder / 'clips.txt', folder / 'clips', {}),
             shards=(folder / 'packed' / TABLE, folder / 'packed', {}),
-            s3=(f's3://bucket/{TABLE}', 's3://bucket', options),
+            s3=(f's3://bucket/{TABLE}', 's3://bucket', options | dict(block_kilobytes=4)),
         )
-    server.kill()
-    server.join()
 
 
 class ClipsHook(RecordHook):
