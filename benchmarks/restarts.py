@@ -23,12 +23,13 @@ from benchmarks.stopped_tools import (
     LAST_STEP,
     SPEC,
     import_named,
-    run_tool,
+    set_signals,
     start,
     train,
     training,
 )
 from benchmarks.stops import end, has_ended
+from nextvid_mm.cli import main as call
 from nextvid_mm.cli.check_resume import read_trace
 from nextvid_mm.demo.data.generate import make_demo_data
 from nextvid_mm.progress import progress_bar
@@ -68,10 +69,19 @@ def launch(folder: Path, log: Path, restarts: int) -> int:
         words = train('train', folder)
         flags = words.index('--cfg-options')
         words[flags:flags] = ['--launcher', 'pytorch']
-        elastic_launch(config, run_tool)(words)
+        elastic_launch(config, work)(words)
         code = 0
     finally:
         os._exit(code)
+
+
+def work(words: list[str]) -> None:
+    """One of the processes; the agent waits for it to return."""
+    import torch
+
+    set_signals()
+    call(words[0], words[1:])
+    torch.distributed.destroy_process_group()
 
 
 def workers(agent: int) -> list[int]:

@@ -103,6 +103,13 @@ def import_named(modules: Path) -> None:
             importlib.import_module(name)
 
 
+def set_signals() -> None:
+    """Let signals do what they do in a new interpreter."""
+    for name in SIGNALS[1:4]:
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run_tool(
     words: Sequence[str], begin: Callable[[], Any] | None = None, modules: Path | None = None
 ) -> None:
@@ -110,9 +117,7 @@ def run_tool(
     code = 1
     try:
         os.setsid()
-        for name in SIGNALS[1:4]:
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        set_signals()
         if begin is not None:
             begin()
         call(words[0], list(words[1:]))
@@ -222,14 +227,14 @@ def tools(root: Path, checkpoint: Path) -> list[Tool]:
         return [*words, '--device', 'cpu']
 
     return [
-        Tool('train', partial(train, 'train'), training, KINDS, 8, '.'),
-        Tool('demo', demo, whole_demo, KINDS, 2.5, 'seed_0'),
-        Tool('run_ablations', ablations, results, KINDS, 1.2, 'table2_full/seed_0'),
-        Tool('scan_dataset', scan, files, share=2.5),
-        Tool('pack_shards', pack, files, share=3),
-        Tool('convert_checkpoint', export, files, share=2.5),
-        Tool('extract_features', features, stored, share=2.5),
-        Tool('report', report, files, share=1.2),
+        Tool('train', partial(train, 'train'), training, KINDS, 5, '.'),
+        Tool('demo', demo, whole_demo, KINDS, 1.2, 'seed_0'),
+        Tool('run_ablations', ablations, results, KINDS, 0.6, 'table2_full/seed_0'),
+        Tool('scan_dataset', scan, files, share=4),
+        Tool('pack_shards', pack, files, share=4),
+        Tool('convert_checkpoint', export, files, share=3),
+        Tool('extract_features', features, stored, share=3),
+        Tool('report', report, files, share=0.7),
     ]
 
 

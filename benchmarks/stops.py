@@ -5,7 +5,8 @@ features and report over and over (``stopped_tools.py``), stopped by Ctrl-C, SIG
 SIGHUP, SIGKILL, a disk that fills up, or disturbed by a second run in the same folder. After every
 stop: the exit code is documented, one line says what happened, no process is left, every file is
 whole, no more steps are lost than the key allows, and the next start goes on where they end. What
-comes out in the end is what a run gives that nobody disturbed, weights bit for bit.
+comes out in the end is what a run gives that nobody disturbed, weights bit for bit. Ctrl-C ends
+the command with a table of what there was.
 """
 
 from __future__ import annotations
@@ -288,10 +289,10 @@ def run(stops: int, seed: int, root: Path, only: Sequence[str] = ()) -> Ledger:
         begin = time.monotonic()
         if code := end(start(tool.words(folder), log, modules)):
             raise ChildProcessError(f'the undisturbed {tool.name} ended with {code}: {log}')
-        import_named(modules)
         tool.seconds = time.monotonic() - begin
+        import_named(modules)
         print(f'{tool.name}: {tool.seconds:.1f} s undisturbed', flush=True)
-    with progress_bar('stops') as bar:
+    with progress_bar('stops') as bar, contextlib.suppress(KeyboardInterrupt):
         task = bar.add_task('stops', total=stops)
         while ledger.counts.total() < stops:
             (tool,) = draw.choices(found, [tool.share for tool in found])
@@ -305,13 +306,16 @@ def run(stops: int, seed: int, root: Path, only: Sequence[str] = ()) -> Ledger:
             for line in ledger.wrong[before[1] :]:
                 print(line, flush=True)
             bar.update(task, completed=ledger.counts.total())
-        for tool in found:
-            folder = root / 'disk' / tool.name
-            folder.mkdir(parents=True, exist_ok=True)
-            if code := end(start(tool.words(folder), log)):
-                ledger.wrong.append(f'{tool.name}: the last start ended with {code}: {log}')
-            else:
-                finish(tool, root, ledger)
+    for pid in children():  # after Ctrl-C, what was just being stopped
+        os.kill(pid, signal.SIGKILL)
+    left_over()
+    for tool in found:
+        folder = root / 'disk' / tool.name
+        folder.mkdir(parents=True, exist_ok=True)
+        if code := end(start(tool.words(folder), log)):
+            ledger.wrong.append(f'{tool.name}: the last start ended with {code}: {log}')
+        else:
+            finish(tool, root, ledger)
     return ledger
 
 
