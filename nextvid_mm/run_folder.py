@@ -70,6 +70,14 @@ def own_folder(work_dir: str | Path, command: list[str] | None = None) -> Iterat
             (folder / LOCK).unlink(missing_ok=True)
 
 
+def newest_checkpoint(path: str) -> str:
+    """Of a work directory, the checkpoint that was saved last; any other path as it is."""
+    note = Path(path, 'last_checkpoint')
+    if not note.is_file():
+        return path
+    return str(note.with_name(Path(note.read_text(encoding='utf-8').strip()).name))
+
+
 def is_first_process() -> bool:
     """Whether this is the only process of its run, or the one with number 0."""
     return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from nextvid_mm import run_folder
-from nextvid_mm.run_folder import LOCK, STARTS, FolderInUse, own_folder
+from nextvid_mm.run_folder import LOCK, STARTS, FolderInUse, newest_checkpoint, own_folder
 
 
 def test_a_start_is_noted_and_the_folder_given_back(tmp_path):
@@ -109,3 +109,10 @@ def test_other_processes_of_a_run_leave_it_to_the_first(tmp_path, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     with own_folder(tmp_path), own_folder(tmp_path):
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_work_directory_stands_for_what_it_saved_last(tmp_path):
+    (tmp_path / 'last_checkpoint').write_text('/moved/since/iter_9.pth\n')
+    assert newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_9.pth')
+    for other in (str(tmp_path / 'iter_3.pth'), str(tmp_path.parent), 'none'):
+        assert newest_checkpoint(other) == other

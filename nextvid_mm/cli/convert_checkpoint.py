@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nextvid_mm.cli.flags import add_shared
+from nextvid_mm.run_folder import newest_checkpoint
 
 EPILOG = """\
 examples:
@@ -55,7 +56,7 @@ OPTIONS = ('model', 'heads', 'key', 'encoder', 'size', 'probe', 'weights')
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add('input', help='checkpoint to read')
+    add('input', type=newest_checkpoint, help='checkpoint to read, or work directory of a run')
     add('output', help='file to write')
     add('--from', dest='source', required=True, choices=FORMATS, help='its format')
     add('--to', dest='target', default='nextvid', choices=TARGETS, help='default: %(default)s')

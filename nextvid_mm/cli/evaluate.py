@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextvid_mm.cli.flags import add_shared
-from nextvid_mm.run_folder import own_folder
+from nextvid_mm.run_folder import newest_checkpoint, own_folder
 
 if TYPE_CHECKING:
     from nextvid_mm.compare import Row
 
 GOES_ON = 'The same command goes on with the cells that are missing'
 EPILOG = """\
-An ENCODER is a checkpoint of tools/train.py, a file of tools/convert_checkpoint.py, a folder of
-transformers' save_pretrained, or a config whose model.backbone is the encoder; NAME=ENCODER names
-its row. Data are configs of configs/probe/ by name, or config files.
+An ENCODER is a checkpoint of tools/train.py or its work directory, a file of
+tools/convert_checkpoint.py, a folder of transformers' save_pretrained, or a config whose
+model.backbone is the encoder; NAME=ENCODER names its row. Data are configs of configs/probe/ by
+name, or config files.
 
 examples:
   python tools/evaluate.py work_dirs/demo/seed_0/iter_1500.pth --untrained --data demo
@@ -150,6 +151,7 @@ def _row(word: str, weights: str | None) -> Row:
     name, equals, path = word.partition('=')
     path = path if equals else word
     name = name if equals else Path(path).stem
+    path = newest_checkpoint(path)
     backbone = brought_backbone(path)
     if not name or '/' in name or name.startswith('.'):
         raise ValueError(f'{word}: {name!r} is no name of a row')

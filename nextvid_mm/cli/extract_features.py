@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nextvid_mm.cli.flags import add_shared, device_of
+from nextvid_mm.run_folder import newest_checkpoint
 
 EPILOG = """\
 examples:
@@ -33,7 +34,11 @@ read them. Both take videos of any length in bounded memory and go on in the mid
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add('checkpoint', help='file with an encoder, or a config of one')
+    add(
+        'checkpoint',
+        type=newest_checkpoint,
+        help='file or folder with an encoder, work directory of a pretraining, or a config',
+    )
     add('inputs', nargs='+', help='videos, images, folders, or lists (.txt, tables)')
     add_shared(parser, '--root', '(default: here)', default='')
     add_shared(parser, '--columns')

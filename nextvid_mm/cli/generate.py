@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nextvid_mm.cli.flags import add_shared, device_of
+from nextvid_mm.run_folder import newest_checkpoint
 
 EPILOG = """\
 Without --rollout, patches are hidden as in training and those of every frame are generated from
@@ -31,7 +32,12 @@ SOLVERS = ('euler', 'heun')
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add('checkpoint', metavar='CKPT', type=Path, help='checkpoint of a pretraining run')
+    add(
+        'checkpoint',
+        metavar='CKPT',
+        type=newest_checkpoint,
+        help='checkpoint of a pretraining run, or its work directory',
+    )
     add('input', metavar='INPUT', type=Path, help='image or video; any size, it is resized')
     add('--rollout', type=int, metavar='N', help='continue the seed by N video frames')
     add('--samples', type=int, default=4, help='generations per seed (default: %(default)s)')
@@ -61,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     paths = generate_files(
         load_generator(args.checkpoint, device_of(args)),
         args.input,
-        args.out or args.checkpoint.parent / 'generated',
+        args.out or Path(args.checkpoint).parent / 'generated',
         sampling,
         rollout=args.rollout,
         num_frames=args.num_frames,

@@ -23,6 +23,11 @@ examples:
   python tools/make_demo_data.py                          # about a minute on two cores
   python tools/make_demo_data.py --difficulty 0.3         # darker backgrounds: easier
   python tools/make_demo_data.py --out data/tiny --num-train 120 --num-val 24
+  python tools/make_demo_data.py --own 200 --out data/mine
+
+--own N writes N videos as people have them, all in one folder: mp4, mkv, mov, avi and webm, 8 to 30
+frames a second, landscape, portrait and square, some turned by their header, 4 to 7 seconds, two of
+them broken, with labels.txt and label_map.txt. docs/tutorial.md goes on from there.
 """
 
 # Fields of DemoSpec; what shared flags say is not repeated.
@@ -48,6 +53,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
     add_shared(parser, '--out', '(a folder)', default='data/demo')
     add_shared(parser, '--workers', default=2)
+    parser.add_argument(
+        '--own', type=int, metavar='N', help='instead: N videos of mixed kinds, two of them broken'
+    )
     group = parser.add_argument_group('content of the dataset')
     for name, text in HELP.items():
         flag = _FLAGS.get(name, f'--{name.replace("_", "-")}')
@@ -60,7 +68,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Generate the dataset."""
+    """Generate the dataset.
+
+    Raises:
+        ValueError: If flags do not fit together.
+    """
+    if args.own is not None:
+        _run_own(args)
+        return
     from nextvid_mm.demo.data.generate import make_demo_data
     from nextvid_mm.demo.data.spec import DemoSpec
 
@@ -70,3 +85,15 @@ def run(args: argparse.Namespace) -> None:
         f'{root}: {spec.num_train} training clips, {spec.num_val} validation clips, '
         f'{spec.num_images} images'
     )
+
+
+def _run_own(args: argparse.Namespace) -> None:
+    from nextvid_mm.demo.data.own import LISTED, make_own_videos
+    from nextvid_mm.demo.data.spec import DemoSpec
+
+    changed = [name for name in HELP if getattr(args, name) != getattr(DemoSpec, name)]
+    if foreign := [name for name in changed if name != 'seed']:
+        flag = _FLAGS.get(foreign[0], f'--{foreign[0].replace("_", "-")}')
+        raise ValueError(f'--own takes --seed, --out and --workers besides, not {flag}')
+    root = make_own_videos(args.out, args.own, args.seed, args.workers)
+    print(f'{root}: {args.own} videos, two of them broken; labels: {root / LISTED}')

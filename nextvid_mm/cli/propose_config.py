@@ -28,7 +28,8 @@ examples:
   python tools/propose_config.py data/mine --from checkpoints/vjepa2-l.pth --gpus 1 --gpu h100
 
 Without --gpus, steps are timed on the CPU. Labels are lists of "path label" lines, paths relative
-to the folder; of a single list a fifth is kept for validation.
+to the folder; of a single list a fifth is kept for validation. Names of classes are taken from
+label_map.txt beside the list.
 """
 
 
@@ -126,6 +127,8 @@ def _write(
         texts |= {'probe.py': probe_text(*common), 'finetune.py': finetune_text(*common)}
         for path, part in zip(lists, (labels.train, labels.val), strict=True):
             texts[path.name] = ''.join(f'{format_line(*entry)}\n' for entry in part)
+        if (names := Path(args.labels[-1]).with_name('label_map.txt')).is_file():
+            texts[names.name] = names.read_text(encoding='utf-8')
     for name, text in texts.items():
         path = folder / name
         if path.exists() and path.read_text(encoding='utf-8') != text:

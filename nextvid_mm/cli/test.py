@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextvid_mm.cli.flags import add_launcher, add_shared
-from nextvid_mm.run_folder import own_folder
+from nextvid_mm.run_folder import newest_checkpoint, own_folder
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -37,7 +37,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add MMAction2's flags for testing, and those that evaluate an encoder."""
     add = parser.add_argument
     add('config', nargs='?', help='config file, such as configs/probe/ssv2.py')
-    add('checkpoint', nargs='?', help='a trained probe, or an encoder to train one on')
+    add(
+        'checkpoint',
+        nargs='?',
+        type=newest_checkpoint,
+        help='a trained probe, or an encoder to train one on; also a work directory',
+    )
     add_shared(parser, '--work-dir', '(default: work_dirs/CONFIG_NAME)')
     add('--dump', metavar='FILE.pkl', help='write predictions for MMAction2 analysis tools')
     add_shared(parser, '--cfg-options')

@@ -1,14 +1,15 @@
-"""Write frames as H.264 files which decode fast."""
+"""Write frames as videos: H.264 files which decode fast, and any other kind."""
 
 import itertools
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
-__all__ = ['SMALL', 'encode_h264']
+__all__ = ['SMALL', 'encode_h264', 'encode_video']
 
 #: Every frame is coded on its own (``g=1``) with one constant quantiser: a clip can be cut out
 #: without decoding what lies before it, and since neither prediction nor rate control looks at
@@ -27,7 +28,7 @@ def encode_h264(
     fps: float,
     options: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a clip as mp4, whatever the suffix of the file name.
+    """Write a clip as mp4, whatever the suffix of the file name; else as :func:`encode_video`.
 
     Args:
         path: File to write; its folder exists.
@@ -39,16 +40,43 @@ def encode_h264(
     Raises:
         OSError: If the file cannot be written.
     """
-    with av.open(str(path), 'w', format='mp4') as container:
-        stream = container.add_stream(
-            'libx264',
-            rate=Fraction(fps).limit_denominator(1001),
-            options=dict(options or _X264_OPTIONS),
-        )
-        pictures = iter(frames)
+    encode_video(path, frames, fps, options=options or _X264_OPTIONS)
+
+
+def encode_video(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    container: str = 'mp4',
+    codec: str = 'libx264',
+    options: Mapping[str, str] | None = None,
+    turned: bool = False,
+) -> None:
+    """Write a video in any container and codec that this FFmpeg has.
+
+    Args:
+        path: File to write; its folder exists. Its suffix does not matter.
+        frames: As for :func:`encode_h264`.
+        fps: Frames per second.
+        container: FFmpeg's name of it, such as ``matroska``.
+        codec: FFmpeg's name of the encoder.
+        options: Of the encoder.
+        turned: Store pictures on their side and say so in the header, as phones do; they are
+            shown upright.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    with av.open(str(path), 'w', format=container) as target:
+        rate = Fraction(fps).limit_denominator(1001)
+        stream: Any = target.add_stream(codec, rate=rate, options=dict(options or {}))
+        pictures = (np.rot90(frame, 3 if turned else 0) for frame in frames)
         first = next(pictures)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = 'yuv420p'
+        if turned:
+            stream.set_display_rotation(90)
         for frame in itertools.chain([first], pictures):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format='rgb24')))
-        container.mux(stream.encode())
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format='rgb24')
+            target.mux(stream.encode(picture))
+        target.mux(stream.encode())

@@ -39,7 +39,8 @@ def finetune_text(given: Settings, classes: int, count: int, lists: Sequence[Pat
     """The config of fine-tuning the pretrained encoder; arguments as of the probe's."""
     batch = max(2, min(64, 1 << max(0, (count // 4).bit_length() - 1)))
     per_epoch = -(-count // batch)
-    epochs = min(100, max(20, round(400 / per_epoch)))
+    wanted = 200 if given.on_cpu else 400  # steps
+    epochs = min(100, max(20, round(wanted / per_epoch)))
     steps, warmup = epochs * per_epoch, max(1, epochs // 10)
     rate = 1e-3 if given.width < 384 else 5e-4 * (batch / 128) ** 0.5
     average = min(0.02, max(1e-3, 4 / steps))

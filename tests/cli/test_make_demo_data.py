@@ -20,3 +20,12 @@ def test_the_help_names_every_class():
 def test_a_wrong_option_is_one_line(call):
     said = call('make_demo_data', '--difficulty', 2)
     assert said.startswith('make_demo_data: error: difficulty must be a number between 0')
+
+
+def test_own_videos_take_no_flag_of_the_demo(call, tmp_path):
+    said = call('make_demo_data', '--own', 3, '--size', 32)
+    assert said == (
+        'make_demo_data: error: --own takes --seed, --out and --workers besides, not --size'
+    )
+    assert call('make_demo_data', '--own', 3, '--out', 'mine', '--workers', 0) == 0
+    assert len(list((tmp_path / 'mine').iterdir())) == 5

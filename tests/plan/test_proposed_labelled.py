@@ -46,9 +46,16 @@ def test_the_encoder_is_the_one_the_pretraining_ends_with():
 
 
 @pytest.mark.parametrize(
-    ('count', 'batch', 'steps'), [(6, 2, 300), (160, 32, 400), (9000, 64, 2820)]
+    ('on_cpu', 'count', 'batch', 'steps'),
+    [
+        (True, 6, 2, 201),
+        (True, 160, 32, 200),
+        (True, 9000, 64, 2820),
+        (False, 6, 2, 300),
+        (False, 160, 32, 400),
+    ],
 )
-def test_small_sets_are_seen_often(count, batch, steps):
-    config = config_of(finetune_text(settings(), 5, count, LISTS))
+def test_small_sets_are_seen_often(on_cpu, count, batch, steps):
+    config = config_of(finetune_text(settings(on_cpu=on_cpu), 5, count, LISTS))
     assert config.train_dataloader.batch_size == batch
     assert config.train_cfg.max_epochs * -(-count // batch) == steps

@@ -15,10 +15,11 @@ Layout under the root (annotation lines are ``file.mp4 label``, relative to the 
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,21 +79,23 @@ def make_demo_data(
     jobs = [(spec, missing[start : start + _BATCH]) for start in range(0, len(missing), _BATCH)]
     with progress_bar('files', quiet) as progress:
         task = progress.add_task('demo data', total=len(missing))
-        for written in _run(jobs, workers):
+        for written in in_processes(_write_files, jobs, workers):
             progress.advance(task, written)
     _write_lists(root, spec)
     write_stamp(root, spec, complete=True)
     return root
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[int]:
-    """Do the jobs in any order; yield the number of files of each one done."""
+def in_processes(
+    write: Callable[[Any], int], jobs: Sequence[Any], workers: int
+) -> Iterator[int]:
+    """Do the jobs in any order, in this process with 0 workers; yield what each one returns."""
     if workers == 0:
-        yield from map(_write_files, jobs)
+        yield from map(write, jobs)
         return
     # Spawned, not forked: a parent that has used torch or OpenCV holds threads and locks.
     with pool_of(workers, 'spawn', cv2.setNumThreads, 1) as pool:
-        for future in as_completed([pool.submit(_write_files, job) for job in jobs]):
+        for future in as_completed([pool.submit(write, job) for job in jobs]):
             yield future.result()
 
 
