@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import rich
+
 from nextvid_mm.cli import main as call
 from nextvid_mm.cli.check_resume import compare_checkpoints, compare_traces
 from nextvid_mm.config_files import project_folder
@@ -118,6 +120,7 @@ def run_tool(
     try:
         os.setsid()
         set_signals()
+        rich._console = None  # that of this process may be in the middle of a bar
         if begin is not None:
             begin()
         call(words[0], list(words[1:]))

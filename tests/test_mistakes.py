@@ -1,10 +1,16 @@
 """Every mistake of the table gets its message: none is accepted, none shows a traceback.
 
-The table of docs/mistakes.md is made from :data:`MISTAKES`: ``python tests/test_mistakes.py``.
+The table of docs/mistakes.md is made from :data:`MISTAKES`: ``python tests/test_mistakes.py``; with
+``--measure`` it says what the mistakes cost.
 """
 # ruff: noqa: E501
 
+import os
 import re
+import resource
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -181,7 +187,36 @@ def test_the_page_has_the_table():
     assert len(MISTAKES) + len(FILES) >= 80
 
 
-if __name__ == '__main__':
+def measure():
+    """Make every mistake in an interpreter of its own; say what that costs, in processor time."""
+    lines = [(line.split(), None) for line, _ in MISTAKES]
+    lines += [(['train', 'config.py'], text) for text in FILES]
+    taken, tracebacks = {}, 0
+    for words, text in lines:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / 'config.py').write_text(text or '')
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [sys.executable, '-m', 'nextvid_mm', *words]
+            environment = os.environ | dict(PYTHONPATH=str(ROOT))
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode in (1, 2), (words, done.returncode)
+        tracebacks += 'Traceback' in done.stdout + done.stderr
+        taken[' '.join(words)[:70] + (text or '')[:50]] = sum(
+            getattr(after, name) - getattr(before, name) for name in ('ru_utime', 'ru_stime')
+        )
+    for line in sorted(taken, key=taken.get)[-5:]:
+        print(f'{taken[line]:.2f} s  {line}')
+    seconds = sorted(taken.values())
+    print(f'{len(lines)} mistakes, {tracebacks} tracebacks; processor time: median ', end='')
+    print(f'{seconds[len(seconds) // 2]:.2f} s, longest {seconds[-1]:.2f} s')
+
+
+if __name__ == '__main__' and sys.argv[1:] == ['--measure']:
+    measure()
+elif __name__ == '__main__':
     text = PAGE.read_text(encoding='utf-8')
     start = text.rindex('|---|---|\n') + len('|---|---|\n')
     end = re.search(r'\n(?!\|)', text[start:])

@@ -8,14 +8,15 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from subprocess import STDOUT, Popen
 from typing import TYPE_CHECKING, Any
 
-from nextvid_mm.cli.flags import add_shared
+from nextvid_mm.cli.flags import add_shared, option_value
+from nextvid_mm.stopping import child
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,14 +70,22 @@ def run(args: argparse.Namespace) -> int:
     """Run both trainings with a progress bar, compare and report; 1 if anything differs."""
     from rich.console import Console
 
+    from nextvid_mm.progress import progress_bar
+
     console = Console(highlight=False, soft_wrap=True)
     whole, killed = args.work_dir / 'whole', args.work_dir / 'killed'
     for path in (whole, killed):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
     start = time.perf_counter()
-    with console.status(f'training without a kill; log: {whole}/output.log'):
-        run_to_end(training_command(args, whole), whole / 'output.log')
+    with progress_bar('steps', console=console) as bar:
+        text = f'training without a kill; log: {whole}/output.log'
+        task = bar.add_task(text, total=planned_steps(args))
+        run_to_end(
+            training_command(args, whole),
+            whole / 'output.log',
+            lambda: bar.update(task, completed=len(read_trace(whole))),
+        )
     steps = len(read_trace(whole))
     per_step = (time.perf_counter() - start) / steps
     hits = kill_and_resume(args, killed, steps, per_step, console)
@@ -121,14 +130,28 @@ def read_trace(work_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text[: text.rfind('\n') + 1].splitlines()]
 
 
-def run_to_end(command: Sequence[str], log: Path) -> None:
-    """Run a command; raise with the end of its output if it fails.
+def planned_steps(args: argparse.Namespace) -> int:
+    """Optimiser steps of the config with its overrides."""
+    from nextvid_mm.config_files import checked_config
+
+    pairs = (word.partition('=') for word in args.cfg_options)
+    options = {key: option_value(text) for key, _, text in pairs}
+    stages = checked_config(args.config, options).train_cfg.stages
+    return sum(stage.steps for stage in stages)
+
+
+def run_to_end(
+    command: Sequence[str], log: Path, watch: Callable[[], object] = lambda: None
+) -> None:
+    """Run a command, call ``watch`` now and then; raise with the end of its output if it fails.
 
     Raises:
         ChildProcessError: If the command does not return 0.
     """
-    with open(log, 'ab') as output:
-        code = subprocess.call(command, stdout=output, stderr=subprocess.STDOUT)
+    with open(log, 'ab') as output, child(command, stdout=output, stderr=STDOUT) as process:
+        while (code := process.poll()) is None:
+            watch()
+            time.sleep(_POLL_SECONDS)
     if code:
         raise ChildProcessError(_failed(command, code, log))
 
@@ -170,24 +193,20 @@ def run_with_kills(
     """
     hits = []
     for point, delay in zip(points, delays, strict=True):
-        with open(log, 'ab') as output:
-            process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        step = _wait_for(process, work_dir, point)
-        time.sleep(delay)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            hits.append(step)
-            report(step)
-        elif process.returncode:
-            raise ChildProcessError(_failed(command, process.returncode, log))
-        process.wait()
+        with open(log, 'ab') as output, child(command, stdout=output, stderr=STDOUT) as process:
+            step = _wait_for(process, work_dir, point)
+            time.sleep(delay)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                hits.append(step)
+                report(step)
+            elif process.returncode:
+                raise ChildProcessError(_failed(command, process.returncode, log))
     run_to_end(command, log)
     return hits
 
 
-def _wait_for(process: subprocess.Popen, work_dir: Path, point: int) -> int:
+def _wait_for(process: Popen, work_dir: Path, point: int) -> int:
     """Wait until this process has trained beyond ``point`` or ended; return the last step."""
     before = len(read_trace(work_dir))
     while True:

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     from nextvid_mm.plan.activations import ActivationCounter, build_on_meta, visible_patches
     from nextvid_mm.plan.memory_plan import count_weights, memory_rows, render, stage_kinds
     from nextvid_mm.plan.stage_report import stage_table_of
+    from nextvid_mm.progress import track
 
     console = Console(highlight=False)
     console = Console(width=max(console.width, 138), highlight=False)
@@ -54,10 +55,13 @@ def run(args: argparse.Namespace) -> None:
     counter = ActivationCounter(cfg.model, visible)
     trainable, reference = weights.trainable / 1e6, weights.reference / 1e6
     console.print(f'{args.config}: {trainable:,.0f}M trainable, {reference:,.0f}M reference')
-    for size, found in kinds.items():
-        for kind in found:
-            for name, shards in (('DDP', None), ('FSDP', args.shard_size or size)):
-                with console.status('counting'):
-                    rows = memory_rows(weights, counter, kind, shards)
-                title = f'{size} GPUs, {kind.num_frames} frames, tau {kind.tau_samples}, {name}'
-                console.print(render(rows, f'{title}: GiB per GPU'))
+    tables = [
+        (size, kind, name, shards)
+        for size, found in kinds.items()
+        for kind in found
+        for name, shards in (('DDP', None), ('FSDP', args.shard_size or size))
+    ]
+    for size, kind, name, shards in track(tables, 'counting', 'tables', console=console):
+        rows = memory_rows(weights, counter, kind, shards)
+        title = f'{size} GPUs, {kind.num_frames} frames, tau {kind.tau_samples}, {name}'
+        console.print(render(rows, f'{title}: GiB per GPU'))
