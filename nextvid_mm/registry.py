@@ -53,7 +53,7 @@ def _child(parent: Registry, *packages: str) -> Registry:
 RUNNERS = _child(_root.RUNNERS, 'engine')
 RUNNER_CONSTRUCTORS = _child(_root.RUNNER_CONSTRUCTORS, 'engine')
 LOOPS = _child(_root.LOOPS, 'engine')
-HOOKS = _child(_root.HOOKS, 'engine', 'visualization')
+HOOKS = _child(_root.HOOKS, 'engine', 'visualization', 'goodput')
 STRATEGIES = _child(_root.STRATEGIES, 'engine')
 LOG_PROCESSORS = _child(_root.LOG_PROCESSORS, 'engine')
 OPTIMIZERS = _child(_root.OPTIMIZERS, 'engine')

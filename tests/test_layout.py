@@ -39,6 +39,7 @@ FLOORS = {
     'plan': 4,
     'inferencers': 4,
     'compare': 5,
+    'goodput': 5,
     'report': 5,
     'demo': 6,
     'cli': 7,

@@ -10,6 +10,7 @@ default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook', interval=1000, max_keep_ckpts=2),
     watchdog=dict(type='WatchdogHook', limit=1800),
     advice=dict(type='AdviceHook', interval=20),
+    goodput=dict(type='GoodputHook', peak_tflops=None),  # of one GPU; None: of its data sheet
 )
 custom_hooks = [
     dict(type='StageHook'),

@@ -10,6 +10,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
 from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import derive_seed
+from nextvid_mm.engine.clock import Clock
 from nextvid_mm.engine.hooks.stage import EMAHook, StageHook
 from nextvid_mm.engine.processes import (
     GuardedLoader,
@@ -82,6 +83,7 @@ class StageTrainLoop(EpochBasedTrainLoop):
         super().__init__(runner, loader, 1, val_begin, val_interval)
         self._max_iters = self.table.total_steps
         self.data_seconds = 0.0
+        self.clock = Clock()
         self._give_table_to_scheduler()
 
     @property
@@ -202,7 +204,8 @@ class StageTrainLoop(EpochBasedTrainLoop):
         while self._iter < self.max_iters and not self.stop_training:
             self.run_iter(batches)
             if validates(self, self._iter, self.max_iters):
-                self.runner.val_loop.run()
+                with self.clock.spent_on('validation'):
+                    self.runner.val_loop.run()
                 self.runner.model.train()
 
     def _start_loader(self) -> Iterator[Any]:
@@ -228,24 +231,26 @@ class StageTrainLoop(EpochBasedTrainLoop):
         for micro in range(count):
             data = self._next(batches)
             if micro == 0:
-                self.runner.call_hook('before_train_iter', batch_idx=step, data_batch=data)
+                self._call('before_train_iter', batch_idx=step, data_batch=data)
             torch.manual_seed(derive_seed(run_seed(self.runner), step, micro, self.runner.rank))
             outputs = self.runner.model.train_step(data, optim_wrapper=self.runner.optim_wrapper)
             outputs = {key: torch.as_tensor(value).detach() for key, value in outputs.items()}
-            self.runner.call_hook(
-                'after_micro_batch', batch_idx=step, data_batch=data, outputs=outputs
-            )
+            self._call('after_micro_batch', batch_idx=step, data_batch=data, outputs=outputs)
             for key, value in outputs.items():
                 sums[key] = sums[key] + value if key in sums else value
         means = {key: value.float() / count for key, value in sums.items()}
         all_reduce_dict(means, op='mean')
-        self.runner.call_hook('after_train_iter', batch_idx=step, data_batch=data, outputs=means)
+        self._call('after_train_iter', batch_idx=step, data_batch=data, outputs=means)
         self._iter += 1
+
+    def _call(self, name: str, **arguments: Any) -> None:
+        with self.clock.spent_on('host'):
+            self.runner.call_hook(name, **arguments)
 
     def _next(self, batches: Iterator[Any]) -> Any:
         """Fetch a micro-batch and account for the time spent waiting."""
         start = time.perf_counter()
-        with bounded_wait(batches, self.dataloader.dataset):
+        with self.clock.spent_on('loader'), bounded_wait(batches, self.dataloader.dataset):
             data = next(batches)
         self.data_seconds += time.perf_counter() - start
         return data

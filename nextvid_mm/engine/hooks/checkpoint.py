@@ -21,6 +21,7 @@ from nextvid_mm.engine.checkpoints import (
     newest_good,
     sharded_name,
 )
+from nextvid_mm.engine.clock import spent_on
 from nextvid_mm.engine.hooks.numbers import is_logged, log_interval
 from nextvid_mm.engine.processes import SignalFlag, WaitStopped
 from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
@@ -254,6 +255,10 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """Write, then note the file's name, then delete what is too old."""
         runner.call_hook('gather_numbers')
+        with spent_on(runner, 'save'):
+            self._save(runner, step, meta)
+
+    def _save(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         name = self.filename_tmpl.format(step)
         name = name if self.saver is None else sharded_name(name)
         path = self.file_backend.join_path(self.out_dir, name)
@@ -287,7 +292,8 @@ class SafeCheckpointHook(CheckpointHook):
             return
         path = self.saver.path
         try:
-            seconds = self.saver.finish()
+            with spent_on(runner, 'save'):
+                seconds = self.saver.finish()
         except OSError as error:
             self._report_failure(runner, path, error)
         else:

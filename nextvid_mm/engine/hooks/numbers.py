@@ -7,6 +7,7 @@ from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from nextvid_mm.engine.clock import spent_on
 from nextvid_mm.registry import HOOKS
 
 # Steps that the log keeps of a number, at least: appending costs more the longer a history is.
@@ -62,10 +63,11 @@ class NumbersHook(RuntimeInfoHook):
         if not self._kept:
             return
         kept, self._kept = self._kept, []
-        skipped = runner.optim_wrapper.read() if hasattr(runner.optim_wrapper, 'read') else []
+        with spent_on(runner, 'device'):
+            skipped = runner.optim_wrapper.read() if hasattr(runner.optim_wrapper, 'read') else []
+            values = _to_host([list(outputs.values()) for _, outputs in kept])
         if len(skipped) != len(kept):  # a loop whose iterations are no steps
             skipped = [False] * len(kept)
-        values = _to_host([list(outputs.values()) for _, outputs in kept])
         numbers = [
             StepNumbers(step, dict(zip(outputs, row, strict=True)), bad)
             for (step, outputs), row, bad in zip(kept, values, skipped, strict=True)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nextvid_mm.checks import check_count
 from nextvid_mm.config_files import find_config
 from nextvid_mm.datasets.request import derive_seed, isolated_rng
+from nextvid_mm.engine.clock import spent_on
 from nextvid_mm.engine.hooks.health import encode_frozen
 from nextvid_mm.engine.probe.features import cached_dataset
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
@@ -95,7 +96,8 @@ class OnlineProbeHook(Hook):
     ) -> None:
         """Measure where the interval says so, and after the last step."""
         if self.every_n_train_iters(runner, self.interval) or runner.iter + 1 == runner.max_iters:
-            self._measure(runner, step=runner.iter + 1)
+            with spent_on(runner, 'validation'):
+                self._measure(runner, step=runner.iter + 1)
 
     def _measure(self, runner: Runner, step: int) -> None:
         start = time.perf_counter()

@@ -46,7 +46,8 @@ def test_the_content_is_loadable_without_running_code(tmp_path):
 
 @pytest.fixture(autouse=True)
 def ctrl_c():
-    """Tests that run behind a shell find it ignored."""
+    """Tests that run behind a shell, or nohup, find them ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
