@@ -26,3 +26,5 @@ model_wrapper_cfg = dict(
     forward_prefetch=1,
     backward_prefetch=1,
 )
+# Every process writes its own part, and training goes on meanwhile.
+default_hooks = dict(checkpoint=dict(asynchronous=True))

@@ -21,6 +21,7 @@ from nextvid_mm.models.checkpoints.files import SHARDED
 from nextvid_mm.models.checkpoints.sharded import RUN, read_sharded, take_apart
 from nextvid_mm.registry import unwrap
 
+_OLD = f'.old{TEMPORARY_SUFFIX}'
 # Of a run on one process, which is meant.
 warnings.filterwarnings('ignore', message='torch.distributed is disabled, unavailable')
 
@@ -78,18 +79,19 @@ class AsyncSaver:
         if distributed and self._group is None:
             self._group = torch.distributed.new_group(backend='gloo')
         state = runner.optim_wrapper.state_dict() if optimizer else None
+        tensors, rest = take_apart(unwrap(runner.model).state_dict(), state)
         temporary = _half(path)
         failed: list[str | None] = [None]
         if is_main_process():
             try:
-                _write_run(runner, temporary, meta, state)
+                _write_run(runner, temporary, meta, rest)
             except OSError as error:  # of all processes, or the others would wait for this one
                 failed = [str(error)]
         broadcast_object_list(failed)
         if failed[0] is not None:
             raise OSError(failed[0])
         future = async_save(
-            take_apart(unwrap(runner.model).state_dict(), state),
+            tensors,
             storage_writer=FileSystemWriter(temporary),
             process_group=self._group,
             no_dist=not distributed,
@@ -130,11 +132,11 @@ def _write_run(
 ) -> None:
     """Make the folder, with what is no tensor of weights or optimiser in it."""
     shutil.rmtree(folder, ignore_errors=True)
-    rest = run_state(runner, meta)
+    state = run_state(runner, meta)
     if optimizer is not None:
-        rest['optimizer'] = {key: value for key, value in optimizer.items() if key != 'state'}
+        state['optimizer'] = optimizer
     with replace_when_complete(folder / RUN) as file:
-        torch.save(rest, file)
+        torch.save(state, file)
 
 
 def _half(path: Path) -> Path:
@@ -144,19 +146,27 @@ def _half(path: Path) -> Path:
 
 def _give_name(path: Path) -> None:
     """Rename the finished folder; an old one of that name goes only when the new one is there."""
-    old = path.with_name(f'{path.name}.old{TEMPORARY_SUFFIX}')
+    old = path.with_name(path.name + _OLD)
     if path.exists():
         path.rename(old)
     _half(path).rename(path)
     shutil.rmtree(old, ignore_errors=True)
 
 
+def recover(directory: Path) -> None:
+    """Give a folder its name back that a kill has kept from being replaced."""
+    for old in directory.glob(f'*{SHARDED}{_OLD}'):
+        path = old.with_name(old.name.removesuffix(_OLD))
+        if not path.exists():
+            old.rename(path)
+
+
 def remove_checkpoint(path: Path) -> None:
-    """Delete a file or a folder; of a folder, half of it never has the name."""
+    """Delete a file or a folder; half a folder never has the name."""
     if path.is_dir():
-        old = path.with_name(f'{path.name}.old{TEMPORARY_SUFFIX}')
-        path.rename(old)
-        shutil.rmtree(old)
+        gone = path.with_name(f'{path.name}.gone{TEMPORARY_SUFFIX}')
+        path.rename(gone)
+        shutil.rmtree(gone)
     else:
         path.unlink()
 

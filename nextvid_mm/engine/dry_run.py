@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from nextvid_mm.engine.stages import StageTable
+from nextvid_mm.models.checkpoints.files import SHARDED
 from nextvid_mm.registry import build_runner
 
 _SPLITS = ('train', 'val', 'test')
@@ -44,7 +45,8 @@ def dry_run(cfg: Config) -> str:
         runner.train()
         if cfg.get('test_dataloader') is not None:
             runner.test()
-        size = max((path.stat().st_size for path in Path(folder).rglob('*.pth')), default=0)
+        saved = [*Path(folder).glob('*.pth'), *Path(folder).glob(f'*{SHARDED}')]
+        size = max(map(_size, saved), default=0)
     lines = [*watch.lines, f'a checkpoint has {size / 2**20:,.1f} MiB', 'dry run: all is well']
     return '\n'.join(lines)
 
@@ -70,6 +72,11 @@ def shortened(cfg: Config) -> Config:
     if cfg.get('visualizer') is not None:
         cfg.visualizer.vis_backends = []
     return cfg
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of the files of a folder."""
+    return sum(part.stat().st_size for part in [path, *path.glob('*')] if part.is_file())
 
 
 class _Watch(Hook):

@@ -143,7 +143,7 @@ class AutocastOptimWrapper(OptimWrapper):
         """Clip and apply the accumulated gradients, or skip them if they are not finite."""
         self.scaler.unscale_(self.optimizer)
         self._norm = norm = self._clip()
-        scale = self.scaler.scale(torch.ones_like(norm))
+        scale = self.scaler.scale(torch.ones_like(norm)).to(norm.dtype)
         finite = norm.isfinite()
         # An overflow at a loss scale that can still be lowered is no reason to give up.
         counted = ~finite & (scale <= 1) if self.scaler.is_enabled() else ~finite

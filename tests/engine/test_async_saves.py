@@ -145,6 +145,15 @@ def test_damage_is_seen_and_the_one_before_is_taken(tmp_path):
     assert damage(last) is None
 
 
+def test_a_folder_that_was_being_replaced_comes_back(tmp_path):
+    train(tmp_path, **EVERY_3)
+    (tmp_path / 'iter_16.dcp').rename(tmp_path / 'iter_16.dcp.old.tmp')
+    (tmp_path / 'iter_16.dcp.tmp').mkdir()
+    runner = train(tmp_path, resume=True, **EVERY_3)
+    assert runner._load_from == str(tmp_path / 'iter_16.dcp')
+    assert folders(tmp_path) == ['iter_15.dcp', 'iter_16.dcp']
+
+
 def _slow_train(path, resume):
     class Slow(RecordHook):
         def __init__(self):

@@ -10,7 +10,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, is_main_proc
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import CheckpointLoader, Runner
 
-from nextvid_mm.engine.async_saves import AsyncSaver, remove_checkpoint
+from nextvid_mm.engine.async_saves import AsyncSaver, recover, remove_checkpoint
 from nextvid_mm.engine.checkpoints import (
     compare_data,
     compare_tables,
@@ -112,6 +112,7 @@ class SafeCheckpointHook(CheckpointHook):
         given = runner._load_from
         choice: list[Any] = [None, []]
         if is_main_process():  # the others need not read whole files, too
+            recover(self._directory(runner))
             if given is None:
                 choice = list(newest_good(self._directory(runner), self.filename_tmpl))
             elif Path(given).exists():

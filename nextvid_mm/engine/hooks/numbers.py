@@ -1,5 +1,6 @@
 """Losses and norms of the steps, brought to the host when somebody wants them."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -54,8 +55,21 @@ class NumbersHook(RuntimeInfoHook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Keep the step's numbers, and bring all to the host if this step is logged."""
-        self._kept.append((runner.iter + 1, dict(outputs or {})))
+        numbers = {key: _without_graph(value) for key, value in (outputs or {}).items()}
+        self._kept.append((runner.iter + 1, numbers))
         if is_logged(runner, batch_idx, self.interval):
+            self.gather_numbers(runner)
+
+    def after_train(self, runner: Runner) -> None:
+        """Bring the last ones; whoever steps from now on waits for each."""
+        self.gather_numbers(runner)
+        if hasattr(runner.optim_wrapper, 'deferred'):
+            runner.optim_wrapper.deferred = False
+        super().after_train(runner)
+
+    def after_failure(self, runner: Runner) -> None:
+        """Bring what can be had: it may say why; called by ``StageTrainLoop``."""
+        with suppress(Exception):
             self.gather_numbers(runner)
 
     def gather_numbers(self, runner: Runner) -> None:
@@ -66,8 +80,9 @@ class NumbersHook(RuntimeInfoHook):
         with spent_on(runner, 'device'):
             skipped = runner.optim_wrapper.read() if hasattr(runner.optim_wrapper, 'read') else []
             values = _to_host([list(outputs.values()) for _, outputs in kept])
-        if len(skipped) != len(kept):  # a loop whose iterations are no steps
-            skipped = [False] * len(kept)
+        if not hasattr(runner.train_loop, 'table'):  # a loop whose iterations are no steps
+            skipped = []
+        skipped = [*skipped, *[False] * len(kept)][: len(kept)]
         numbers = [
             StepNumbers(step, dict(zip(outputs, row, strict=True)), bad)
             for (step, outputs), row, bad in zip(kept, values, skipped, strict=True)
@@ -98,8 +113,12 @@ def _longest_window(processor: Any) -> int | None:
     return None if any(isinstance(w, str) for w in windows) else max(_KEPT, *windows)
 
 
+def _without_graph(value: Any) -> Any:
+    return value.detach().double().reshape(()) if isinstance(value, Tensor) else value
+
+
 def _to_host(rows: list[list[Any]]) -> list[list[float]]:
     """The same numbers without tensors, by one copy; float64 holds every float32 exactly."""
     tensors = [value for row in rows for value in row if isinstance(value, Tensor)]
-    found = iter(torch.stack([value.double() for value in tensors]).tolist() if tensors else [])
+    found = iter(torch.stack(tensors).tolist() if tensors else [])
     return [[next(found) if isinstance(v, Tensor) else v for v in row] for row in rows]

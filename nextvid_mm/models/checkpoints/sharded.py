@@ -135,7 +135,9 @@ def assemble(tensors: Mapping[str, Tensor], optimizer: dict[str, Any] | None) ->
         }
     )
     if optimizer is not None:
-        state: dict[int, dict[str, Tensor]] = {}
+        state: dict[int, dict[str, Any]] = {
+            index: dict(entry) for index, entry in optimizer.get('state', {}).items()
+        }
         for name, value in tensors.items():
             if name.startswith(OPTIMIZER):
                 _, index, key = name.split('.', 2)
@@ -146,12 +148,25 @@ def assemble(tensors: Mapping[str, Tensor], optimizer: dict[str, Any] | None) ->
 
 def take_apart(
     weights: Mapping[str, Tensor], optimizer: Mapping[str, Any] | None
-) -> dict[str, Tensor]:
-    """All tensors of weights and of an optimiser's state, by one name each."""
+) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """All tensors of weights and of an optimiser's state by one name each, and the state's rest.
+
+    Raises:
+        ValueError: if weights have something else among them.
+    """
+    if others := [name for name, value in weights.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f'a sharded checkpoint holds tensors; {others[0]} of the model is none')
     tensors = {f'{WEIGHTS}{name}': value for name, value in weights.items()}
-    for index, entry in (optimizer or dict(state={}))['state'].items():
-        tensors |= {f'{OPTIMIZER}{index}.{key}': value for key, value in entry.items()}
-    return tensors
+    if optimizer is None:
+        return tensors, None
+    rest: dict[int, dict[str, Any]] = {}
+    for index, entry in optimizer['state'].items():
+        for key, value in entry.items():
+            if isinstance(value, Tensor):
+                tensors[f'{OPTIMIZER}{index}.{key}'] = value
+            else:
+                rest.setdefault(index, {})[key] = value
+    return tensors, dict(optimizer, state=rest)
 
 
 def folder_damage(path: str | Path) -> str | None:

@@ -21,7 +21,7 @@ from nextvid_mm.models.checkpoints.sharded import (
 )
 
 STATE = dict(
-    state={0: dict(step=torch.tensor(3.0), exp_avg=torch.randn(2, 3))},
+    state={0: dict(step=torch.tensor(3.0), exp_avg=torch.randn(2, 3)), 1: dict(step=7)},
     param_groups=[dict(lr=0.1, params=[0])],
 )
 WEIGHTS = {'backbone.weight': torch.randn(2, 3), 'half': torch.randn(4).bfloat16()}
@@ -32,9 +32,9 @@ def folder(tmp_path):
     """A checkpoint of two tensors."""
     path = tmp_path / 'iter_3.dcp'
     writer = FileSystemWriter(path)
-    save(take_apart(WEIGHTS, STATE), storage_writer=writer, no_dist=True)
-    rest = dict(meta=dict(iter=3), optimizer=dict(param_groups=STATE['param_groups']))
-    torch.save(rest, path / RUN)
+    tensors, rest = take_apart(WEIGHTS, STATE)
+    save(tensors, storage_writer=writer, no_dist=True)
+    torch.save(dict(meta=dict(iter=3), optimizer=rest), path / RUN)
     return path
 
 
@@ -46,6 +46,7 @@ def test_it_is_read_as_a_whole_one(folder):
     for name, value in WEIGHTS.items():
         assert torch.equal(found['state_dict'][name], value)
     assert found['optimizer']['param_groups'] == STATE['param_groups']
+    assert found['optimizer']['state'][1] == dict(step=7)  # no tensor
     for key, value in STATE['state'][0].items():
         assert torch.equal(found['optimizer']['state'][0][key], value)
     assert all(tensor.is_meta for tensor in outline(folder).values())
@@ -72,6 +73,8 @@ def test_mistakes_are_named(folder, tmp_path):
         convert('sharded', 'nextvid', tmp_path / 'a.pth', tmp_path / 'b.pth')
     with pytest.raises(ValueError, match='--from sharded takes no --model'):
         convert('sharded', 'nextvid', folder, tmp_path / 'b.pth', model='vit')
+    with pytest.raises(ValueError, match='name of the model is none'):
+        take_apart(dict(name='text'), None)
     (folder / RUN).unlink()
     with pytest.raises(FileNotFoundError, match=r'no complete checkpoint \(no run\.pth in it\)'):
         read_run(folder)
