@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.async_kills --kills 30`` trains a model of a few numbers that saves after
 every step, in forks of this process. Each is killed at a random moment and goes on from what is
-there. In
-the end losses, gradient norms, weights and optimiser are those of a run that nobody disturbed.
+there. In the end losses, gradient norms, weights and optimiser are those of a run that nobody
+disturbed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from mmengine.hooks import Hook
 
 SUPPORT = Path(__file__).resolve().parents[1] / 'tests' / 'support'
 STEPS = 400
@@ -37,7 +38,7 @@ def main() -> int:
     toy, processes = importlib.import_module('toy_training'), importlib.import_module('processes')
     steps = [dict(stage, steps=STEPS // len(toy.STAGES)) for stage in toy.STAGES]
 
-    class Slow(toy.Hook):
+    class Slow(Hook):
         """So that a kill hits a save as often as what is between two."""
 
         def after_micro_batch(self, *args: object, **kwargs: object) -> None:

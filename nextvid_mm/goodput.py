@@ -137,18 +137,13 @@ def clip_costs(cfg: Config, stages: Sequence[Stage]) -> list[tuple[float, float]
     if not known or not any(str(t['type']).endswith('FrameIsolatedMasking') for t in pipeline):
         return None
     masks, pixels = patches_of_masks(cfg), model.backbone.get('img_size', 256)
-    return [
-        tuple(
-            sum(
-                cost.total
-                for cost in step_cost(
-                    model, 1, stage.num_frames, pixels, masks, stage.tau_samples, still
-                ).values()
-            )
-            for still in (0.0, 1.0)
-        )
-        for stage in stages
-    ]  # type: ignore[misc]
+
+    def cost(stage: Stage, still: float) -> float:
+        frames, tau = stage.num_frames, stage.tau_samples
+        parts = step_cost(model, 1, frames, pixels, masks, tau, still)
+        return float(sum(part.total for part in parts.values()))
+
+    return [(cost(stage, 0.0), cost(stage, 1.0)) for stage in stages]
 
 
 def device_peak(name: str | None = None) -> float | None:
