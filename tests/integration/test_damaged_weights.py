@@ -48,6 +48,7 @@ OPTIONS = '--device', 'cpu', '--cfg-options'
 TOOLS = {
     'extract_features': ('FILE', 'a.png', '--out', 'features'),
     'generate': ('FILE', 'a.png'),
+    'explore_videos': ('FILE', 'a.png', '--out', 'explored'),
     'stream_demo': ('FILE', 'a.mp4'),
     'stream_demo, a classifier': ('finetune.py', 'FILE', 'a.mp4'),
     'train, load_from': ('pretrain.py', '--cfg-options', 'load_from=FILE'),
