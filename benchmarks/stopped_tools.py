@@ -120,7 +120,8 @@ def run_tool(
     try:
         os.setsid()
         set_signals()
-        rich._console = None  # that of this process may be in the middle of a bar
+        rich._console = None  # that of this process may be in the middle of a bar,
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # which has taken these, too
         if begin is not None:
             begin()
         call(words[0], list(words[1:]))

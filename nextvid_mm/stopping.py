@@ -90,6 +90,28 @@ def _libc() -> Any:
     return ctypes.CDLL(None)
 
 
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let signals wait while processes are started; what is raised in the middle of a fork is lost.
+
+    A process that is started so begins with them held, and has to :func:`let_signals_go`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def let_signals_go() -> None:
+    """Let signals through that :func:`signals_held` of the parent holds back."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _numbers())
+
+
+def _numbers() -> list[int]:
+    return [getattr(signal, name) for name in ('SIGINT', *ASKING)]
+
+
 def end_with_parent(number: int = signal.SIGTERM) -> None:
     """Let the system signal this process when its parent ends, however that happens (Linux)."""
     if sys.platform == 'linux':
@@ -104,6 +126,7 @@ def leave_to_parent() -> None:
         with suppress(AttributeError):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
+    let_signals_go()
 
 
 @contextmanager
@@ -119,10 +142,11 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
         **options: of ``subprocess.Popen``.
     """
     _libc()
-    process = subprocess.Popen(
-        command, start_new_session=True, preexec_fn=end_with_parent, **options
-    )
-    _children.add(process)
+    with signals_held():
+        process = subprocess.Popen(
+            command, start_new_session=True, preexec_fn=_begin_child, **options
+        )
+        _children.add(process)
     try:
         yield process
     except BaseException:
@@ -132,6 +156,11 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
         if process.poll() is None:
             process.wait()
         _children.discard(process)
+
+
+def _begin_child() -> None:
+    end_with_parent()
+    let_signals_go()
 
 
 _children: set[subprocess.Popen] = set()
@@ -176,6 +205,8 @@ def pool_of(workers: int, method: str, *initializer: Any) -> Iterator[ProcessPoo
     """
     context = multiprocessing.get_context(method)
     pool = ProcessPoolExecutor(workers, context, _begin_worker, initializer)
+    with signals_held():
+        pool.submit(int)  # with the first, the processes are started
     try:
         yield pool
     except BaseException:

@@ -2,13 +2,22 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from nextvid_mm.stopping import Stopped, child, leave_to_parent, run_child, stop_on_signals
+from nextvid_mm.stopping import (
+    Stopped,
+    child,
+    leave_to_parent,
+    pool_of,
+    run_child,
+    signals_held,
+    stop_on_signals,
+)
 
 PYTHON = [sys.executable, '-S', '-c']
 SAVES = """
@@ -98,3 +107,30 @@ def test_workers_of_a_pool_leave_ctrl_c_to_their_parent():
         os.kill(os.getpid(), signal.SIGINT)
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def _held():
+    return [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+
+
+def test_a_signal_in_the_middle_of_a_start_comes_after_it():
+    reached = []
+
+    def start():
+        with stop_on_signals(), signals_held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            reached.append(True)
+
+    with pytest.raises(Stopped):
+        start()
+    assert reached == [True]
+    assert _held() == []
+
+
+def test_processes_that_are_started_so_hear_signals(tmp_path):
+    with pool_of(2, 'fork') as pool:
+        assert pool.submit(_held).result() == []
+    code = 'import signal; exit(len(signal.pthread_sigmask(signal.SIG_BLOCK, [])))'
+    assert run_child([sys.executable, '-c', code]) == 0
+    with signals_held():
+        assert subprocess.call([sys.executable, '-c', code]) == 4
