@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import itertools
 import os
 import pathlib
 import pickle
@@ -12,7 +13,7 @@ import torch
 from caching import fixed_config, write_media
 from classifying import NAMES, build_classifier
 from finetune_run import finetune_run
-from hostile import Runs
+from hostile import MAKERS, Runs, hostile_files
 from mmengine.runner import Runner
 from probe_run import make_videos, probe_run
 from safetensors.torch import save
@@ -167,3 +168,20 @@ def test_folders(bench, monkeypatch, name, tmp_path):
         said = end_of(tool, list(map(str, words)))
         assert re.match(rf'{tool}: error: {folder}/model.safetensors .*{DAMAGED[name][1]}', said)
         assert '\n' not in said
+
+
+def test_two_hundred_hostile_files(bench, monkeypatch, tmp_path):
+    """Each through one of four tools in turn: a line that names it, and nothing is run."""
+    monkeypatch.chdir(bench)
+    monkeypatch.delenv('HOSTILE', raising=False)
+    tools, kinds = itertools.cycle([*list(TOOLS)[:3], 'convert_checkpoint, videomae']), set()
+    for kind, path, marker in hostile_files(tmp_path, seed=1, count=200):
+        kinds.add(kind)
+        tool = next(tools)
+        words = [str(path) if word == 'FILE' else word for word in TOOLS[tool]]
+        tool = tool.partition(',')[0]
+        said = end_of(tool, words)
+        assert re.fullmatch(rf'{tool}: error: .*{path}.*', said), (kind, said)
+        assert not marker.exists(), kind
+    assert 'HOSTILE' not in os.environ
+    assert kinds == {*MAKERS, 'shards'}

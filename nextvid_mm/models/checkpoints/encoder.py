@@ -26,6 +26,8 @@ from .files import find_file, read_file, read_metadata
 PREFIXES = {'reference': 'reference.encoder.', 'encoder': 'backbone.'}
 # Keys of an encoder's config that change neither its weights nor what they compute in evaluation.
 FREE_KEYS = ('drop_path_rate', 'with_cp', 'output', 'tuned', 'init_cfg', 'img_size')
+# Under which ``read_checkpoint`` says where a checkpoint is from, for messages.
+_SOURCE = 'read_from'
 
 
 @dataclass(frozen=True)
@@ -62,20 +64,18 @@ class EncoderOrigin:
         return torch.tensor(list(json.dumps(self.as_dict()).encode()), dtype=torch.uint8)
 
     @classmethod
-    def from_tensor(cls, record: Tensor) -> EncoderOrigin:
+    def from_tensor(cls, record: Tensor, source: str = 'the checkpoint') -> EncoderOrigin:
         """Undo ``as_tensor``.
 
         Raises:
-            ValueError: if it is no such record.
+            ValueError: if it is no such record; ``source`` begins the message.
         """
         try:
             origin = cls(**json.loads(bytes(record.tolist())))
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(
-                f"the record of a checkpoint's encoder is damaged ({error})"
-            ) from error
+            raise ValueError(f'{source}: the record of its encoder is damaged ({error})') from error
         if not isinstance(origin.backbone, dict):
-            raise ValueError("the record of a checkpoint's encoder is damaged (no backbone)")
+            raise ValueError(f'{source}: the record of its encoder is damaged (no backbone)')
         return origin
 
 
@@ -159,7 +159,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: if the file is missing.
         ValueError: as ``read_file``.
     """
-    return dict(_read(str(path), os.stat(path) if Path(path).exists() else None))
+    content = _read(str(path), os.stat(path) if Path(path).exists() else None)
+    return {**content, _SOURCE: str(path)}
 
 
 @lru_cache(maxsize=1)
@@ -230,12 +231,13 @@ def stored_backbone(checkpoint: dict) -> dict | None:
         ValueError: if it names anything but registered components.
     """
     record = checkpoint['state_dict'].get('_extra_state')
+    source = checkpoint.get(_SOURCE, 'the checkpoint')
     if isinstance(record, Tensor):
-        backbone: dict | None = EncoderOrigin.from_tensor(record).backbone
+        backbone: dict | None = EncoderOrigin.from_tensor(record, source).backbone
     else:
         model = stored_config(checkpoint, 'model')
         backbone = plain_config(model.get('backbone')) if isinstance(model, dict) else None
-    require_registered(backbone, 'the checkpoint')
+    require_registered(backbone, source)
     # Where its training started is of no use to who reads its weights, and the file may be gone.
     return backbone and {key: value for key, value in backbone.items() if key != 'init_cfg'}
 
@@ -249,8 +251,8 @@ def stored_config(checkpoint: dict, name: str) -> Any:
         ValueError: if the value is code.
     """
     text = checkpoint.get('meta', {}).get('cfg')
-    found = parse_config(text, 'the checkpoint', [name]) if isinstance(text, str) else {}
-    return found.get(name)
+    source = checkpoint.get(_SOURCE, 'the checkpoint')
+    return parse_config(text, source, [name]).get(name) if isinstance(text, str) else None
 
 
 def require_room(config: dict, checkpoint: dict, path: str | Path, elsewhere: str = '\0') -> None:
