@@ -10,7 +10,10 @@ from exporting import save_checkpoint
 from published import Slab, norm_state, vit_state
 
 from nextvid_mm.interop import convert
+from nextvid_mm.interop.converted import Converted
+from nextvid_mm.interop.published import _describe
 from nextvid_mm.models.checkpoints import read_checkpoint, stored_backbone
+from nextvid_mm.registry import MODELS
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'convert_checkpoint.py'
 
@@ -69,3 +72,19 @@ def test_the_tool_reports_a_misfit_without_a_traceback(tmp_path, videomae, monke
 def test_options_that_do_not_go_together(videomae, tmp_path, source, target, options, message):
     with pytest.raises(ValueError, match=message):
         convert(source, target, videomae, tmp_path / 'out.pth', **options)
+
+
+@pytest.mark.parametrize(
+    ('size', 'patch', 'said'),
+    [
+        (256, 16, 'configs/probe/ssv2.py'),
+        (224, 16, 'configs/probe/others/ssv2_224.py'),
+        (518, 14, 'configs/probe/others/ssv2_224.py'),
+        (240, 15, 'no probe config fits patches of 15 pixels: inherit one and change it'),
+    ],
+)
+def test_the_advice_fits_size_and_patch(tmp_path, size, patch, said):
+    arch = dict(embed_dims=48, depth=1, num_heads=2, mlp_ratio=2.0)
+    backbone = dict(type='JointViT', arch=arch, pretrain_size=size, patch_size=patch)
+    converted = Converted(backbone, MODELS.build(dict(backbone)).state_dict(), (), 'made here')
+    assert said in _describe(converted, tmp_path / 'out.pth')[-1]
