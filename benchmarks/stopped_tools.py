@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -231,14 +232,14 @@ def tools(root: Path, checkpoint: Path) -> list[Tool]:
         return [*words, '--device', 'cpu']
 
     return [
-        Tool('train', partial(train, 'train'), training, KINDS, 5, '.'),
-        Tool('demo', demo, whole_demo, KINDS, 1.2, 'seed_0'),
-        Tool('run_ablations', ablations, results, KINDS, 0.6, 'table2_full/seed_0'),
+        Tool('train', partial(train, 'train'), training, KINDS, 4, '.'),
+        Tool('demo', demo, whole_demo, KINDS, 0.7, 'seed_0'),
+        Tool('run_ablations', ablations, results, KINDS, 0.4, 'table2_full/seed_0'),
         Tool('scan_dataset', scan, files, share=4),
-        Tool('pack_shards', pack, files, share=4),
+        Tool('pack_shards', pack, packed, share=4),
         Tool('convert_checkpoint', export, files, share=3),
         Tool('extract_features', features, stored, share=3),
-        Tool('report', report, files, share=0.7),
+        Tool('report', report, files, share=0.5),
     ]
 
 
@@ -283,6 +284,19 @@ def stored(ours: Path, theirs: Path) -> list[str]:
     if sorted(one) != sorted(two):
         return [f'{ours}: features of {len(one)} files, not {len(two)}']
     return [f'{ours}: {key}' for key in two if not (one[key].features == two[key].features).all()]
+
+
+def packed(ours: Path, theirs: Path) -> list[str]:
+    """What differs between two packed folders, but for the bytes of what is encoded anew."""
+    found = []
+    for path in theirs.rglob('*.tar'):
+        names = []
+        for each in (path, ours / path.relative_to(theirs)):
+            with tarfile.open(each) as tar:
+                names.append(tar.getnames())
+        if names[0] != names[1]:
+            found.append(f'{path.name}: {names[1]}, not {names[0]}')
+    return [*found, *files(ours, theirs, 'packing.txt')]
 
 
 def files(ours: Path, theirs: Path, pattern: str = '*') -> list[str]:

@@ -7,8 +7,9 @@ happens; environment, config and hooks stand in the log file.
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 # How records begin that only the log file has.
@@ -37,6 +38,8 @@ class ForPeople(logging.Filter):
 def keep_bulk_in_the_file() -> None:
     """Keep MMEngine's dump of environment, config and hooks, two hundred lines, off the terminal.
 
+    A log file that cannot be written is told once.
+
     Upstream: not reported; seen with MMEngine 0.10.7. Can go when its logger has a level for it.
     """
     from mmengine.logging.logger import MMLogger
@@ -48,10 +51,19 @@ def keep_bulk_in_the_file() -> None:
         original(self, *args, **kwargs)
         to_file = any(isinstance(handler, logging.FileHandler) for handler in self.handlers)
         for handler in self.handlers:
-            if not isinstance(handler, logging.FileHandler):
+            if isinstance(handler, logging.FileHandler):
+                handler.handleError = partial(_say_once, handler, [])
+            else:
                 handler.addFilter(ForPeople((*USELESS, *BULK) if to_file else USELESS))
 
     MMLogger.__init__ = init
+
+
+def _say_once(handler: logging.FileHandler, told: list[str], record: logging.LogRecord) -> None:
+    """A log file that cannot be written (a full disk) is one line, not a traceback a record."""
+    if not told:
+        told.append(f'{handler.baseFilename} cannot be written: {sys.exc_info()[1]}')
+        print(*told, file=sys.stderr)
 
 
 def format_configs_once() -> None:

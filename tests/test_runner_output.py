@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -41,6 +42,17 @@ def test_without_a_log_file_nothing_but_useless_advice_is_held_back(capsys):
     shown = capsys.readouterr().out
     assert 'FileClient' not in shown
     assert 'answer = 42' in shown
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
+def test_a_log_file_on_a_full_disk_is_told_once(capsys):
+    logger = MMLogger(f'output_{next(NAMES)}', log_file='/dev/full', log_level='INFO')
+    for number in range(3):
+        logger.info(f'step {number}')
+    captured = capsys.readouterr()
+    assert captured.err.strip().count('\n') == 0
+    assert captured.err.startswith('/dev/full cannot be written: [Errno 28] No space left')
+    assert 'step 2' in captured.out
 
 
 def test_both_are_needed(tmp_path):

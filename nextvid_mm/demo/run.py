@@ -148,8 +148,9 @@ def pretrain(
         task = bar.add_task('pretraining', total=None)
         show = partial(bar.console.print, no_wrap=True, overflow='ellipsis', markup=False)
         code = follow(command, log, bar, [task], say=show)
-        if not code:  # the last steps may not have been logged
-            bar.update(task, completed=bar.tasks[task].total)
+        if not code:  # the last steps may not have been logged, or all were done before
+            total = bar.tasks[task].total or 1
+            bar.update(task, completed=total, total=total)
     if code:
         raise PretrainingError(
             f'pretraining ended with exit code {code}, see above and {log}; the command was: '

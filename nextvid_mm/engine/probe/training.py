@@ -33,6 +33,7 @@ from nextvid_mm.registry import (
     SCOPE,
     build_runner,
 )
+from nextvid_mm.stopping import Stopped
 
 # Keys that cached features leave without effect: of the data preprocessor, and of the loader.
 _RANDOM = ('blending', 'batch_augments')
@@ -238,6 +239,9 @@ def fit_probe(
 
     Returns:
         The content of ``probe_results.json``: the last validation.
+
+    Raises:
+        Stopped: If a signal has ended the training.
     """
     cfg = copy.deepcopy(config)
     cfg.model.update(model)
@@ -255,6 +259,9 @@ def fit_probe(
     with progress_bar('batches', quiet=not silent, transient=True) as bars:
         runner.register_hook(_Bars(bars), priority='LOWEST')
         runner.train()
+    for hook in runner.hooks:
+        if name := getattr(hook, 'stopped_by', None):
+            raise Stopped(name)
     return read_record(Path(work_dir) / RESULTS)
 
 

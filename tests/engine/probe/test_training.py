@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from processes import run
 from nextvid_mm.engine.probe import training
 from nextvid_mm.engine.probe.training import _check_cached
 from nextvid_mm.progress import progress_bar
+from nextvid_mm.stopping import Stopped
 
 STEPS = 3 * NUM_TRAIN // 4
 SAVING = {'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': -1}
@@ -261,3 +263,13 @@ def test_probes_that_log_nothing_show_bars(level, shown, root, tmp_path, monkeyp
     assert quiet is not shown
     assert [task.description for task in bar.tasks[:2]] == ['training the probes', 'validation']
     assert all(task.completed == task.total > 0 for task in bar.tasks)
+
+
+def test_a_signal_ends_probes_as_a_stop_not_as_missing_results(root, tmp_path, monkeypatch):
+    def kill(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training._Bars, 'after_train_iter', kill)
+    config = probe_run(root / 'data', tmp_path)
+    with pytest.raises(Stopped, match='SIGTERM'):
+        training.fit_probe(config, save_encoder(tmp_path / 'encoder.pth'), tmp_path / 'probe', 3)
