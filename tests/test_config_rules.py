@@ -1,8 +1,11 @@
 """Settings that contradict each other; tests/test_mistakes.py has most of them in a real config."""
 
+import inspect
+
 import pytest
 
-from nextvid_mm.config_rules import RULES, Problem
+from nextvid_mm.config_rules import _SHARDING, RULES, Problem
+from nextvid_mm.engine.sharding import shard_model
 
 
 def found(cfg):
@@ -39,3 +42,18 @@ def test_a_mixture_must_have_something_to_draw(sources, text):
 def test_a_file_to_start_from_may_be_elsewhere():
     assert found(dict(load_from='https://host/file.pth')) == []
     assert [problem.path for problem in found(dict(load_from='absent.pth'))] == ['load_from']
+
+
+def test_a_sharded_model_takes_other_keys_than_ddp():
+    cfg = dict(runner_type='ShardedRunner', model_wrapper_cfg=dict(units=[], reduce_once=True))
+    assert found(cfg) == []
+    cfg['model_wrapper_cfg']['gradient_as_bucket_view'] = True
+    (problem,) = found(cfg)
+    assert problem.path == 'model_wrapper_cfg.gradient_as_bucket_view'
+    assert 'which knows units, shard_size' in problem.text
+    assert '_delete_=True' in problem.text
+
+
+def test_the_keys_of_a_sharded_model_are_its_functions():
+    parameters = list(inspect.signature(shard_model).parameters)
+    assert parameters[1:] == list(_SHARDING)

@@ -1,6 +1,6 @@
 """Fully sharded training (torch's FSDP2): a Runner that cuts a model up and puts it together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,12 +21,10 @@ from torch.optim import Optimizer
 
 from nextvid_mm.checks import check_count
 from nextvid_mm.models.checkpoints.sharded import (
-    OPTIMIZER,
-    WEIGHTS,
     assemble,
-    fill,
     is_sharded,
     outline,
+    read_parts,
     read_run,
 )
 from nextvid_mm.registry import RUNNERS
@@ -45,8 +43,8 @@ def shard_model(
     """Shard every parameter of ``model`` over the processes, in place.
 
     Each unit's parameters are gathered just before it runs and freed right after; whatever belongs
-    to no unit is gathered once for the whole step. Frozen parameters, such as the reference
-    encoder's, are sharded in the same way, so an EMA update touches local shards only.
+    to no unit is gathered once for the whole step. Frozen parameters are sharded in the same way,
+    so an EMA update touches local shards only.
 
     Args:
         model: On the device of training, with the same weights on every process.
@@ -57,22 +55,19 @@ def shard_model(
         gather_dtype: Type of gathered weights, None or 'bfloat16' (half the traffic and memory).
             Shards, gradients' sums and the optimiser stay in float32.
         reshard_after_forward: Free gathered weights after the forward pass, and gather them again
-            for the backward pass. False keeps them until it is through (with ``reduce_once``,
-            until the last one of a step): one gather a step, for the memory of a whole copy. A
-            number: shard them over so many processes in between. None: True, but for what belongs
-            to no unit.
+            for the backward pass. False keeps them until it is through (with ``reduce_once``, the
+            last one of a step), for the memory of a whole copy. A number: shard them over so many
+            processes in between. None: True, but for what belongs to no unit.
         forward_prefetch: Units of a ``ModuleList`` whose weights are asked for ahead of the one
             that runs; 0 asks for none.
-        backward_prefetch: The same in the backward pass; 0 is PyTorch's own choice, one.
-        reduce_once: Where a step has several micro-batches, add up whole gradients in every process
-            and reduce the sum, for the memory of whole gradients; else each is reduced.
+        backward_prefetch: The same in the backward pass; 0 is PyTorch's own choice.
+        reduce_once: Add up whole gradients of a step's micro-batches and reduce the sum.
 
     Returns:
         ``model``.
 
     Raises:
-        ValueError: If a name is not a submodule, or ``shard_size`` does not divide the number of
-            processes, or another argument is not what it may be.
+        ValueError: If a name is not a submodule, or another argument is not what it may be.
     """
     if gather_dtype not in (None, 'bfloat16'):
         raise ValueError(f"gather_dtype={gather_dtype!r}; allowed: [None, 'bfloat16']")
@@ -87,6 +82,31 @@ def shard_model(
             reduce_dtype=torch.float32,
             cast_forward_inputs=False,  # autocast decides
         )
+    for row in _rows(model, units):
+        for unit in row:
+            fully_shard(unit, **settings)
+        _ask_ahead(row, forward_prefetch, backward_prefetch)
+    fully_shard(model, **settings)
+    if reduce_once:
+        model.keeps_gathered = reshard_after_forward is False  # see `prepare_backward`
+    return model
+
+
+def _ask_ahead(row: list[Any], forward: int, backward: int) -> None:
+    """Let units ask for the weights of those that run after them; see :func:`shard_model`."""
+    for place, unit in enumerate(row):
+        if forward:
+            unit.set_modules_to_forward_prefetch(row[place + 1 :][:forward])
+        if backward:
+            unit.set_modules_to_backward_prefetch(row[:place][::-1][:backward])
+
+
+def _rows(model: nn.Module, units: Sequence[str]) -> Iterator[list[Any]]:
+    """The modules that each name stands for, in the order in which they run.
+
+    Raises:
+        ValueError: If a name is not a submodule.
+    """
     for name in units:
         try:
             module = model.get_submodule(name)
@@ -94,18 +114,7 @@ def shard_model(
             raise ValueError(
                 f'model_wrapper_cfg names {name!r}, which is not a part of {type(model).__name__}'
             ) from error
-        row = list(module) if isinstance(module, nn.ModuleList) else [module]
-        for unit in row:
-            fully_shard(unit, **settings)
-        for place, unit in enumerate(row):
-            if forward_prefetch:
-                unit.set_modules_to_forward_prefetch(row[place + 1 :][:forward_prefetch])
-            if backward_prefetch:
-                unit.set_modules_to_backward_prefetch(row[:place][::-1][:backward_prefetch])
-    fully_shard(model, **settings)
-    if reduce_once:
-        model.keeps_gathered = reshard_after_forward is False  # see `prepare_backward`
-    return model
+        yield list(module) if isinstance(module, nn.ModuleList) else [module]
 
 
 def _check_resharding(value: Any, processes: int) -> None:
@@ -251,13 +260,6 @@ def _scatter(value: Any, parameter: Tensor) -> Any:
     return value
 
 
-def _room_for(value: Tensor, parameter: Tensor) -> Tensor:
-    """Room for a part of an optimiser's state, cut as its parameter is if it has that shape."""
-    if value.dim() and value.shape == parameter.shape:
-        return torch.zeros_like(parameter.detach())
-    return torch.empty_like(value, device='cpu')
-
-
 @RUNNERS.register_module()
 class ShardedRunner(Runner):
     """MMEngine's Runner with parameters, gradients and optimiser sharded by ``fully_shard``.
@@ -324,20 +326,14 @@ class ShardedRunner(Runner):
 
     def _load_shards(self, path: str) -> dict[str, Any]:
         """Read a sharded checkpoint: every process its part, however many have written it."""
-        pieces = outline(path)
         checkpoint = read_run(path)
-        outlined = assemble(pieces, checkpoint.get('optimizer'))
+        outlined = assemble(outline(path), checkpoint.get('optimizer'))
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint | outlined)
-        tensors = {f'{WEIGHTS}{name}': t for name, t in self.model.state_dict().items()}
-        if self._resume and 'optimizer' in outlined:
-            groups = self.optim_wrapper.optimizer.param_groups
-            params = [parameter for group in groups for parameter in group['params']]
-            for index, entry in outlined['optimizer']['state'].items():
-                for key, value in entry.items():
-                    tensors[f'{OPTIMIZER}{index}.{key}'] = _room_for(value, params[index])
-        fill(path, {name: value for name, value in tensors.items() if name in pieces})
-        if 'optimizer' in outlined:
-            checkpoint['optimizer'] = assemble(tensors, checkpoint['optimizer'])['optimizer']
+        groups = self.optim_wrapper.optimizer.param_groups if self._resume else ()
+        params = [parameter.detach() for group in groups for parameter in group['params']]
+        optimizer = read_parts(path, self.model.state_dict(), params, checkpoint.get('optimizer'))
+        if optimizer is not None:
+            checkpoint['optimizer'] = optimizer
         self._has_loaded = True
         self.logger.info(f'Load checkpoint from {path}')
         return checkpoint

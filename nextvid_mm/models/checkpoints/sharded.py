@@ -12,7 +12,7 @@ import io
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,36 @@ def read_sharded(path: str | Path) -> dict[str, Any]:
     tensors = {name: torch.empty_like(t, device='cpu') for name, t in outline(path).items()}
     fill(path, tensors)
     return checkpoint | assemble(tensors, checkpoint.get('optimizer'))
+
+
+def read_parts(
+    path: str | Path,
+    weights: Mapping[str, Tensor],
+    params: Sequence[Tensor],
+    optimizer: dict[str, Any] | None,
+) -> dict[str, Any] | None:
+    """Read weights in place and the state of an optimiser, of what is sharded this process's part.
+
+    Args:
+        path: the folder.
+        weights: of the model, by name; those that the folder has not stay.
+        params: of the optimiser, in its order; its state is cut as they are. Without any, none is
+            read.
+        optimizer: what :func:`read_run` says of it.
+
+    Returns:
+        The optimiser's state, or None.
+    """
+    pieces = outline(path)
+    tensors = {f'{WEIGHTS}{name}': value for name, value in weights.items()}
+    for name, piece in pieces.items():
+        if params and name.startswith(OPTIMIZER):
+            like = params[int(name.split('.', 2)[1])]
+            whole = piece.dim() == 0 or piece.shape != like.shape
+            room = torch.empty_like(piece, device='cpu') if whole else torch.zeros_like(like)
+            tensors[name] = room
+    fill(path, {name: value for name, value in tensors.items() if name in pieces})
+    return assemble(tensors, optimizer)['optimizer'] if params and optimizer is not None else None
 
 
 def assemble(tensors: Mapping[str, Tensor], optimizer: dict[str, Any] | None) -> dict[str, Any]:
