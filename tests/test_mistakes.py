@@ -31,7 +31,7 @@ OPTIONS = {
     'default_hooks.logger.intervall=5': "key 'intervall' of LoggerHook. Did you mean 'interval'?",
     'train_dataloader.dataset.sources.1.weigth=0.5': "sources[1].weigth: nothing reads the key 'weigth'. Did you mean 'weight'?",
     'train_dataloader.dataset.sources.0.weight=-1': 'sources[0].weight: found -1, which must not be negative',
-    'train_dataloader.dataset.sources.0.dataset.anno_file=a.txt': "key 'anno_file' of VideoDataset. Did you mean 'ann_file'?",
+    'train_dataloader.dataset.sources.0.dataset.anno_file=a.txt': "key 'anno_file' of ClipListDataset. Did you mean 'ann_file'?",
     'train_dataloader.num_worker=4': "Did you mean 'num_workers'?",
     'train_dataloader.num_workers=-1': 'found -1, which must not be negative',
     'train_dataloader.num_workers=0': 'persistent_workers: found True beside num_workers=0',

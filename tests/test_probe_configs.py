@@ -68,7 +68,7 @@ def test_video(name):
         ('train', cfg.train_dataloader, train), ('val', cfg.val_dataloader, val),
     ):  # fmt: skip
         inner = loader.dataset.dataset
-        assert inner.type == 'mmaction.VideoDataset'
+        assert inner.type == 'ClipListDataset'
         assert inner.ann_file == lists.format(split)
         assert inner.data_prefix == dict(video=folder)
         assert step(loader.dataset.pipeline, 'Resize' if split == 'val' else 'RandomResizedCrop')

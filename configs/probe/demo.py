@@ -20,7 +20,7 @@ train_dataloader = dict(
     dataset=dict(
         pipeline=test_pipeline,
         dataset=dict(
-            type='mmaction.VideoDataset',
+            type='ClipListDataset',
             ann_file=data_root + 'demo_probe_list_videos.txt',
             data_prefix=dict(video=data_root + 'videos_train'),
         ),
@@ -32,7 +32,7 @@ val_dataloader = dict(
     dataset=dict(
         pipeline=test_pipeline,
         dataset=dict(
-            type='mmaction.VideoDataset',
+            type='ClipListDataset',
             ann_file=data_root + 'demo_val_list_videos.txt',
             data_prefix=dict(video=data_root + 'videos_val'),
             test_mode=True,

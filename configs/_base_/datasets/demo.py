@@ -41,7 +41,7 @@ train_dataloader = dict(
                 name='videos',
                 weight=0.95,
                 dataset=dict(
-                    type='mmaction.VideoDataset',
+                    type='ClipListDataset',
                     ann_file=data_root + 'demo_train_list_videos.txt',
                     data_prefix=dict(video=data_root + 'videos_train'),
                     pipeline=video_pipeline,

@@ -65,7 +65,7 @@ train_dataloader = dict(
                 name='ssv2',
                 weight=0.05,
                 dataset=dict(
-                    type='mmaction.VideoDataset',
+                    type='ClipListDataset',
                     ann_file='data/sthv2/sthv2_train_list_videos.txt',
                     data_prefix=dict(video='data/sthv2/videos'),
                     pipeline=video_pipeline,
@@ -75,7 +75,7 @@ train_dataloader = dict(
                 name='kinetics400',
                 weight=0.18,
                 dataset=dict(
-                    type='mmaction.VideoDataset',
+                    type='ClipListDataset',
                     ann_file='data/kinetics400/kinetics400_train_list_videos.txt',
                     data_prefix=dict(video='data/kinetics400/videos_train'),
                     pipeline=video_pipeline,

@@ -33,9 +33,9 @@ pack = [
     dict(type='mmaction.PackActionInputs'),
 ]
 
-train_dataloader = dict(batch_size=128, dataset=dict(dataset=dict(type='mmaction.VideoDataset')))
+train_dataloader = dict(batch_size=128, dataset=dict(dataset=dict(type='ClipListDataset')))
 val_dataloader = dict(
-    batch_size=1, dataset=dict(dataset=dict(type='mmaction.VideoDataset', test_mode=True))
+    batch_size=1, dataset=dict(dataset=dict(type='ClipListDataset', test_mode=True))
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(

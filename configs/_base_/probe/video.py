@@ -25,9 +25,9 @@ views = [
     dict(type='mmaction.ThreeCrop', crop_size=size),
 ]
 
-train_dataloader = dict(dataset=dict(dataset=dict(type='mmaction.VideoDataset')))
+train_dataloader = dict(dataset=dict(dataset=dict(type='ClipListDataset')))
 val_dataloader = dict(
-    batch_size=4, dataset=dict(dataset=dict(type='mmaction.VideoDataset', test_mode=True))
+    batch_size=4, dataset=dict(dataset=dict(type='ClipListDataset', test_mode=True))
 )
 test_dataloader = val_dataloader
 
