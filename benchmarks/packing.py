@@ -17,12 +17,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import av
 
 from benchmarks.numbered_files import picture
-from benchmarks.stops import end, left_over
+from benchmarks.stops import end, has_ended
 from nextvid_mm.datasets.clip_shards import TABLE
 from nextvid_mm.progress import progress_bar
 from nextvid_mm.run_folder import LOCK
@@ -110,7 +111,7 @@ def kill_and_go_on(
 
 def _begun(folder: Path, pid: int) -> float | None:
     """Wait until a run has its folder; None if it ends before."""
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while not has_ended(pid):
         try:
             if f'"pid": {pid},' in (folder / LOCK).read_text():
                 return time.monotonic()
@@ -118,6 +119,21 @@ def _begun(folder: Path, pid: int) -> float | None:
             pass
         time.sleep(0.002)
     return None
+
+
+def left_over(session: int, seconds: float = 5.0) -> list[int]:
+    """Processes that are still in a session; what is just ending has some seconds."""
+    limit = time.monotonic() + seconds
+    while True:
+        found = []
+        for entry in Path('/proc').glob('[0-9]*/stat'):
+            with suppress(OSError, ValueError):
+                state, _, _, of = entry.read_text().rpartition(')')[2].split()[:4]
+                if int(of) == session and state != 'Z':
+                    found.append(int(entry.parent.name))
+        if not found or time.monotonic() > limit:
+            return found
+        time.sleep(0.05)
 
 
 def different(out: Path, whole: Path, complete: bool = False) -> list[str]:

@@ -187,7 +187,8 @@ def encode(file: Any, encoding: Encoding, start: float = np.nan, end: float = np
         height, width = reader.shape
         scale = min(1.0, (encoding.short_side or min(height, width)) / min(height, width))
         height, width = (max(2, round(side * scale / 2) * 2) for side in (height, width))
-        options = {'crf': str(encoding.quality), 'threads': '1'}
+        # With its macroblock tree, x264 codes small frames otherwise from run to run.
+        options = {'crf': str(encoding.quality), 'threads': '1', 'x264-params': 'mbtree=0'}
         if encoding.gop is not None:
             options['g'] = str(encoding.gop)
         stream = container.add_stream('libx264', rate=rate, options=options)

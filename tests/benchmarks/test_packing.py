@@ -4,7 +4,8 @@ import tarfile
 
 import pytest
 
-from benchmarks import packing, stops
+from benchmarks import packing
+from benchmarks.stopped_tools import start as fork
 
 
 def test_no_half_tar_file_is_ever_there_and_the_next_run_goes_on(tmp_path):
@@ -12,7 +13,7 @@ def test_no_half_tar_file_is_ever_there_and_the_next_run_goes_on(tmp_path):
     words = [str(source), '--root', str(tmp_path), '--short-side', '32', '--per-shard', '2']
 
     def start(flags):
-        return stops.start(['pack_shards', *flags], tmp_path / 'log')
+        return fork(['pack_shards', *flags], tmp_path / 'log')
 
     _, wrong = packing.kill_and_go_on(words, tmp_path / 'out', tmp_path / 'whole', 3, 0, start)
     assert wrong == [], (tmp_path / 'log').read_text()
@@ -39,7 +40,7 @@ def test_what_is_wrong_is_found(tmp_path):
 
 def test_a_tool_that_fails_is_said(tmp_path):
     def start(flags):
-        return stops.start(['pack_shards', *flags], tmp_path / 'log')
+        return fork(['pack_shards', *flags], tmp_path / 'log')
 
     with pytest.raises(ChildProcessError, match='the undisturbed run ended with 1'):
         packing.kill_and_go_on(['absent'], tmp_path / 'a', tmp_path / 'b', 1, 0, start)

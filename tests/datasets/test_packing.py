@@ -209,3 +209,13 @@ def test_what_a_kill_has_left_is_put_away(tmp_path, clip_folder):
     (tmp_path / 'shard-000000.tar.0123abcd.tmp').write_bytes(b'half')
     _pack(clip_folder / 'list.txt', tmp_path, clip_folder)
     assert not list(tmp_path.glob('*.tmp'))
+
+
+def test_a_video_is_encoded_alike_whatever_the_memory_held_before(clip_folder):
+    encoded = set()
+    for number in range(12):
+        held = np.random.bytes(40_000 * (number + 1))
+        del held
+        with open(clip_folder / '2.mp4', 'rb') as file:
+            encoded.add(encode(file, Encoding(short_side=32)))
+    assert len(encoded) == 1
