@@ -50,8 +50,7 @@ OTHER_KINDS = (
     (b'\x08', 'an ONNX or protobuf file', 'PyTorch weights are needed'),
 )  # fmt: skip
 AGAIN = 'download or copy it again'
-_HEADER_BYTES = 64 * 2**20  # of .safetensors; published ones take some hundred kB
-_INDEX_BYTES = 64 * 2**20
+_INDEX_BYTES = 8 * 2**20
 
 
 def read_file(path: str | Path, key: str = '', advice: str = '') -> dict[str, Any]:
@@ -169,7 +168,7 @@ def _opened(file: Path) -> Iterator[Any]:
     size = file.stat().st_size
     with open(file, 'rb') as stream:
         (length,) = struct.unpack('<Q', stream.read(8).ljust(8, b'\xff'))
-    if length > size - 8 or length > _HEADER_BYTES:
+    if length > size - 8 or length > _longest_list(size):
         raise ValueError(
             f'{file} is damaged: its header claims {length:,} bytes, the file has {size:,}: {AGAIN}'
         )
@@ -180,6 +179,14 @@ def _opened(file: Path) -> Iterator[Any]:
         reason = str(error).splitlines()[0][:200]
         cut = 'cut off or ' if 'ncomplete' in reason or 'InvalidHeader' in reason else ''
         raise ValueError(f'{file} is {cut}damaged ({reason}): {AGAIN}') from error
+
+
+def _longest_list(size: int) -> int:
+    """Bytes that the list of tensors in a file may have: in memory, it takes ten times as many.
+
+    That of published files has some hundred kB.
+    """
+    return max(2**22, size // 20)
 
 
 def _read_torch(file: Path, kind: str) -> Any:
@@ -216,6 +223,10 @@ def _check_archive(file: Path) -> None:
     """
     size = file.stat().st_size
     try:
+        with open(file, 'rb') as stream:
+            end = zipfile._EndRecData(stream)  # type: ignore[attr-defined]
+        if end and end[zipfile._ECD_SIZE] > _longest_list(size):  # type: ignore[attr-defined]
+            raise ValueError(f'its list of parts is too long for {size:,} bytes')
         with zipfile.ZipFile(file) as archive:
             parts = archive.infolist()
     except Exception as error:

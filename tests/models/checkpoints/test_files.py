@@ -1,7 +1,9 @@
 import argparse
+import json
 import pathlib
 import pickle
 import resource
+import struct
 
 import pytest
 import torch
@@ -109,6 +111,21 @@ def test_the_class_of_another_project_is_named(tmp_path):
     (tmp_path / 'b.pkl').write_bytes(pickle.dumps(pathlib.PurePosixPath('x'))[:-20])
     with pytest.raises(ValueError, match=r'is a pickle, but none of torch.save'):
         read_file(tmp_path / 'b.pkl')
+
+
+def test_a_list_of_tensors_that_fills_the_file_is_not_read(tmp_path):
+    """In memory it would take many times the file."""
+    entry = b'PK\x01\x02' + struct.pack('<6H3I5H2I', *[0] * 9, 1, *[0] * 6) + b'a'
+    local, entries = b'PK\x03\x04' + bytes(26), entry * 100_000
+    end = struct.pack('<4H2IH', 0, 0, 65535, 65535, len(entries), len(local), 0)
+    (tmp_path / 'a.pth').write_bytes(local + entries + b'PK\x05\x06' + end)
+    with pytest.raises(ValueError, match=r'a.pth is .* \(its list of parts is too long for 4,700'):
+        read_file(tmp_path / 'a.pth')
+    tensors = {f'{n}': dict(dtype='F32', shape=[0], data_offsets=[0, 0]) for n in range(90_000)}
+    header = json.dumps(tensors).encode()
+    (tmp_path / 'a.safetensors').write_bytes(struct.pack('<Q', len(header)) + header)
+    with pytest.raises(ValueError, match=r'a.safetensors is damaged: its header claims 5,\d+,\d+'):
+        read_file(tmp_path / 'a.safetensors')
 
 
 @pytest.mark.skipif(not pathlib.Path('/proc/self/statm').exists(), reason='Linux says its memory')
