@@ -85,15 +85,14 @@ def work(words: list[str]) -> None:
 
 
 def workers(agent: int) -> list[int]:
-    """The training processes of an agent."""
+    """The training processes of an agent: its youngest children."""
     found = []
     for entry in Path('/proc').glob('[0-9]*/stat'):
         try:
             state, parent = entry.read_text().rpartition(')')[2].split()[:2]
-            environment = (entry.parent / 'comm').read_text()
         except (OSError, ValueError):
             continue
-        if int(parent) == agent and state != 'Z' and environment:
+        if int(parent) == agent and state != 'Z':
             found.append(int(entry.parent.name))
     return sorted(found)[-PROCESSES:]
 

@@ -94,22 +94,23 @@ def _libc() -> Any:
 def signals_held() -> Iterator[None]:
     """Let signals wait while processes are started; what is raised in the middle of a fork is lost.
 
-    A process that is started so begins with them held, and has to :func:`let_signals_go`.
+    Handlers are replaced, not masks: another thread would hear what the main thread holds back.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers())
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen: list[int] = []
+    numbers = [getattr(signal, name) for name in ('SIGINT', *ASKING) if hasattr(signal, name)]
+    before = {n: handler for n in numbers if callable(handler := signal.getsignal(n))}
+    for number in before:
+        signal.signal(number, lambda number, frame: seen.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def let_signals_go() -> None:
-    """Let signals through that :func:`signals_held` of the parent holds back."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _numbers())
-
-
-def _numbers() -> list[int]:
-    return [getattr(signal, name) for name in ('SIGINT', *ASKING)]
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if seen:
+            signal.raise_signal(seen[0])
 
 
 def end_with_parent(number: int = signal.SIGTERM) -> None:
@@ -126,7 +127,6 @@ def leave_to_parent() -> None:
         with suppress(AttributeError):
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     end_with_parent(signal.SIGKILL)
-    let_signals_go()
 
 
 @contextmanager
@@ -142,25 +142,22 @@ def child(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen]:
         **options: of ``subprocess.Popen``.
     """
     _libc()
-    with signals_held():
-        process = subprocess.Popen(
-            command, start_new_session=True, preexec_fn=_begin_child, **options
-        )
-        _children.add(process)
+    process: subprocess.Popen | None = None
     try:
+        with signals_held():
+            process = subprocess.Popen(
+                command, start_new_session=True, preexec_fn=end_with_parent, **options
+            )
+            _children.add(process)
         yield process
     except BaseException:
-        _end(process)
+        if process is not None:
+            _end(process)
         raise
     finally:
-        if process.poll() is None:
+        if process is not None:
             process.wait()
-        _children.discard(process)
-
-
-def _begin_child() -> None:
-    end_with_parent()
-    let_signals_go()
+            _children.discard(process)
 
 
 _children: set[subprocess.Popen] = set()
@@ -205,9 +202,9 @@ def pool_of(workers: int, method: str, *initializer: Any) -> Iterator[ProcessPoo
     """
     context = multiprocessing.get_context(method)
     pool = ProcessPoolExecutor(workers, context, _begin_worker, initializer)
-    with signals_held():
-        pool.submit(int)  # with the first, the processes are started
     try:
+        with signals_held():
+            pool.submit(int)  # with the first, the processes are started
         yield pool
     except BaseException:
         for process in list((pool._processes or {}).values()):

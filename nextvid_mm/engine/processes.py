@@ -19,7 +19,7 @@ from torch.utils.data._utils import signal_handling
 
 from nextvid_mm.datasets.video.child import die_with_parent
 from nextvid_mm.datasets.video.decoder import interrupt
-from nextvid_mm.stopping import let_signals_go, signals_held
+from nextvid_mm.stopping import signals_held
 
 # Time a loader worker outlives a SIGTERM, for the training process to finish its step and save.
 GRACE_SECONDS = 120
@@ -130,7 +130,6 @@ def _init_seeded_worker(seed: Callable[[int], Any] | None, worker_id: int) -> No
     if seed is not None:
         seed(worker_id)
     init_worker(worker_id)
-    let_signals_go()
 
 
 class GuardedLoader:
