@@ -163,8 +163,11 @@ def sharded_has_no_average(cfg: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(f'custom_hooks[{place}]', text)
 
 
-_SHARDING = ('units', 'shard_size', 'gather_dtype', 'reshard_after_forward', 'forward_prefetch')
-_SHARDING += ('backward_prefetch', 'reduce_once')  # arguments of engine.sharding.shard_model
+# Arguments of engine.sharding.shard_model.
+_SHARDING: tuple[str, ...] = (
+    *('units', 'shard_size', 'gather_dtype', 'reshard_after_forward'),
+    *('forward_prefetch', 'backward_prefetch', 'reduce_once'),
+)
 
 
 def sharding_is_known(cfg: Mapping[str, Any]) -> Iterator[Problem]:
