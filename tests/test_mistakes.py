@@ -204,14 +204,14 @@ def measure():
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert done.returncode in (1, 2), (words, done.returncode)
         tracebacks += 'Traceback' in done.stdout + done.stderr
-        taken[' '.join(words)[:70] + (text or '')[:50]] = sum(
+        taken[' '.join(words) + (text or '')] = sum(
             getattr(after, name) - getattr(before, name) for name in ('ru_utime', 'ru_stime')
         )
-    for line in sorted(taken, key=taken.get)[-5:]:
-        print(f'{taken[line]:.2f} s  {line}')
-    seconds = sorted(taken.values())
-    print(f'{len(lines)} mistakes, {tracebacks} tracebacks; processor time: median ', end='')
-    print(f'{seconds[len(seconds) // 2]:.2f} s, longest {seconds[-1]:.2f} s')
+    for kind in (True, False):  # of settings; all others
+        found = sorted(taken[line] for line in taken if line.startswith('train ') == kind)
+        print(f'{"settings" if kind else "others"}: {len(found)}, processor time: median ', end='')
+        print(f'{found[len(found) // 2]:.2f} s, longest {found[-1]:.2f} s')
+    print(f'{len(lines)} mistakes, {tracebacks} tracebacks')
 
 
 if __name__ == '__main__' and sys.argv[1:] == ['--measure']:

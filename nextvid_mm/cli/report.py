@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> None:
     """Write the page."""
     from nextvid_mm.config_files import checked_config
 
+    if not args.work_dir.is_dir():
+        raise FileNotFoundError(f'work directory {args.work_dir} does not exist')
     probe = checked_config(args.probe_config) if args.probe_config else None
 
     from nextvid_mm.report import write_report

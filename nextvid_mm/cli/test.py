@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.from_json is not None:
+        if not Path(args.from_json).is_file():
+            raise FileNotFoundError(f'{args.from_json}: there is no such results file')
         repeat(args)
         return
     if args.checkpoint is None:
