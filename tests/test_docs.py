@@ -81,7 +81,7 @@ def test_tool_flags_and_configs_exist(words):
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', page.read_text(encoding='utf-8')):
+    for target in re.findall(r'\]\(([^)#\s]+)[^)]*\)', page.read_text(encoding='utf-8')):
         if not target.startswith(('http', 'mailto')):
             assert (page.parent / target).exists(), f'{page.name}: {target}'
 

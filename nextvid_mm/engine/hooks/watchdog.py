@@ -87,7 +87,9 @@ class WatchdogHook(Hook):
         pause = min(self.limit / 4, 10.0)
         while not done.wait(pause):
             # If native code keeps this thread from running, the library's own timer ends it all.
-            faulthandler.dump_traceback_later(self.limit + 4 * _GRACE_SECONDS, exit=True)
+            # `sys.stderr` of a notebook is no file.
+            seconds = self.limit + 4 * _GRACE_SECONDS
+            faulthandler.dump_traceback_later(seconds, exit=True, file=2)
             if time.monotonic() - self._last > self.limit:
                 self._end(runner, main)
 
