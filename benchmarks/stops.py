@@ -267,6 +267,8 @@ def _lost(
     if len(trace) > lines and trace[lines]['step'] != saved + 1:
         wrong.append(f'went on with step {trace[lines]["step"]} after {saved} was saved')
     _, last, saved = progress_of(tool, folder)
+    if len(trace) == lines:  # stopped before its first step
+        return wrong
     lost = max(0, (last if reached is None else reached) - saved)
     ledger.lost[kind] = max(ledger.lost[kind], lost)
     bound = INTERVAL if kind in ('SIGKILL', FULL) else 0

@@ -16,6 +16,7 @@ A training that was stopped has saved before it ends with 130 or 143.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from types import FrameType
 from typing import Any
 
@@ -71,11 +72,23 @@ def stop_on_signals(names: Sequence[str] = ASKING) -> Iterator[None]:
             number = getattr(signal, name, None)
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, _raise)
+    dropped, sys.unraisablehook = sys.unraisablehook, partial(_again, sys.unraisablehook)
     try:
         yield
     finally:
+        sys.unraisablehook = dropped
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _again(otherwise: Any, dropped: Any) -> None:
+    """Send a signal again whose exception met a callback (a weak reference), where it is lost."""
+    stop = dropped.exc_value
+    if isinstance(stop, KeyboardInterrupt | Stopped):
+        name = stop.name if isinstance(stop, Stopped) else 'SIGINT'
+        threading.Timer(0.02, os.kill, (os.getpid(), getattr(signal, name))).start()
+    else:
+        otherwise(dropped)
 
 
 def _raise(number: int, frame: FrameType | None) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,26 @@ def test_processes_of_a_pool_hear_signals():
 
 def _handlers():
     return [signal.getsignal(getattr(signal, name)) for name in ('SIGINT', *ASKING)]
+
+
+class _Thing:
+    pass
+
+
+def test_a_signal_that_meets_a_callback_is_not_lost():
+    def stop(_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return [None for _ in range(100)]  # here it is raised
+
+    def run():
+        thing = _Thing()
+        reference = weakref.ref(thing, stop)
+        with stop_on_signals():
+            del thing
+            time.sleep(10)
+        return reference
+
+    hook = sys.unraisablehook
+    with pytest.raises(Stopped):
+        run()
+    assert sys.unraisablehook is hook
