@@ -158,8 +158,8 @@ def main() -> int:
     folder = args.folder.resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    source = write_source(folder, videos=12, seconds=20, parts=10)
-    words = [str(source), '--root', str(folder), '--short-side', '64', '--per-shard', '6']
+    source = write_source(folder, videos=6, seconds=10, parts=10)
+    words = [str(source), '--root', str(folder), '--short-side', '64', '--per-shard', '5']
     ends, wrong = kill_and_go_on(words, folder / 'out', folder / 'whole', args.kills, args.seed)
     for line in wrong[:20]:
         print(line)
