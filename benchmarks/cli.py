@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from benchmarks.finetuning import WAYS as STARTS
 from benchmarks.finetuning import LabelStudy, compare_starts
 from benchmarks.frames import compare_frames
 from benchmarks.fuzz import fuzz as fuzz_files
+from benchmarks.gpu_report import GpuReport, Scale, places_of
+from benchmarks.here import compare_here
 from benchmarks.hops import WAYS, count_hops
 from benchmarks.loading import compare_backends, compare_loader, with_videos
 from benchmarks.masks import mask_cost, mask_statistics
@@ -67,6 +70,7 @@ examples:
   python -m benchmarks compile --size tiny --backend aot_eager
   python -m benchmarks flops                                  # counted, nothing is run
   python -m benchmarks roofline --sizes large --lengths 16    # traced: a lower bound for a GPU
+  python -m benchmarks gpu                                    # ten minutes, no data, no weights
   python -m benchmarks hops                                   # functions from file to loss
   python -m benchmarks masks                                  # ours and V-JEPA's
 
@@ -76,7 +80,7 @@ measurement.
 """
 
 
-RECOMPUTE: dict[str, bool | str] = {'none': False, 'light': 'light', 'full': True}
+RECOMPUTE: dict[str, bool | str] = dict(none=False, light='light', products='products', full=True)
 
 
 def workload_of(args: Namespace) -> Workload:
@@ -224,7 +228,30 @@ def flops(args: Namespace) -> list[Report]:
 def roofline(args: Namespace) -> list[Report]:
     """The shortest time a GPU could take for a step, operator by operator; traced, not run."""
     load = workload_of(args)
+    if args.here:
+        loads = [
+            replace(load, size=s, frames=n, with_cp=False) for s in args.sizes for n in args.lengths
+        ]
+        return [compare_here(loads, args.repeats, args.clock)]
     return bounds(args.sizes, args.lengths, load, args.gpu, args.top)
+
+
+def gpu(args: Namespace) -> list[Report]:
+    """Ten minutes on a GPU: equality, steps, bounds, memory, resuming, decoding, on one page."""
+    if not args.tiny and not args.device.startswith('cuda'):
+        raise ValueError(
+            '--device cpu: this is for a CUDA GPU; --tiny runs every part once at the sizes of a '
+            'test, on a CPU too'
+        )
+    scale = Scale.tiny() if args.tiny else Scale.full()
+    if args.sizes or args.lengths:
+        scale = replace(scale, cells=places_of(args.sizes, args.lengths))
+    made = GpuReport(args.out, args.device, args.minutes, scale)
+    reports = made.run()
+    for name, error in made.failed.items():
+        print(f'{name} failed: {error}')
+    print(f'{args.out}/gpu.json and {args.out}/gpu.md: attach both to an issue')
+    return reports
 
 
 def masks(args: Namespace) -> list[Report]:
@@ -254,6 +281,7 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
     compile=compile,
     flops=flops,
     roofline=roofline,
+    gpu=gpu,
     hops=hops,
     masks=masks,
 )
@@ -272,6 +300,14 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
     add('--warmup', type=int, default=1, help='runs before that (default: 1)')
     add('--clock', choices=CLOCKS, default='wall', help='wall, or processor time of the process')
     add('--device', default='cpu', help='cpu, cuda, ... (default: cpu)')
+    if command == 'gpu':
+        parser.set_defaults(device='cuda' if torch.cuda.is_available() else 'cpu')
+        add('--minutes', type=float, default=10.0, help='in all, about (default: 10)')
+        add('--out', type=Path, default=Path('work_dirs/gpu'), help='folder for gpu.json, gpu.md')
+        add('--sizes', nargs='+', choices=SIZES, help='encoders (default: S, B, L, H, G)')
+        add('--lengths', type=int, nargs='+', choices=(16, 64), help='video frames (default: both)')
+        add('--tiny', action='store_true', help='everything once, at the sizes of a test')
+        return
     if command == 'hops':
         add('ways', nargs='?', choices=[*WAYS, 'all'], default='all', help='which (default: all)')
         return
@@ -357,6 +393,7 @@ def _add_own_flags(command: str, add: Callable) -> None:
         sizes = ['large', 'huge', 'giant']
         add('--sizes', nargs='+', choices=SIZES, default=sizes, help='encoders (default: L, H, G)')
         add('--lengths', type=int, nargs='+', default=[16, 64], help='video frames per clip')
+        add('--here', action='store_true', help='instead: predict steps of this CPU, and run them')
         add('--top', type=int, default=8, help='biggest operators to show (default: 8)')
     elif command == 'scale':
         add('--axis', choices=('encoder', *AXES), default='encoder', help='what grows')

@@ -28,18 +28,21 @@ class Device:
         bandwidth: bytes per second.
         half: operations per second of matrix products in bfloat16.
         single: in float32.
+        shares: of bandwidth, products' peak and attention's that operators reach.
     """
 
     name: str
     bandwidth: float
     half: float
     single: float
+    shares: tuple[float, float, float] = (MEMORY, PRODUCT, ATTENTION)
 
     def seconds(self, work: Work) -> float:
         """Shortest time of an operator."""
         peak = self.single if work.dtype.itemsize > 2 else self.half
-        share = ATTENTION if work.kind == 'attention' else PRODUCT
-        return max(work.bytes / (MEMORY * self.bandwidth), work.flops / (share * peak))
+        memory, product, attention = self.shares
+        share = attention if work.kind == 'attention' else product
+        return max(work.bytes / (memory * self.bandwidth), work.flops / (share * peak))
 
 
 # From the makers' data sheets: dense, without sparsity; float32 as TF32.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -144,6 +144,7 @@ class StepTracer:
         config: of the model.
         masks: numbers of visible and queried patches (K, M) of each strategy.
         dtype: of autocast; None for none.
+        like_cuda: go the ways of a GPU; False: those of a CPU.
     """
 
     def __init__(
@@ -151,8 +152,10 @@ class StepTracer:
         config: Mapping[str, Any],
         masks: Sequence[tuple[int, int]],
         dtype: torch.dtype | None = torch.bfloat16,
+        like_cuda: bool = True,
     ) -> None:
         self.masks, self.dtype = masks, dtype
+        self.ways = as_on_cuda if like_cuda else nullcontext
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self.model = build_on_meta(config)
         with self.mode:
@@ -198,7 +201,7 @@ class StepTracer:
         trace, size = Trace(), self.model.backbone.img_size
         # Fake tensors ask for a stand-in of CUDA, whose thread a forked process cannot start.
         no_cuda = patch.object(torch._C, '_ensureCUDADeviceGuardSet', lambda: None, create=True)
-        with no_cuda, self.mode, as_on_cuda(), _parts_named(self.parts, trace):
+        with no_cuda, self.mode, self.ways(), _parts_named(self.parts, trace):
             clip = torch.zeros(clips, 1, 3, frames, size, size)
             batch = self._batch(clips, images)
             with trace, torch.autocast('cpu', self.dtype, enabled=self.dtype is not None):

@@ -51,7 +51,7 @@ class Workload:
         target: ``pixel`` (pooled to 96 channels) or ``vae`` (the VA-VAE's shape, random weights).
         tau_samples: noise levels per condition.
         images: how many clips of the batch are static.
-        with_cp: recomputation of all three networks: False, ``light`` or True.
+        with_cp: recomputation of all three networks: False, ``light``, ``products`` or True.
     """
 
     size: str = 'tiny'
@@ -91,7 +91,7 @@ class Workload:
             grid = dict(patch_size=PATCH, tubelet_size=TUBELET)
             model.target_generator = dict(type='VAVAETarget', checkpoint='none', **grid)
             decoder.target_channels = 64
-        return dict(model, queries='hidden')
+        return dict(model, queries='hidden', compile=False)
 
     def masking(self) -> Any:
         """The mask transform: the paper's strategies, or the demo's on its small grid."""

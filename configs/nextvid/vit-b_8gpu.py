@@ -7,11 +7,13 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
+# Clips at once by tools/plan_memory.py --world-size 8 --gpu 80.
 # Rates go with 1 / width, from the 1,024 channels of ViT-L. The decoder, as wide as there, keeps
 # its own.
 wider = 1024 / 768
 train_cfg = dict(
     stages=[
-        dict(stage, lr=tuple(wider * lr for lr in stage['lr'])) for stage in _base_.train_cfg.stages
+        dict(stage, lr=tuple(wider * lr for lr in stage['lr']), micro_batch_size=clips)
+        for stage, clips in zip(_base_.train_cfg.stages, (16, 16, 32, 8), strict=True)
     ]
 )

@@ -28,3 +28,12 @@ model_wrapper_cfg = dict(
 )
 # Every process writes its own part, and training goes on meanwhile.
 default_hooks = dict(checkpoint=dict(asynchronous=True))
+
+# Clips at once and recomputation by tools/plan_memory.py --world-size 96 --gpu 80.
+model = dict(neck=dict(with_cp=False))
+train_cfg = dict(
+    stages=[
+        dict(stage, micro_batch_size=clips)
+        for stage, clips in zip(_base_.train_cfg.stages, (8, 8, 16, 4), strict=True)
+    ]
+)

@@ -5,3 +5,11 @@ _base_ = [
     '../_base_/schedules/paper_4stage.py',
     '../_base_/default_runtime.py',
 ]
+
+# Clips at once by tools/plan_memory.py --world-size 96 --gpu 80.
+train_cfg = dict(
+    stages=[
+        dict(stage, micro_batch_size=clips)
+        for stage, clips in zip(_base_.train_cfg.stages, (8, 8, 16, 4), strict=True)
+    ]
+)

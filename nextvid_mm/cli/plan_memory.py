@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from nextvid_mm.cli.flags import add_shared
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from rich.console import Console
 
 EPILOG = """\
 Arithmetic from shapes, in GiB: nothing is allocated and no GPU is needed. A test checks weights
@@ -14,11 +19,15 @@ target generator needs while it runs. Leave some room.
 
   buffers        DDP: gradient buckets and bfloat16 copies of weights; FSDP: gathered blocks
   recomputed     one block, while checkpointing recomputes it
-  checkpointing  with_cp of the encoder, or of encoder, predictor and decoder
+  checkpointing  with_cp: products: 'products' everywhere; encoder: True there; all: True everywhere
+
+--gpu prints the fastest setting that fits instead: clips at once, and with_cp of each network, with
+the keys that set them. The published configs have what it says for 80 GB.
 
 examples:
   python tools/plan_memory.py configs/nextvid/vit-g_4stage.py --world-size 8 96
   python tools/plan_memory.py CONFIG --world-size 96 --shard-size 8     # a copy on each machine
+  python tools/plan_memory.py CONFIG --world-size 96 --gpu 80
   python tools/plan_memory.py CONFIG --cfg-options train_cfg.stages.0.micro_batch_size=16
 """
 
@@ -29,6 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add('config', help='config with train_cfg.stages')
     add('--world-size', type=int, nargs='+', default=[8, 96], help='GPUs (default: 8 96)')
     add('--shard-size', type=int, help='GPUs that share one copy under FSDP (default: all)')
+    add('--gpu', type=float, metavar='GB', help='memory: print the fastest setting that fits')
     add_shared(parser, '--cfg-options')
 
 
@@ -48,6 +58,9 @@ def run(args: argparse.Namespace) -> None:
     console = Console(highlight=False)
     console = Console(width=max(console.width, 138), highlight=False)
     table = stage_table_of(cfg, args.config)
+    if args.gpu is not None:
+        _print_fastest(cfg, args, console)
+        return
     kinds = {size: stage_kinds(table, size) for size in args.world_size}
     model = build_on_meta(cfg.model)
     visible = visible_patches(cfg.train_dataloader.dataset.pipeline, model.backbone.img_size)
@@ -65,3 +78,20 @@ def run(args: argparse.Namespace) -> None:
         rows = memory_rows(weights, counter, kind, shards)
         title = f'{size} GPUs, {kind.num_frames} frames, tau {kind.tau_samples}, {name}'
         console.print(render(rows, f'{title}: GiB per GPU'))
+
+
+def _print_fastest(cfg: Config, args: argparse.Namespace, console: Console) -> None:
+    """Print the fastest setting that fits, as the config distributes the model."""
+    from nextvid_mm.plan.fastest import Fastest, describe
+
+    if not args.gpu > 0:
+        raise ValueError(f'--gpu {args.gpu:g} must be more than 0: GB of memory, such as 80')
+    sharded = cfg.get('runner_type') == 'ShardedRunner'
+    wrapper = cfg.get('model_wrapper_cfg') or {}
+    for size in args.world_size:
+        shards = (args.shard_size or wrapper.get('shard_size') or size) if sharded else None
+        found = Fastest(cfg, args.gpu, size, shards).find()
+        way = f'FSDP over {shards}' if sharded else 'DDP'
+        title = f'{size} GPUs of {args.gpu:g} GB, {way}: the fastest setting that fits'
+        for part in describe(found, args.gpu, title):
+            console.print(part, soft_wrap=isinstance(part, str))

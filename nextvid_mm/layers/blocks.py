@@ -5,19 +5,38 @@ Shape legend: B batch, T tubelets, N tokens per tubelet, C channels.
 
 from __future__ import annotations
 
+import inspect
 import math
+from abc import abstractmethod
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from timm.layers import DropPath, Mlp
 from torch import Tensor, is_grad_enabled, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from .attention import Attend, ContextAttention, FrameAttention
 from .precision import ExactBuffers
 from .rope import RopeTable
 
-RECOMPUTED = (False, 'light', True)
+RECOMPUTED = (False, 'light', 'products', True)
+aten = torch.ops.aten
+# What with_cp='products' keeps: what matrix products and attention have made.
+KEPT = [
+    aten.mm.default,
+    aten.addmm.default,
+    aten.bmm.default,
+    aten._scaled_dot_product_flash_attention.default,
+    aten._scaled_dot_product_efficient_attention.default,
+    aten._scaled_dot_product_cudnn_attention.default,
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.higher_order.flex_attention,
+]
+# Hooks on what is kept (a memory plan's, or those that move it to the host) are to see it all;
+# older releases of PyTorch do not ask.
+_HOOKS = 'respect_saved_tensors_hooks'
+_SEEN = {_HOOKS: True} if _HOOKS in inspect.signature(checkpoint).parameters else {}
 
 
 class TimestepEmbed(ExactBuffers):
@@ -98,7 +117,34 @@ class LeanMlp(Mlp):
         )
 
 
-class CausalBlock(nn.Module):
+class Block(nn.Module):
+    """A block that can compute in the backward pass what it has not kept, see `set_recompute`.
+
+    Write ``run``. Recomputation lies inside of the block, so that a compiler sees it, and a sharded
+    block is gathered once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recompute: bool | str = False
+
+    @abstractmethod
+    def run(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute the block, and keep for the backward pass what that needs."""
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """``run``, whose arguments these are."""
+        if self.recompute in (False, 'light') or not is_grad_enabled():
+            return self.run(*inputs)
+        chosen = dict(context_fn=_keep_products, **_SEEN) if self.recompute == 'products' else {}
+        return checkpoint(self.run, *inputs, use_reentrant=False, **chosen)
+
+
+def _keep_products() -> Any:
+    return create_selective_checkpoint_contexts(KEPT)
+
+
+class CausalBlock(Block):
     """Encoder block: frame-wise causal self-attention, then an MLP.
 
     Args:
@@ -116,7 +162,7 @@ class CausalBlock(nn.Module):
         self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
-    def forward(self, x: Tensor, rope: RopeTable, attend: Attend | None = None) -> Tensor:
+    def run(self, x: Tensor, rope: RopeTable, attend: Attend | None = None) -> Tensor:
         """``(B, T, N, C) -> (B, T, N, C)``; ``attend`` as in ``FrameAttention``."""
         x = x + self.drop_path(self.attn(self.norm1(x), rope, attend))
         return x + self.drop_path(self.mlp(self.norm2(x)))
@@ -136,7 +182,7 @@ class StreamNorm(nn.LayerNorm):
         return nn.functional.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
-class ContextBlock(nn.Module):
+class ContextBlock(Block):
     """Predictor block: queries read earlier tubelets of a fixed context, then an MLP.
 
     Queries never attend to each other and the context is never changed.
@@ -154,7 +200,7 @@ class ContextBlock(nn.Module):
         self.norm2 = StreamNorm(dim, eps=1e-6)
         self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
 
-    def forward(
+    def run(
         self,
         x: Tensor,
         context: Tensor,
@@ -170,7 +216,7 @@ class ContextBlock(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class DiTBlock(nn.Module):
+class DiTBlock(Block):
     """Decoder block: frame-isolated self-attention and an MLP, both modulated by the flow time.
 
     Args:
@@ -187,7 +233,7 @@ class DiTBlock(nn.Module):
         self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
         self.modulation = AdaLN(dim, 6)
 
-    def forward(self, x: Tensor, condition: Tensor, rope: RopeTable) -> Tensor:
+    def run(self, x: Tensor, condition: Tensor, rope: RopeTable) -> Tensor:
         """One tubelet a row: ``(F, N, C)`` tokens and ``(F, C)`` conditions to ``(F, N, C)``."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
         y = self.attn(modulate(self.norm1(x), shift1, scale1)[:, None], rope)[:, 0]
@@ -195,7 +241,7 @@ class DiTBlock(nn.Module):
         return x + gate2 * self.mlp(modulate(self.norm2(x), shift2, scale2))
 
 
-class CrossDiTBlock(nn.Module):
+class CrossDiTBlock(Block):
     """Decoder block that reads the condition by attention instead of having it on its channels.
 
     Noisy targets of a tubelet attend to each other, then to the condition tokens of theirs; the
@@ -217,7 +263,7 @@ class CrossDiTBlock(nn.Module):
         self.mlp = LeanMlp(dim, int(dim * mlp_ratio + 0.5))
         self.modulation = AdaLN(dim, 9)
 
-    def forward(self, x: Tensor, condition: Tensor, rope: RopeTable, tokens: Tensor) -> Tensor:
+    def run(self, x: Tensor, condition: Tensor, rope: RopeTable, tokens: Tensor) -> Tensor:
         """One tubelet a row.
 
         Args:
@@ -243,16 +289,15 @@ class CrossDiTBlock(nn.Module):
         return [vectors[i : i + 3] for i in (0, 3, 6)]
 
 
-def set_recompute(blocks: Iterable[nn.Module], with_cp: bool | str) -> bool:
+def set_recompute(blocks: Iterable[nn.Module], with_cp: bool | str) -> None:
     """Set how much of ``blocks`` is computed again in the backward pass.
 
     Args:
-        blocks: blocks with an ``mlp``.
-        with_cp: False keeps everything; ``light`` recomputes activation functions only; True
-            recomputes whole blocks, which costs a second forward pass.
-
-    Returns:
-        Whether whole blocks are to be recomputed, which the caller does.
+        blocks: of a network.
+        with_cp: False keeps everything. ``light`` recomputes activation functions of the MLPs only;
+            ``products`` all but matrix products and attention, which are what takes time; True
+            recomputes whole blocks, which costs a second forward pass. Compiled blocks recompute
+            what is cheap by themselves: there, ``light`` and ``products`` gain next to nothing.
 
     Raises:
         ValueError: for another value.
@@ -263,7 +308,8 @@ def set_recompute(blocks: Iterable[nn.Module], with_cp: bool | str) -> bool:
         for module in block.modules():
             if isinstance(module, LeanMlp):
                 module.recompute = with_cp == 'light'
-    return with_cp is True
+            elif isinstance(module, Block):
+                module.recompute = with_cp
 
 
 def init_transformer(network: nn.Module, blocks: nn.ModuleList, std: float = 0.02) -> None:

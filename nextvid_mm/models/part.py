@@ -27,17 +27,15 @@ class Part(BaseModule):
 
     Attributes:
         blocks: the blocks, one by one compiled, sharded and counted by the memory plan; none here.
-        with_cp: whether whole blocks are recomputed in the backward pass.
     """
 
     def __init__(self, init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.blocks: Any = ()
-        self.with_cp = False
 
     @property
     def trunk(self) -> Any:
-        """The module that has ``blocks`` and ``with_cp``: this one, or one inside it."""
+        """The module that has ``blocks``: this one, or one inside it."""
         return self
 
 

@@ -5,6 +5,8 @@ are changed for that, because fake tensors stand on a CPU: attention stays in bf
 time, and normalisation runs in float32, as under CUDA's autocast.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import group_norm, layer_norm
 from torch.utils.hooks import RemovableHandle
 
-from nextvid_mm.layers import BatchMask, ClipBatch, prefix
+from nextvid_mm.layers import BatchMask, ClipBatch, prefix, set_recompute
 from nextvid_mm.models.part import replace_blocks
 from nextvid_mm.registry import MODELS, SCOPE, TRANSFORMS
 
@@ -33,13 +35,32 @@ class Activations:
     """Bytes per clip."""
 
     kept: int  # at the end of the forward pass
-    recomputed: int = 0  # what the largest block adds meanwhile; 0 without checkpointing
+    recomputed: int = 0  # what the largest block adds meanwhile; 0 without recomputation
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Bytes per clip that are kept by each part's blocks, outside of them, by a block at most."""
+
+    parts: dict[str, int]
+    rest: int
+    largest: dict[str, int]
 
 
 def build_on_meta(model: Mapping[str, Any]) -> nn.Module:
-    """Build a config's model without memory for its weights."""
+    """Build a config's model without memory for its weights, and without compiling it."""
+    settings = copy.deepcopy(dict(model))
+    if 'compile' in settings:
+        settings['compile'] = False
     with DefaultScope.overwrite_default_scope(SCOPE), torch.device('meta'):
-        return MODELS.build(copy.deepcopy(dict(model)))
+        return MODELS.build(settings)
+
+
+def recompute_of(model: Mapping[str, Any]) -> dict[str, bool | str]:
+    """``with_cp`` of a config's model, by names of :data:`PARTS`."""
+    networks = dict(backbone=model['backbone'], neck=model['neck'])
+    networks['head'] = (model.get('head') or {}).get('decoder') or {}
+    return {name: network.get('with_cp', False) for name, network in networks.items()}
 
 
 def visible_patches(pipeline: Sequence[Mapping[str, Any]], img_size: int) -> list[int]:
@@ -67,7 +88,7 @@ class ActivationCounter:
     def __init__(self, config: Mapping[str, Any], visible: Sequence[int]) -> None:
         self.visible = list(visible)
         self.model = model = build_on_meta(config)
-        self._counted: dict[tuple[Any, ...], Activations] = {}
+        self._counted: dict[tuple[Any, ...], _Kept] = {}
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         if model.head is not None:
             model.target_generator = _Targets(model.target_generator.channels, model.backbone)
@@ -80,50 +101,57 @@ class ActivationCounter:
             replace_blocks(trunk, list(trunk.blocks)[:1])
 
     def count(
-        self, num_frames: int, tau_samples: int, checkpointing: Sequence[str] = PARTS
+        self, num_frames: int, tau_samples: int, recompute: Mapping[str, bool | str] | None = None
     ) -> Activations:
-        """Count for one clip.
+        """Count for one clip. Compiled blocks keep a little less than is counted.
 
-        Blocks of a network are equal, so networks of one and of two blocks tell the rest.
+        Blocks of a network are equal, so the second of two tells the rest.
 
         Args:
             num_frames: Video frames of the clip.
             tau_samples: Of the stage.
-            checkpointing: Those of :data:`PARTS` that recompute their blocks (``with_cp``).
+            recompute: ``with_cp`` by names of :data:`PARTS`; those left out keep everything.
 
         Raises:
             ValueError: If a name is not among :data:`PARTS`.
         """
-        if unknown := set(checkpointing) - set(PARTS):
-            raise ValueError(f'checkpointing={sorted(unknown)}: not among {PARTS}')
+        recompute = recompute or {}
+        if unknown := set(recompute) - set(PARTS):
+            raise ValueError(f'recompute={sorted(unknown)}: not among {PARTS}')
         if self.model.head is not None:
             self.model.head.tau_samples = tau_samples
-        key = (num_frames, tau_samples, *checkpointing)
+        plain = self._of(num_frames, tau_samples, False)
+        found = Activations(plain.rest)
+        for name in self.parts:
+            chosen = self._of(num_frames, tau_samples, recompute.get(name, False))
+            again = plain.largest[name] - chosen.largest[name]
+            found = Activations(found.kept + chosen.parts[name], max(found.recomputed, again))
+        return found
+
+    def _of(self, num_frames: int, tau_samples: int, with_cp: bool | str) -> _Kept:
+        """What a clip makes autograd keep with the same recomputation everywhere."""
+        key = (num_frames, tau_samples, with_cp)
         if key not in self._counted:
-            self._counted[key] = self._count(num_frames, checkpointing)
+            for name, part in self.parts.items():
+                set_recompute(self.blocks[name], with_cp)
+                replace_blocks(part, self.blocks[name][:2])
+            one, two = (self._kept(clips, num_frames) for clips in (1, 2))
+            self._counted[key] = self._extended(
+                {name: two[name] - one[name] for name in two}  # less what no clip needs
+            )
         return self._counted[key]
 
-    def _count(self, num_frames: int, checkpointing: Sequence[str]) -> Activations:
-        chosen = [name for name in self.parts if name in checkpointing]
-        single = self._per_clip(num_frames, chosen)['all']
-        kept = single
+    def _extended(self, kept: Mapping[Any, int]) -> _Kept:
+        """From two blocks of every network to all."""
+        parts, rest = {}, kept['all']
         for name, blocks in self.blocks.items():
-            kept += (len(blocks) - 1) * (self._per_clip(num_frames, chosen, name)['all'] - single)
-        full = self._per_clip(num_frames, ()) if chosen else {}
-        return Activations(kept, max((full[name] for name in chosen), default=0))
+            few = [kept[name, number] for number in range(len(blocks[:2]))]
+            rest -= sum(few)
+            parts[name] = few[0] + (len(blocks) - 1) * few[-1]
+        return _Kept(parts, rest, {name: kept[name, 'largest'] for name in self.blocks})
 
-    def _per_clip(
-        self, num_frames: int, checkpointing: Sequence[str], longer: str | None = None
-    ) -> dict[str, int]:
-        """What two clips keep less what one keeps, with one block per part, two in ``longer``."""
-        for name, part in self.parts.items():
-            part.with_cp = name in checkpointing
-            replace_blocks(part, self.blocks[name][: 2 if name == longer else 1])
-        one, two = (self._kept(clips, num_frames) for clips in (1, 2))
-        return {name: two[name] - one[name] for name in two}
-
-    def _kept(self, clips: int, num_frames: int) -> dict[str, int]:
-        """Bytes a forward pass makes autograd keep: ``all``, and in the first block of a part."""
+    def _kept(self, clips: int, num_frames: int) -> dict[Any, int]:
+        """Bytes a forward pass makes autograd keep: in all, and in the first blocks of a part."""
         encoder, tally = self.model.backbone, _Tally(self.model)
         masks = [
             _mask(count, (encoder.img_size // encoder.patch_size) ** 2) for count in self.visible
@@ -133,12 +161,18 @@ class ActivationCounter:
         hooks = saved_tensors_hooks(tally.keep, lambda tensor: tensor)
         autocast = torch.autocast('cpu', AUTOCAST, enabled=AUTOCAST is not None)
         with self._mode, as_on_cuda(), autocast, hooks:
-            passes = {name: tally.watch(part.blocks[0]) for name, part in self.parts.items()}
+            passes = {
+                (name, number): tally.watch(block)
+                for name, part in self.parts.items()
+                for number, block in enumerate(part.blocks)
+            }
             clip = torch.zeros(clips, 3, num_frames, encoder.img_size, encoder.img_size)
             losses = self.model(clip[:, None], batch, mode='loss')
         tally.unwatch()
         del losses
-        return {name: max(seen) for name, seen in passes.items()} | dict(all=tally.total)
+        sums: dict[Any, int] = {place: sum(seen) for place, seen in passes.items()}
+        sums |= {(name, 'largest'): max(seen) for (name, _), seen in passes.items()}
+        return sums | dict(all=tally.total)
 
 
 class _Tally:

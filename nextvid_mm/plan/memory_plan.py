@@ -11,6 +11,8 @@ from nextvid_mm.plan.activations import PARTS, ActivationCounter, Activations
 
 FLOAT32, BFLOAT16 = 4, 2  # bytes
 ADAM_STATES = 2
+# Share of a GPU's memory that is planned.
+USABLE = 0.85
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,12 @@ def plan(
 
 
 COLUMNS = ('clips at once', 'checkpointing', *(f.name for f in fields(MemoryPlan)), 'total')
-CHECKPOINTING: dict[str, tuple[str, ...]] = dict(none=(), encoder=('backbone',), all=PARTS)
+CHECKPOINTING: dict[str, dict[str, bool | str]] = dict(
+    none={},
+    products=dict.fromkeys(PARTS, 'products'),
+    encoder=dict(backbone=True),
+    all=dict.fromkeys(PARTS, True),
+)
 
 
 class StageKind(NamedTuple):
@@ -120,8 +127,8 @@ def memory_rows(
 ) -> list[tuple[str, ...]]:
     """Rows of text under :data:`COLUMNS`, in GiB, one for each choice of checkpointing."""
     rows = []
-    for name, parts in CHECKPOINTING.items():
-        activations = counter.count(kind.num_frames, kind.tau_samples, parts)
+    for name, recompute in CHECKPOINTING.items():
+        activations = counter.count(kind.num_frames, kind.tau_samples, recompute)
         found = plan(weights, activations, kind.clips, shards)
         sizes = [*vars(found).values(), found.total]
         rows.append((str(kind.clips), name, *(f'{size / 2**30:.1f}' for size in sizes)))

@@ -143,19 +143,21 @@ def _model(given: Settings) -> str:
         backbone.append('tiled_rope=True')
     if given.start is not None:
         backbone.append(f'init_cfg={given.start!r}')
-    if recompute := given.on_cpu and given.size != 'tiny':
-        backbone.append('with_cp=False')
+    if recompute := not given.on_cpu and given.size != 'tiny':
+        backbone.append('with_cp=True')
     lines = ['    backbone=dict(', *(f'        {key},' for key in backbone), '    ),']
-    plain = ', with_cp=False' if recompute else ''
-    lines.append(f'    neck=dict(in_channels={given.width}{plain}),')
+    saving = ', with_cp=True' if recompute else ''
+    lines.append(f'    neck=dict(in_channels={given.width}{saving}),')
     lines.append(f'    align_head=dict(out_channels={given.width}),')
     decoder = [] if given.vavae else [f'target_channels={_channels(given)}']
-    decoder += ['with_cp=False'] if recompute else []
+    decoder += ['with_cp=True'] if recompute else []
     if decoder:
         lines.append(f'    head=dict(decoder=dict({", ".join(decoder)})),')
     if not given.vavae:
         lines += ['    # Pooled pixels: targets that need no weights.', *_pixels(given)]
     lines.append(f'    queries={given.queries!r},')
+    if given.on_cpu and given.size != 'tiny':
+        lines.append('    compile=False,')
     return '\n'.join(['model = dict(', *lines, ')'])
 
 

@@ -22,14 +22,14 @@ from mmengine.runner import Runner
 from nextvid_mm.datasets.samplers import ClipSampler
 from nextvid_mm.engine.stages import Stage
 from nextvid_mm.plan.activations import (
-    PARTS,
     ActivationCounter,
     Activations,
     build_on_meta,
+    recompute_of,
     visible_patches,
 )
 from nextvid_mm.plan.flops import step_cost
-from nextvid_mm.plan.memory_plan import count_weights, plan
+from nextvid_mm.plan.memory_plan import USABLE, count_weights, plan
 from nextvid_mm.plan.run_sums import patches_of_masks
 from nextvid_mm.progress import track
 from nextvid_mm.registry import DATASETS, build_runner
@@ -45,8 +45,8 @@ GPUS = {
     'h100': (989.0, 80),
     'h200': (989.0, 141),
 }
-# Share of the data sheet's rate that a step is taken to reach, and of the memory that is planned.
-EFFICIENCY, USABLE = 0.3, 0.85
+# Share of the data sheet's rate that a step is taken to reach.
+EFFICIENCY = 0.3
 # On a CPU half of the memory is planned; activations there are in float32.
 _CPU_USABLE, _CPU_FACTOR = 0.5, 2
 _WARM_UP, _TIMED = 2, 5  # steps of every kind of stage
@@ -113,7 +113,7 @@ def seconds_per_clip(config: Config, stages: Sequence[Stage], machine: Machine) 
     ]
     rate = machine.gpus * machine.tflops * 1e12 * EFFICIENCY
     # A block that is recomputed runs forward twice.
-    again = 1 + 1 / 3 if model.backbone.get('with_cp') else 1
+    again = 1 + 1 / 3 if model.backbone.get('with_cp') is True else 1
     return [again * sum(cost.total for cost in costs.values()) / rate for costs in work]
 
 
@@ -128,11 +128,11 @@ def clips_at_once(config: Config, stages: Sequence[Stage], machine: Machine) -> 
     )
     fixed = plan(count_weights(model), Activations(0), 0).total
     counter = ActivationCounter(config.model, visible)
-    parts = PARTS if config.model.backbone.get('with_cp') else ()
+    recompute = recompute_of(config.model)
     room = machine.memory * (USABLE if machine.gpus else _CPU_USABLE) - fixed
     found = []
     for stage in stages:
-        kept = counter.count(stage.num_frames, stage.tau_samples, parts)
+        kept = counter.count(stage.num_frames, stage.tau_samples, recompute)
         size = (kept.kept + kept.recomputed) * (1 if machine.gpus else _CPU_FACTOR)
         fitting = int(room // size)
         found.append(1 << (fitting.bit_length() - 1) if fitting > 0 else 0)

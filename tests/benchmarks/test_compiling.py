@@ -6,7 +6,15 @@ from torch._dynamo.utils import counters
 
 from benchmarks.compiling import count_compilations, recompilations
 from benchmarks.workload import Workload, build_model, make_batch
-from nextvid_mm.layers import CausalBlock, Rope3D, TokenGrid, set_attention_backend
+from nextvid_mm.layers import (
+    CausalBlock,
+    ContextBlock,
+    DiTBlock,
+    Rope3D,
+    TokenGrid,
+    set_attention_backend,
+    set_recompute,
+)
 from nextvid_mm.registry import MODELS
 
 
@@ -54,16 +62,42 @@ def test_every_part_is_one_graph_a_shape_over_the_stages(counts):
     assert seen[4] == seen[3]
 
 
-@pytest.mark.parametrize('attention', ['sdpa', 'flex'])
+def _inputs():
+    """Every kind of block with what it is given."""
+    grid, tokens = TokenGrid(4, 3, 3), torch.randn(2, 4, 9, 32)
+    table, still = Rope3D(16)(grid), Rope3D(16)(grid.with_frames(1))
+    return [
+        (CausalBlock(32, 2), (tokens, table)),
+        (ContextBlock(32, 2), (tokens, tokens.clone(), table, table)),
+        (DiTBlock(32, 2), (torch.randn(8, 9, 32), torch.randn(8, 32), still)),
+    ]
+
+
+@pytest.mark.parametrize('with_cp', ['products', True])
+def test_recomputation_is_a_part_of_the_graph(counts, with_cp):
+    for block, inputs in _inputs():
+        set_recompute([block], with_cp)
+        plain = block(*inputs)
+        counts.clear()
+        block.compile(dynamic=False, backend='eager')
+        for _ in range(2):
+            out = block(*inputs)
+            out.square().sum().backward()
+            torch.testing.assert_close(out, plain)
+        assert counts['stats']['unique_graphs'] == 1
+        assert not counts['graph_break']
+        assert all(p.grad is not None for p in block.parameters())
+
+
+@pytest.mark.parametrize(('number', 'attention'), [(0, 'sdpa'), (0, 'flex'), (1, 'flex')])
 @torch.no_grad()  # FlexAttention has no backward pass on a CPU
-def test_a_block_is_one_graph_whatever_its_attention(counts, attention):
-    block, rope = CausalBlock(32, 2), Rope3D(16)
+def test_a_block_is_one_graph_whatever_its_attention(counts, number, attention):
+    block, inputs = _inputs()[number]
     set_attention_backend(block, attention)
-    x, table = torch.randn(2, 4, 9, 32), rope(TokenGrid(4, 3, 3))
-    plain = block(x, table)
+    plain = block(*inputs)
     counts.clear()  # outside of compiled code, FlexAttention compiles a part of its own
     block.compile(dynamic=False, backend='eager')
     for _ in range(2):
-        torch.testing.assert_close(block(x, table), plain)
+        torch.testing.assert_close(block(*inputs), plain)
     assert counts['stats']['unique_graphs'] == 1
     assert not counts['graph_break']

@@ -6,12 +6,14 @@ import pytest
 import torch
 from dense import assert_same_with_gradients
 from timm.layers import Mlp
+from tiny import wake
 from torch import nn
 
 from nextvid_mm.layers import (
     AdaLN,
     CausalBlock,
     ContextBlock,
+    CrossDiTBlock,
     DiTBlock,
     LeanMlp,
     Rope3D,
@@ -21,6 +23,7 @@ from nextvid_mm.layers import (
     modulate,
     set_recompute,
 )
+from nextvid_mm.layers.blocks import RECOMPUTED
 
 GRID = TokenGrid(4, 2, 3)
 ROPE = Rope3D(12)
@@ -144,27 +147,56 @@ class Rotated(nn.Module):
         return self.block(x, self.rope)
 
 
-def test_a_block_with_light_recomputation_keeps_a_quarter_less():
+def test_recomputation_keeps_less():
     block = CausalBlock(24, 2).double()
     grid = TokenGrid(3, 2, 2)
     x = torch.randn(1, 3, 4, 24, dtype=torch.float64)
     rope = Rope3D(12)(grid)
-    sizes = []
-    for with_cp in (False, 'light'):
-        assert set_recompute([block], with_cp) is False
-        sizes.append(kept_values(Rotated(block, rope), x))
+    sizes = {}
+    for with_cp in RECOMPUTED:
+        set_recompute([block], with_cp)
+        sizes[with_cp] = kept_values(Rotated(block, rope), x)
     # Two norms, q, k, v, attention, its sum and the hidden layer: 12 widths remain of 16.
-    assert sizes[1] < 0.78 * sizes[0]
+    assert sizes['light'] < 0.78 * sizes[False]
+    # Of these, products and attention, and the input: 11.
+    assert sizes['products'] < 0.95 * sizes['light']
+    assert sizes[True] <= x.numel() + 2 * rope.cos.numel()
 
 
-def test_whole_blocks_are_left_to_the_caller():
-    blocks = nn.ModuleList([CausalBlock(24, 2)])
-    assert set_recompute(blocks, True) is True
-    assert not blocks[0].mlp.recompute
+def _inputs_of_blocks():
+    """Every kind of block with what it is given."""
+    grid, frame = TokenGrid(3, 2, 2), TokenGrid(1, 2, 2)
+    rope, still = Rope3D(16)(grid), Rope3D(16)(frame)
+    tokens, rows = torch.randn(2, 3, 4, 32), torch.randn(6, 4, 32)
+    condition = torch.randn(6, 32)
+    return {
+        CausalBlock: (tokens, rope),
+        ContextBlock: (tokens, torch.randn(2, 3, 4, 32), rope, rope),
+        DiTBlock: (rows, condition, still),
+        CrossDiTBlock: (rows, condition, still, torch.randn(6, 4, 32)),
+    }
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+@pytest.mark.parametrize('kind', [CausalBlock, ContextBlock, DiTBlock, CrossDiTBlock])
+def test_recomputation_changes_neither_outputs_nor_gradients(kind, autocast):
+    """Bit for bit: the same operators run, some of them twice."""
+    block, inputs, found = wake(kind(32, 2)), _inputs_of_blocks()[kind], []
+    for with_cp in RECOMPUTED:
+        set_recompute([block], with_cp)
+        block.zero_grad()
+        leaves = [x.clone().requires_grad_() if isinstance(x, torch.Tensor) else x for x in inputs]
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            out = block(*leaves)
+        out.float().square().sum().backward()
+        grads = [x.grad for x in (*leaves, *block.parameters()) if isinstance(x, torch.Tensor)]
+        found.append([out, *grads])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
 def test_unknown_choices_are_refused():
-    with pytest.raises(ValueError, match="with_cp='heavy' is not one of False, 'light', True"):
+    with pytest.raises(ValueError, match="with_cp='heavy' is not one of False, 'light', 'p"):
         set_recompute([], 'heavy')
 
 

@@ -59,7 +59,6 @@ def test_built_parts_are_what_the_registry_builds():
 
 def test_blocks_are_found_where_they_are():
     assert Part().trunk.blocks == ()
-    assert not Part().trunk.with_cp
     head = build().head
     assert isinstance(head, FlowMatchingHead)
     assert len(head.trunk.blocks) == 2

@@ -6,7 +6,13 @@ import pytest
 import tiny
 import torch
 
-from nextvid_mm.plan.activations import ActivationCounter, build_on_meta, visible_patches
+from nextvid_mm.plan.activations import (
+    PARTS,
+    ActivationCounter,
+    build_on_meta,
+    recompute_of,
+    visible_patches,
+)
 
 PATCHES = (tiny.SIZE // tiny.PATCH) ** 2
 
@@ -49,17 +55,28 @@ def _kept_in_truth(config, frames, tau):
 def test_without_autocast_it_is_what_autograd_really_keeps(monkeypatch):
     monkeypatch.setattr('nextvid_mm.plan.activations.AUTOCAST', None)
     config = _config(depth=3)
-    counted = ActivationCounter(config, [10, 5]).count(8, 2, checkpointing=())
+    counted = ActivationCounter(config, [10, 5]).count(8, 2)
     assert counted.recomputed == 0
     assert counted.kept == pytest.approx(_kept_in_truth(config, 8, 2), rel=0.02)
 
 
 def test_autocast_and_checkpointing_save_memory(counter):
-    none = counter.count(8, 2, checkpointing=())
-    encoder = counter.count(8, 2, checkpointing=('backbone',))
-    everything = counter.count(8, 2)
+    none = counter.count(8, 2)
+    encoder = counter.count(8, 2, dict(backbone=True))
+    everything = counter.count(8, 2, dict.fromkeys(PARTS, True))
     assert none.kept > encoder.kept > everything.kept
     assert 0 < encoder.recomputed <= everything.recomputed < none.kept - everything.kept
+    assert none.recomputed == 0
+
+
+def test_products_are_a_part_of_what_is_kept(counter):
+    """12 of some 18 widths of a token in the encoder: x, q, k, v, attention, its sum, the MLP's."""
+    none, products, everything = (
+        counter.count(8, 2, dict.fromkeys(PARTS, how)).kept for how in (False, 'products', True)
+    )
+    assert everything < products < 0.8 * none
+    light = counter.count(8, 2, dict.fromkeys(PARTS, 'light')).kept
+    assert products < light < none
 
 
 def test_it_grows_with_the_frames_that_are_predicted(counter):
@@ -73,8 +90,13 @@ def test_alignment_alone():
 
 
 def test_unknown_parts_are_refused(counter):
-    with pytest.raises(ValueError, match=r"checkpointing=\['encoder'\]: not among"):
-        counter.count(8, 1, checkpointing=('encoder',))
+    with pytest.raises(ValueError, match=r"recompute=\['encoder'\]: not among"):
+        counter.count(8, 1, dict(encoder=True))
+
+
+def test_what_a_config_recomputes():
+    config = _config(neck=dict(with_cp='products'), decoder=dict(with_cp=True))
+    assert recompute_of(config) == dict(backbone=False, neck='products', head=True)
 
 
 def test_meta_models_take_no_memory():

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nextvid_mm.layers import (
     CausalBlock,
@@ -49,7 +48,7 @@ class CausalViT(VideoEncoder):
         causal: False lets every token see every other one, as encoders of masked-video methods do.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
         with_cp: recompute blocks in the backward pass instead of keeping activations: False,
-            ``light`` or True, see ``set_recompute``.
+            ``light``, ``products`` or True, see ``set_recompute``.
         output: what ``forward`` returns: ``map`` ``(B, C, T, H, W)``, ``maps`` the same in a
             tuple, ``tokens`` ``(B, T, N, C)``.
         tiled_rope: the rotation of released V-JEPA 2 weights, see ``Rope3D``.
@@ -86,7 +85,7 @@ class CausalViT(VideoEncoder):
         self.blocks = nn.ModuleList(
             CausalBlock(self.embed_dims, self.num_heads, self.mlp_ratio, drop) for drop in drops
         )
-        self.with_cp = set_recompute(self.blocks, with_cp)
+        set_recompute(self.blocks, with_cp)
         self.norm = nn.LayerNorm(self.embed_dims, eps=1e-6)
         self._freeze(tuned)
 
@@ -139,13 +138,8 @@ class CausalViT(VideoEncoder):
             x = x.flatten(1, 2)[:, None]  # one "tubelet" of all tokens: nothing is hidden
         outputs = []
         for depth, block in enumerate(self.blocks):
-            if cache is not None:
-                # Not through __call__: a compiled block would be compiled anew for every tubelet.
-                x = block.forward(x, rope, cache.causal(depth))
-            elif self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, rope, use_reentrant=False)
-            else:
-                x = block(x, rope)
+            # Not through __call__: a compiled block would be compiled anew for every tubelet.
+            x = block(x, rope) if cache is None else block.run(x, rope, cache.causal(depth))
             if depth >= self.depth - last:
                 outputs.append(self.norm(x.reshape(shape)))  # no view: FSDP hooks it
         if cache is not None:

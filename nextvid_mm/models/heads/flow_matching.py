@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
-from torch.utils.checkpoint import checkpoint
 
 from nextvid_mm.flow import draw_flow, integrate, linear_path, velocity_from_clean
 from nextvid_mm.layers import (
@@ -48,8 +47,8 @@ class FrameDiT(nn.Module):
         num_heads: attention heads.
         mlp_ratio: hidden width of the MLPs over ``embed_dims``.
         timestep_scale: factor on tau before its sinusoids.
-        with_cp: recompute blocks in the backward pass: False, ``light`` or True, see
-            ``set_recompute``.
+        with_cp: recompute blocks in the backward pass: False, ``light``, ``products`` or True,
+            see ``set_recompute``.
     """
 
     block_type: type[nn.Module] = DiTBlock
@@ -73,7 +72,7 @@ class FrameDiT(nn.Module):
         self.blocks = nn.ModuleList(
             self.block_type(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
         )
-        self.with_cp = set_recompute(self.blocks, with_cp)
+        set_recompute(self.blocks, with_cp)
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6, elementwise_affine=False)
         self.modulation = AdaLN(embed_dims, 2)
         self.proj = nn.Linear(embed_dims, target_channels)
@@ -111,10 +110,7 @@ class FrameDiT(nn.Module):
         x, *tokens = self.enter(h, z)
         condition = self.time_embed(tau.flatten())
         for block in self.blocks:
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, condition, rope, *tokens, use_reentrant=False)
-            else:
-                x = block(x, condition, rope, *tokens)
+            x = block(x, condition, rope, *tokens)
         x = self.proj(modulate(self.norm(x), *self.modulation(condition)))
         return x.reshape(h.shape)
 

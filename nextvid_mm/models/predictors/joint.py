@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nextvid_mm.layers import (
     CausalBlock,
@@ -40,8 +39,8 @@ class JointPredictor(Predictor):
         mlp_ratio: hidden width of the MLPs over ``embed_dims``.
         ahead: tubelets a query lies after the newest context it may read.
         causal: False lets all tokens of a clip attend to each other; only with ``ahead=0``.
-        with_cp: recompute blocks in the backward pass: False, ``light`` or True, see
-            ``set_recompute``.
+        with_cp: recompute blocks in the backward pass: False, ``light``, ``products`` or True,
+            see ``set_recompute``.
         init_cfg: mmengine initialisation config.
     """
 
@@ -71,7 +70,7 @@ class JointPredictor(Predictor):
         self.blocks = nn.ModuleList(
             CausalBlock(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
         )
-        self.with_cp = set_recompute(self.blocks, with_cp)
+        set_recompute(self.blocks, with_cp)
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
 
     def init_weights(self) -> None:
@@ -94,8 +93,5 @@ class JointPredictor(Predictor):
         if not self.causal:
             x = x.flatten(1, 2)[:, None]  # one "tubelet" of all tokens: nothing is hidden
         for block in self.blocks:
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, rope, use_reentrant=False)
-            else:
-                x = block(x, rope)
+            x = block(x, rope)
         return self.norm(x.reshape(shape)[:, :, -M:])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from nextvid_mm.layers import (
     ContextBlock,
@@ -35,8 +34,8 @@ class QFormerPredictor(Predictor):
         depth: cross-attention blocks.
         num_heads: attention heads.
         mlp_ratio: hidden width of the MLPs over ``embed_dims``.
-        with_cp: recompute blocks in the backward pass: False, ``light`` or True, see
-            ``set_recompute``.
+        with_cp: recompute blocks in the backward pass: False, ``light``, ``products`` or True,
+            see ``set_recompute``.
         init_cfg: mmengine initialisation config.
     """
 
@@ -60,7 +59,7 @@ class QFormerPredictor(Predictor):
         self.blocks = nn.ModuleList(
             ContextBlock(embed_dims, num_heads, mlp_ratio) for _ in range(depth)
         )
-        self.with_cp = set_recompute(self.blocks, with_cp)
+        set_recompute(self.blocks, with_cp)
         self.norm = StreamNorm(embed_dims, eps=1e-6)
 
     def init_weights(self) -> None:
@@ -79,10 +78,7 @@ class QFormerPredictor(Predictor):
         query_rope = self.rope(past, queried, first_frame=1)
         x = self._start().expand(context.shape[0], past.frames, M, -1)
         for block in self.blocks:
-            if self.with_cp and torch.is_grad_enabled():
-                x = checkpoint(block, x, context, query_rope, context_rope, use_reentrant=False)
-            else:
-                x = block(x, context, query_rope, context_rope)
+            x = block(x, context, query_rope, context_rope)
         return self.norm(x)
 
     def _start(self) -> Tensor:
@@ -111,7 +107,7 @@ class QFormerPredictor(Predictor):
         x = self._start().expand(context.shape[0], 1, M, -1)
         for depth, block in enumerate(self.blocks):
             # Not through __call__: a compiled block would be compiled anew for every tubelet.
-            x = block.forward(x, context, query_rope, context_rope, cache.context(depth, T))
+            x = block.run(x, context, query_rope, context_rope, cache.context(depth, T))
         cache.advance(T)
         return self.norm(x)
 

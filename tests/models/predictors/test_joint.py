@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import wake
 
-from nextvid_mm.layers import TokenGrid
+from nextvid_mm.layers import TokenGrid, set_recompute
 from nextvid_mm.models.predictors import JointPredictor
 
 GRID = TokenGrid(4, 2, 3)
@@ -50,7 +50,7 @@ def test_queries_hear_of_each_other():
 def test_checkpointing_changes_nothing():
     model, context = build(), torch.randn(2, 4, 3, 8, dtype=torch.float64)
     plain = model(context, GRID, VISIBLE, None)
-    model.with_cp = True
+    set_recompute(model.blocks, True)
     torch.testing.assert_close(model(context, GRID, VISIBLE, None), plain)
 
 
