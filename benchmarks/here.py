@@ -69,20 +69,23 @@ class Probed(Device):
         return between(self.points[kind + ('16' if half else '32')], work.flops)
 
 
-def probe(repeats: int = 3, largest: int = 24) -> Probed:
+def probe(repeats: int = 3, largest: int = 24, clock: str = 'wall') -> Probed:
     """Measure this CPU: some seconds.
 
     Args:
         repeats: runs of every size; the fastest counts.
         largest: power of two of numbers in the largest tensor.
+        clock: ``wall`` or ``cpu``.
     """
     found: dict[str, Points] = {}
 
     def take(name: str, size: float, work: Callable[[], object]) -> None:
         work()
         # A call of microseconds is too short for a clock.
-        times = max(1, min(200, int(2e-3 / max(1e-6, timed(work)[1]))))
-        runs = [timed(lambda: [work() for _ in range(times)])[1] / times for _ in range(repeats)]
+        times = max(1, min(200, int(2e-3 / max(1e-6, timed(work, clock)[1]))))
+        runs = [
+            timed(lambda: [work() for _ in range(times)], clock)[1] / times for _ in range(repeats)
+        ]
         found.setdefault(name, []).append((size, min(runs)))
 
     for power in range(8, largest + 1, 2):
@@ -130,7 +133,7 @@ def compare_here(
         clock: ``wall`` or ``cpu``.
         device: as `probe` has found it.
     """
-    device = device or probe()
+    device = device or probe(clock=clock)
     report = Report(
         f'losses and gradients on {device.name}, predicted and measured',
         dict(threads=torch.get_num_threads(), repeats=repeats, dtype=precision('cpu')),

@@ -136,8 +136,22 @@ class Block(nn.Module):
         """``run``, whose arguments these are."""
         if self.recompute in (False, 'light') or not is_grad_enabled():
             return self.run(*inputs)
-        chosen = dict(context_fn=_keep_products, **_SEEN) if self.recompute == 'products' else {}
-        return checkpoint(self.run, *inputs, use_reentrant=False, **chosen)
+        if self.recompute is True:
+            return checkpoint(self.run, *inputs, use_reentrant=False)
+        return checkpoint(
+            self._run_alike, *inputs, use_reentrant=False, context_fn=_keep_products, **_SEEN
+        )
+
+    def _run_alike(self, x: Tensor, *rest: Any) -> Tensor:
+        """``run`` with the same operators each time, by which the backward pass finds what is kept.
+
+        Autocast would cast a weight once for several passes, and once more in the backward pass.
+        """
+        kind = x.device.type
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)):
+            return self.run(x, *rest)
+        with torch.autocast(kind, torch.get_autocast_dtype(kind), cache_enabled=False):
+            return self.run(x, *rest)
 
 
 def _keep_products() -> Any:

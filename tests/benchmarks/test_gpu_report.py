@@ -86,10 +86,14 @@ class _Clock:
 
 
 def test_what_no_time_is_left_for_is_named(monkeypatch):
-    monkeypatch.setattr(Grid, 'measure', lambda *_: dict(state='ok'))
-    cells = grid([('tiny', 4)], 1)
-    notes = []
-    report = Grid(Workload('tiny', 4), 'cpu', clock=_Clock()).measure_all(cells, 70, notes.append)
+    clock, cells, notes = _Clock(), grid([('tiny', 4)], 1), []
+
+    def measure(self, cell):
+        clock.now += 15
+        return dict(state='ok')
+
+    monkeypatch.setattr(Grid, 'measure', measure)
+    report = Grid(Workload('tiny', 4), 'cpu', clock=clock).measure_all(cells, 70, notes.append)
     assert 0 < len(report.rows) < len(cells)
     assert len(notes) == len(report.rows)
     assert f'no time for {len(cells) - len(report.rows)} cells: tiny 4' in report.notes[-1]

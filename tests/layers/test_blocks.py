@@ -195,6 +195,21 @@ def test_recomputation_changes_neither_outputs_nor_gradients(kind, autocast):
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+@pytest.mark.parametrize('with_cp', ['light', 'products', True])
+def test_passes_of_one_autocast_share_no_casts_with_the_backward_pass(with_cp):
+    """As with two masks: autocast keeps the cast weights of the first pass for the second."""
+    grads = []
+    block, (x, rope) = wake(CausalBlock(32, 2)), _inputs_of_blocks()[CausalBlock]
+    for how in (False, with_cp):
+        set_recompute([block], how)
+        block.zero_grad()
+        with torch.autocast('cpu', torch.bfloat16):
+            out = block(x, rope) + block(2 * x, rope)
+        out.float().square().sum().backward()
+        grads.append([p.grad for p in block.parameters()])
+    torch.testing.assert_close(*grads, rtol=0.02, atol=0.02 * float(grads[0][0].abs().max()))
+
+
 def test_unknown_choices_are_refused():
     with pytest.raises(ValueError, match="with_cp='heavy' is not one of False, 'light', 'p"):
         set_recompute([], 'heavy')
