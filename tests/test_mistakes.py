@@ -218,6 +218,7 @@ if __name__ == '__main__' and sys.argv[1:] == ['--measure']:
     measure()
 elif __name__ == '__main__':
     text = PAGE.read_text(encoding='utf-8')
-    start = text.rindex('|---|---|\n') + len('|---|---|\n')
+    head = '| mistake | what is said |\n|---|---|\n'
+    start = text.index(head) + len(head)
     end = re.search(r'\n(?!\|)', text[start:])
     PAGE.write_text(text[:start] + table() + text[start + end.start() :], encoding='utf-8')
