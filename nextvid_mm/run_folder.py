@@ -127,8 +127,12 @@ def _take(lock: Path, mine: dict[str, Any]) -> None:
         except FileExistsError:
             _clear_if_stale(lock, mine)
             continue
-        with os.fdopen(descriptor, 'w', encoding='utf-8') as file:
-            file.write(json.dumps(mine) + '\n')
+        try:
+            with os.fdopen(descriptor, 'w', encoding='utf-8') as file:
+                file.write(json.dumps(mine) + '\n')
+        except BaseException:  # a full disk, a signal: an empty lock would tell of nobody
+            lock.unlink(missing_ok=True)
+            raise
         return
     raise FolderInUse(f'{lock.parent} was taken by another run that started at the same moment')
 

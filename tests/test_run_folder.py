@@ -116,3 +116,13 @@ def test_a_work_directory_stands_for_what_it_saved_last(tmp_path):
     assert newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_9.pth')
     for other in (str(tmp_path / 'iter_3.pth'), str(tmp_path.parent), 'none'):
         assert newest_checkpoint(other) == other
+
+
+def test_a_lock_that_a_full_disk_keeps_empty_is_taken_away(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('nextvid_mm.run_folder.json.dumps', full)
+    with pytest.raises(OSError, match='No space left'), own_folder(tmp_path):
+        pass
+    assert not (tmp_path / LOCK).exists()
