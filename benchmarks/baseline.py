@@ -49,7 +49,7 @@ class DenseBaseline:
             generator = model.target_generator
             target = generator.normalize(generator.encode(clip))[:, 1:]
             features = encode(model.reference.encoder, patches, grid, None)
-            features = features.unflatten(1, (grid.frames, -1))[:, 1:]
+            features = features.unflatten(1, (grid.tubelets, -1))[:, 1:]
         flow = align = clip.new_zeros(())
         for number, mask in enumerate(batch.masks):
             context = encode(model.backbone, patches, grid, mask.visible)
@@ -105,8 +105,8 @@ def frames_of(frames: int, tokens: int, device: torch.device) -> Tensor:
 
 def rotate(x: Tensor, rope: Rope3D, grid: TokenGrid, patches: Tensor, first: int = 0) -> Tensor:
     """Rotate ``(B, h, L, D)``, with sines and cosines computed on the spot."""
-    time = torch.arange(first, first + grid.frames, device=x.device)
-    shape = (len(patches), grid.frames, patches.shape[1])
+    time = torch.arange(first, first + grid.tubelets, device=x.device)
+    shape = (len(patches), grid.tubelets, patches.shape[1])
     places = (time[None, :, None], patches[:, None] // grid.width, patches[:, None] % grid.width)
     position = torch.stack([place.expand(shape) for place in places], dim=-1).flatten(1, 2)
     angle = (position[..., None] * rope.frequency[0].float()).flatten(-2)
@@ -143,7 +143,7 @@ def encode(vit: Any, patches: Tensor, grid: TokenGrid, visible: Tensor | None) -
     else:
         patches = take(patches, visible)
     x = vit.patch_embed(patches).flatten(1, 2)
-    frame = frames_of(grid.frames, visible.shape[1], x.device)
+    frame = frames_of(grid.tubelets, visible.shape[1], x.device)
     mask = frame[:, None] >= frame
     for block in vit.blocks:
         q, k, v = heads(block.attn.qkv(block.norm1(x)), block.attn.num_heads, 3)
@@ -157,11 +157,11 @@ def predict(
     neck: Any, context: Tensor, grid: TokenGrid, visible: Tensor, queried: Tensor
 ) -> Tensor:
     """Predictions ``(B, T-1, M, C)`` from encoder tokens of all frames ``(B, L, C)``."""
-    K, M, past = visible.shape[1], queried.shape[1], grid.with_frames(grid.frames - 1)
-    context = neck.context_proj(context[:, : past.frames * K])
-    query_frame = frames_of(past.frames, M, context.device) + 1
-    mask = query_frame[:, None] > frames_of(past.frames, K, context.device)
-    x = neck.query.expand(len(context), past.frames * M, -1)
+    K, M, past = visible.shape[1], queried.shape[1], grid.with_tubelets(grid.tubelets - 1)
+    context = neck.context_proj(context[:, : past.tubelets * K])
+    query_frame = frames_of(past.tubelets, M, context.device) + 1
+    mask = query_frame[:, None] > frames_of(past.tubelets, K, context.device)
+    x = neck.query.expand(len(context), past.tubelets * M, -1)
     for block in neck.blocks:
         (q,) = heads(block.attn.q(block.norm1(x)), block.attn.num_heads, 1)
         k, v = heads(block.attn.kv(context), block.attn.num_heads, 2)
@@ -169,7 +169,7 @@ def predict(
         k = rotate(k, neck.rope, past, visible)
         x = x + join(block.attn, attend(q, k, v, mask))
         x = x + plain_mlp(block.mlp, block.norm2(x))
-    return neck.norm(x).unflatten(1, (past.frames, M))
+    return neck.norm(x).unflatten(1, (past.tubelets, M))
 
 
 def decode(dit: Any, h: Tensor, tau: Tensor, z: Tensor, grid: TokenGrid, patches: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ def decode(dit: Any, h: Tensor, tau: Tensor, z: Tensor, grid: TokenGrid, patches
         As ``h``.
     """
     T, M = h.shape[1:3]
-    row_grid = grid.with_frames(T)
+    row_grid = grid.with_tubelets(T)
     x = dit.target_proj(h) + dit.condition_proj(z)
     condition = dit.time_embed(tau.flatten()).unflatten(0, tau.shape)
     frame = frames_of(T, M, x.device)

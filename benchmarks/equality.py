@@ -160,7 +160,7 @@ def _blocks(device: str, backend: str, small: bool) -> Iterator[Case]:
     tokens = (2, frames, side**2, width)
     rows = (2 * frames, side**2, width)
     torch.manual_seed(0)
-    rope, still = (Rope3D(width // heads).to(device)(g) for g in (grid, grid.with_frames(1)))
+    rope, still = (Rope3D(width // heads).to(device)(g) for g in (grid, grid.with_tubelets(1)))
     cases: list[tuple[nn.Module, list[Any]]] = [
         (CausalBlock(width, heads), [torch.randn(tokens), rope]),
         (ContextBlock(width, heads), [torch.randn(tokens), torch.randn(tokens), rope, rope]),

@@ -41,7 +41,7 @@ def encoder_run(workload: Workload, device: str = 'cpu') -> Callable[[], None]:
     def run() -> None:
         model.reference(patches, grid)
         for index in visible:
-            past = grid.with_frames(grid.frames - 1)
+            past = grid.with_tubelets(grid.tubelets - 1)
             model.backbone(patches, past, index)[-1].square().mean().backward()
 
     return run

@@ -52,7 +52,7 @@ def keep_bulk_in_the_file() -> None:
         to_file = any(isinstance(handler, logging.FileHandler) for handler in self.handlers)
         for handler in self.handlers:
             if isinstance(handler, logging.FileHandler):
-                handler.handleError = partial(_say_once, handler, [])
+                handler.handleError = partial(_say_once, handler, [])  # type: ignore[method-assign]
             else:
                 handler.addFilter(ForPeople((*USELESS, *BULK) if to_file else USELESS))
 

@@ -141,9 +141,9 @@ def _clip_rows(
     """Figures of each clip of a batch."""
     tubelet = model.backbone.tubelet_size
     grid = model.backbone.grid_of(clip)
-    future = grid.with_frames(grid.frames - 1)
+    future = grid.with_tubelets(grid.tubelets - 1)
     queried = None if mask is None else mask.queried
-    shape = (len(clip), future.frames, _tokens(grid.patches, queried), _channels(model))
+    shape = (len(clip), future.tubelets, _tokens(grid.patches, queried), _channels(model))
     samples = torch.stack(
         [
             model.generate(

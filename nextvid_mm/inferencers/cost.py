@@ -104,7 +104,7 @@ def measure_streaming(
     streaming = [1000 * timed(step)[1] for _ in steps]
     recompute = []
     for length in track(lengths, 'recomputing', 'lengths', quiet=not progress):
-        video, whole = patches.expand(-1, length, -1, -1), grid.with_frames(length)
+        video, whole = patches.expand(-1, length, -1, -1), grid.with_tubelets(length)
         encode = partial(backbone, video, whole)
         recompute.append(1000 * median(timed(encode)[1] for _ in range(repeats)))
     backbone.train(mode)
@@ -166,7 +166,7 @@ def measure_rollout(
     ways = rollout_ways(model, clip, tubelets, *settings)
     (cached, recomputed, *_), seconds = zip(*map(timed, ways.values()), strict=True)
     return RolloutCost(  # type: ignore[call-arg]
-        model.backbone.grid_of(clip).frames,
+        model.backbone.grid_of(clip).tubelets,
         tubelets,
         num_steps,
         *seconds,

@@ -87,7 +87,7 @@ def generate_masked(generator: Generator, seed: Seed, sampling: Sampling) -> Mas
     """
     model, clip = generator.model, normalised(generator, seed)
     grid = model.backbone.grid_of(clip)
-    if grid.frames < 2:
+    if grid.tubelets < 2:
         raise ValueError(
             f'masked generation needs at least 2 tubelets of {model.backbone.tubelet_size} video '
             f'frames, the seed has {clip.shape[2]} frames: lower fps or start'
@@ -100,7 +100,7 @@ def generate_masked(generator: Generator, seed: Seed, sampling: Sampling) -> Mas
     visible, hidden = (drawn[name][None].to(clip.device) for name in ('visible', 'hidden'))
     S = sampling.samples
     mask = BatchMask(visible.expand(S, -1), hidden.expand(S, -1))
-    shape = (grid.frames - 1, 1, hidden.shape[1], model.target_generator.channels)
+    shape = (grid.tubelets - 1, 1, hidden.shape[1], model.target_generator.channels)
     clips = clip.expand(S, -1, -1, -1, -1)
     noise = draw_flow(sampling.seeds, shape[:2], shape, like=clips).noise[:, :, 0]
     generated = model.generate(clips, mask, noise, sampling.num_steps, sampling.solver)

@@ -62,8 +62,8 @@ def roll_out(
     grid = model.backbone.grid_of(clip)
     channels = model.target_generator.channels
     noise = draw_flow(seeds, (tubelets, 1), (tubelets, 1, grid.patches, channels), like=clip).noise
-    predict = (cached if use_cache else recomputed)(model, window or grid.frames + tubelets)
-    frame, new = grid.with_frames(1), clip
+    predict = (cached if use_cache else recomputed)(model, window or grid.tubelets + tubelets)
+    frame, new = grid.with_tubelets(1), clip
     for number in range(tubelets):
         z = predict(new)
         start = noise[:, number].to(z.dtype)
@@ -86,7 +86,7 @@ def rollout_ways(
     predictor alone, where the clip's last tubelet stands in for every generated one. Arguments as
     in ``roll_out``.
     """
-    window = model.backbone.grid_of(clip).frames + tubelets
+    window = model.backbone.grid_of(clip).tubelets + tubelets
 
     def whole(use_cache: bool) -> Tensor:
         frames = roll_out(model, clip, tubelets, seeds, num_steps, solver, None, use_cache)

@@ -54,7 +54,7 @@ class StreamingStep(nn.Module):
         self.encoder, self.window = encoder.eval(), window
         side = (size or encoder.img_size) // encoder.patch_size
         self.grid = TokenGrid(1, side, side)
-        still, moved = encoder.rope(self.grid), encoder.rope(self.grid, first_frame=1)
+        still, moved = encoder.rope(self.grid), encoder.rope(self.grid, first_tubelet=1)
         half, pairs = encoder.rope.head_dim // 2, encoder.rope.pairs_per_axis
         channel = torch.arange(2 * half)
         # Time turns the first pairs of a head, and nothing else does.

@@ -190,7 +190,7 @@ class NextVidViT(nn.Module):
         """Tokens ``(B, T * N, C)`` of the last block, and of those that are ``taken``."""
         clip = x[:, :, None].expand(-1, -1, self.tubelet_size, -1, -1) if x.dim() == 4 else x
         grid = TokenGrid.of_clip(clip.shape, self.patch_size, self.tubelet_size)
-        patches = patchify(clip, self.patch_size, self.tubelet_size)[:, : grid.frames]
+        patches = patchify(clip, self.patch_size, self.tubelet_size)[:, : grid.tubelets]
         tokens, rope = self.patch_embed(patches), self.rope(grid)
         found = []
         for number, block in enumerate(self.blocks[:stop]):

@@ -30,12 +30,12 @@ class TokenGrid:
     """The full grid of a clip, in tokens.
 
     Attributes:
-        frames: time steps T; one step is one tubelet of video frames.
+        tubelets: time steps T.
         height: patches along the image height.
         width: patches along the image width.
     """
 
-    frames: int
+    tubelets: int
     height: int
     width: int
 
@@ -44,9 +44,9 @@ class TokenGrid:
         """Number of patches in one tubelet (H * W)."""
         return self.height * self.width
 
-    def with_frames(self, frames: int) -> TokenGrid:
+    def with_tubelets(self, tubelets: int) -> TokenGrid:
         """The same spatial grid over another number of tubelets."""
-        return TokenGrid(frames, self.height, self.width)
+        return TokenGrid(tubelets, self.height, self.width)
 
     @classmethod
     def of_clip(cls, shape: torch.Size, patch_size: int, tubelet_size: int) -> TokenGrid:

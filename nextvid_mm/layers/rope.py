@@ -71,21 +71,21 @@ class Rope3D(ExactBuffers):
         self.register_buffer('frequency', torch.stack([first, second]), persistent=False)
 
     def forward(
-        self, grid: TokenGrid, patches: Tensor | None = None, first_frame: int = 0
+        self, grid: TokenGrid, patches: Tensor | None = None, first_tubelet: int = 0
     ) -> RopeTable:
         """Rotation table of the tokens ``patches`` of every tubelet of ``grid``.
 
         Args:
             grid: time steps and spatial size.
             patches: ``(B, N)`` patch numbers inside a tubelet; None means all patches.
-            first_frame: time position of the first tubelet of ``grid``.
+            first_tubelet: time position of the first tubelet of ``grid``.
         """
         device = self.frequency.device
         if patches is None:
             patches = torch.arange(grid.patches, device=device)[None]
-        times = torch.arange(first_frame, first_frame + grid.frames, device=device)
+        times = torch.arange(first_tubelet, first_tubelet + grid.tubelets, device=device)
         B, N = patches.shape
-        shape = (B, grid.frames, N)
+        shape = (B, grid.tubelets, N)
         rows, columns = patches // grid.width, patches % grid.width
         if self.span is not None:
             rows = rows * ((self.span - 1) / max(grid.height - 1, 1))
@@ -95,7 +95,7 @@ class Rope3D(ExactBuffers):
             rows[:, None].expand(shape),
             columns[:, None].expand(shape),
         )
-        position = torch.stack(positions, dim=-1).reshape(B, 1, grid.frames * N, 3, 1)
+        position = torch.stack(positions, dim=-1).reshape(B, 1, grid.tubelets * N, 3, 1)
         idle = self.head_dim // 2 - 3 * self.pairs_per_axis
         angles = []
         for half in self.frequency:

@@ -217,7 +217,7 @@ class _Targets(nn.Module):
     def forward(self, clip: Tensor, batch: ClipBatch) -> Tensor:
         """``(B, T-1, N, C)`` of a clip ``(B, 3, T_video, height, width)``."""
         grid = self.grid_of(clip)
-        return clip.new_zeros(len(clip), grid.frames - 1, grid.patches, self.channels)
+        return clip.new_zeros(len(clip), grid.tubelets - 1, grid.patches, self.channels)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -163,7 +163,7 @@ def attention_strips(
     weights = head.probes.attention(standard)[:, int(head.selected)].mean(1)
     rows = []
     for number, clip in enumerate(clips.cpu()):
-        layers = weights[number].detach().view(-1, grid.frames, grid.height, grid.width)
+        layers = weights[number].detach().view(-1, grid.tubelets, grid.height, grid.width)
         attention = layers[: len(probe.layers)].mean(0).cpu()  # of the first segment
         tubelet = backbone.tubelet_size
         rows.append((f'{number}: video', clip[:, tubelet - 1 :: tubelet]))

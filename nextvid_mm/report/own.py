@@ -153,7 +153,7 @@ def last_attention(encoder: nn.Module, clips: Tensor) -> Tensor | None:
     scores = q[:, :, -x.shape[2] :] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
     grid = encoder.grid_of(clips)
     weights = scores.float().softmax(-1).mean((1, 2)).cpu()
-    return weights.view(-1, grid.frames, grid.height, grid.width)
+    return weights.view(-1, grid.tubelets, grid.height, grid.width)
 
 
 def feature_colours(tokens: Tensor, grid: TokenGrid, size: Sequence[int]) -> Tensor:

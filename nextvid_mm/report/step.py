@@ -185,7 +185,7 @@ def _frame_losses(
 ) -> dict[str, Tensor]:
     """Losses of a head that draws nothing, one frame after the other."""
     frames = [
-        head(z[:, [t]], target[:, [t]], grid.with_frames(2), positions) for t in range(z.shape[1])
+        head(z[:, [t]], target[:, [t]], grid.with_tubelets(2), positions) for t in range(z.shape[1])
     ]
     return {name: torch.stack([losses[name] for losses in frames]) for name in frames[0]}
 
@@ -204,8 +204,8 @@ def _influence(
     grid, mask = model.backbone.grid_of(clip), batch.masks[0]
     patches = model.backbone.patchify(clip).detach().requires_grad_()
     yield 'encoder', _reach(model.backbone(patches, grid)[-1], patches)
-    context = model.backbone(patches, grid.with_frames(grid.frames - 1), mask.visible)[-1].detach()
-    context.requires_grad_()
+    past = grid.with_tubelets(grid.tubelets - 1)
+    context = model.backbone(patches, past, mask.visible)[-1].detach().requires_grad_()
     positions = mask.queried if model.queries == 'hidden' else None
     z = model.neck(context, grid, mask.visible, positions)
     yield 'predictor', _reach(z, context)

@@ -97,7 +97,7 @@ def _masks(look: StepInsight) -> Section:
 def _networks(look: StepInsight) -> Section:
     """Tokens, width and parameters of each network."""
     model, grid = look.model, look.grid
-    past, k = grid.frames - 1, look.stage.tau_samples
+    past, k = grid.tubelets - 1, look.stage.tau_samples
     rows = []
     for number, strategy in enumerate(look.strategies):
         visible, asked = strategy.mask.visible, strategy.z.shape[2]
@@ -111,7 +111,7 @@ def _networks(look: StepInsight) -> Section:
             rows.append(_network(f'decoder, {name}', model.head, past, asked, k))
     if model.reference is not None:
         reference = 'reference encoder (no gradient)'
-        rows.append(_network(reference, model.reference, grid.frames, grid.patches))
+        rows.append(_network(reference, model.reference, grid.tubelets, grid.patches))
     text = (
         'Tokens of one clip: tubelets times patches. The last tubelet is not encoded, because '
         'nothing is predicted from it, and the first is not predicted. Queries are one learned '
@@ -179,8 +179,8 @@ def _targets(look: StepInsight) -> Section:
     text = (
         f'{type(generator).__name__} encodes the {generator.tubelet_size} video frames of a '
         f'tubelet into {target.shape[-1]} channels of one token. Only tubelets 1 to '
-        f'{look.grid.frames - 1} are targets. After normalisation the standard deviation should be '
-        'near 1, that of the noise.'
+        f'{look.grid.tubelets - 1} are targets. After normalisation the standard deviation should '
+        'be near 1, that of the noise.'
     )
     pictures = [figure] if figure else []
     return Section('Targets of generation', [text], [Table(_STATISTICS, rows)], pictures)
@@ -237,7 +237,7 @@ def _path(look: StepInsight) -> Iterator[Picture]:
     assert look.target is not None
     data, generator = look.target[:1], look.model.target_generator
     noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(0)).to(data)
-    grid = look.grid.with_frames(look.grid.frames - 1)
+    grid = look.grid.with_tubelets(look.grid.tubelets - 1)
     try:
         strips = [
             (f'tau = {tau:g}', generator.to_pixels(torch.lerp(noise, data, tau), grid)[0])
@@ -251,7 +251,7 @@ def _path(look: StepInsight) -> Iterator[Picture]:
 
 
 def _losses(look: StepInsight) -> Section:
-    frames, rows = look.grid.frames, []
+    frames, rows = look.grid.tubelets, []
     means: dict[str, list[float]] = {}
     for number, strategy in enumerate(look.strategies):
         for name, values in strategy.losses.items():

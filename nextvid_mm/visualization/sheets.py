@@ -95,7 +95,7 @@ def draw_sheet(
     """
     mask = batch.masks[0]
     backbone, tubelet = model.backbone, model.backbone.tubelet_size
-    frames = backbone.grid_of(clip).frames - 1
+    frames = backbone.grid_of(clip).tubelets - 1
     hidden = backbone.grid_of(clip).patches if mask.queried is None else mask.queried.shape[1]
     shape = (len(clip), frames, hidden, model.target_generator.channels)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(clip)

@@ -65,7 +65,7 @@ def test_every_part_is_one_graph_a_shape_over_the_stages(counts):
 def _inputs():
     """Every kind of block with what it is given."""
     grid, tokens = TokenGrid(4, 3, 3), torch.randn(2, 4, 9, 32)
-    table, still = Rope3D(16)(grid), Rope3D(16)(grid.with_frames(1))
+    table, still = Rope3D(16)(grid), Rope3D(16)(grid.with_tubelets(1))
     return [
         (CausalBlock(32, 2), (tokens, table)),
         (ContextBlock(32, 2), (tokens, tokens.clone(), table, table)),

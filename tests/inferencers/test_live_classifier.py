@@ -81,7 +81,7 @@ def test_work_and_memory_stay_the_same_for_thousands_of_frames(root, causal, cou
     forward = type(view.encoder).encode_patches
 
     def watch(self, patches, grid, *args, **kwargs):
-        counted.append(grid.frames * grid.patches)
+        counted.append(grid.tubelets * grid.patches)
         return forward(self, patches, grid, *args, **kwargs)
 
     monkeypatch.setattr(type(view.encoder), 'encode_patches', watch)

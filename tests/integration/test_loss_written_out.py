@@ -62,7 +62,7 @@ def by_hand(model, clip, data):
     head, grid = model.head, model.backbone.grid_of(clip)
     patches = model.backbone.patchify(clip)
     reference = model.reference.encoder.encode(clip)
-    total, k, T = 0.0, head.tau_samples, grid.frames
+    total, k, T = 0.0, head.tau_samples, grid.tubelets
     for number, mask in enumerate(data.masks):
         z, positions = model.predict_tokens(patches, grid, mask)
         M = positions.shape[1]

@@ -84,8 +84,8 @@ def test_isolated_attention_equals_a_dense_mask_with_time_in_the_rotation(
     grid = TokenGrid(frames, 3, 5) if masked else TokenGrid(frames, 1, tokens)
     patches = some_patches(batch, tokens, grid) if masked else None
     make_rope = Rope3D(DIM // HEADS)
-    full_rope = make_rope(grid, patches, first_frame=3)
-    frame_rope = make_rope(grid.with_frames(1), patches)
+    full_rope = make_rope(grid, patches, first_tubelet=3)
+    frame_rope = make_rope(grid.with_tubelets(1), patches)
     if masked:
         frame_rope = type(frame_rope)(*(t.repeat_interleave(frames, 0) for t in frame_rope))
 
@@ -106,7 +106,7 @@ def test_context_attention_equals_a_dense_mask(batch, frames, tokens, visible):
     layer = ContextAttention(DIM, HEADS).double()
     grid = TokenGrid(frames, 3, 5)
     make_rope = Rope3D(DIM // HEADS)
-    query_rope = make_rope(grid, some_patches(batch, tokens, grid), first_frame=1)
+    query_rope = make_rope(grid, some_patches(batch, tokens, grid), first_tubelet=1)
     context_rope = make_rope(grid, some_patches(batch, visible, grid))
 
     def dense(x, context):

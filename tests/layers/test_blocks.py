@@ -48,10 +48,10 @@ def test_a_context_block_hears_strictly_earlier_frames():
     """Row i of the output predicts frame i + 1 from the context of frames 0..i."""
     block = ContextBlock(24, 2).eval()
     queries, context = torch.randn(2, 2, 3, 6, 24)
-    past = GRID.with_frames(3)
+    past = GRID.with_tubelets(3)
 
     def read(context):
-        return block(queries, context, ROPE(past, first_frame=1), ROPE(past))
+        return block(queries, context, ROPE(past, first_tubelet=1), ROPE(past))
 
     assert changed_frames(read, context, 1) == [1, 2]
 
@@ -59,12 +59,12 @@ def test_a_context_block_hears_strictly_earlier_frames():
 def test_queries_of_a_context_block_never_meet():
     block = ContextBlock(24, 2).eval()
     queries, context = torch.randn(2, 2, 3, 6, 24)
-    past = GRID.with_frames(3)
+    past = GRID.with_tubelets(3)
     other = queries.clone()
     other[:, 1, 4] = 0
     with torch.no_grad():
-        moved = block(queries, context, ROPE(past, first_frame=1), ROPE(past)) - block(
-            other, context, ROPE(past, first_frame=1), ROPE(past)
+        moved = block(queries, context, ROPE(past, first_tubelet=1), ROPE(past)) - block(
+            other, context, ROPE(past, first_tubelet=1), ROPE(past)
         )
     where = (moved.abs().amax(dim=(0, 3)) > 0).nonzero().tolist()
     assert where == [[1, 4]]
@@ -73,7 +73,7 @@ def test_queries_of_a_context_block_never_meet():
 def test_a_dit_block_starts_as_the_identity():
     block = DiTBlock(24, 2)
     x = torch.randn(5, 6, 24)
-    assert torch.equal(block(x, torch.randn(5, 24), ROPE(GRID.with_frames(1))), x)
+    assert torch.equal(block(x, torch.randn(5, 24), ROPE(GRID.with_tubelets(1))), x)
 
 
 def test_stochastic_depth_only_acts_in_training():

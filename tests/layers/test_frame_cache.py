@@ -91,5 +91,5 @@ def test_bad_use_is_refused():
         stream(cache, *qkv(1, 5), 5, [1])
     with pytest.raises(ValueError, match=r'there is no stream 2: the cache holds streams 0\.\.1'):
         cache.reset([2])
-    with pytest.raises(ValueError, match='queries of 2 frames cannot share'):
+    with pytest.raises(ValueError, match='queries of 2 tubelets cannot share'):
         cache.context(0, 1)(*qkv(2, 3), 2)

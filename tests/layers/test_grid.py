@@ -20,7 +20,7 @@ def test_a_clip_divides_into_tubelets_and_patches():
     grid = TokenGrid.of_clip(torch.Size([2, 3, 16, 64, 96]), patch_size=16, tubelet_size=2)
     assert grid == TokenGrid(8, 4, 6)
     assert grid.patches == 24
-    assert grid.with_frames(3) == TokenGrid(3, 4, 6)
+    assert grid.with_tubelets(3) == TokenGrid(3, 4, 6)
 
 
 def test_frames_that_do_not_divide_are_refused():

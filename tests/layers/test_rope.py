@@ -55,7 +55,7 @@ def test_a_dot_product_depends_on_the_distance_only():
         def place(x, position):
             t, h, w = position
             grid = TokenGrid(1, 8, 8)
-            return apply_rope(x, rope(grid, torch.tensor([[h * 8 + w]]), first_frame=t))
+            return apply_rope(x, rope(grid, torch.tensor([[h * 8 + w]]), first_tubelet=t))
 
         return (place(q, at_q) * place(k, at_k)).sum().item()
 
@@ -76,14 +76,14 @@ def test_a_table_of_chosen_patches_is_a_part_of_the_full_one():
 
 def test_the_first_frame_shifts_time():
     rope = Rope3D(16)
-    late = rope(GRID.with_frames(2), first_frame=2)
+    late = rope(GRID.with_tubelets(2), first_tubelet=2)
     torch.testing.assert_close(late.sin, rope(GRID).sin[:, :, 30:])
 
 
 def test_a_cast_to_bfloat16_keeps_far_frames_apart():
     rope, grid = Rope3D(16), TokenGrid(3, 1, 1)
-    expected = rope(grid, first_frame=4000)
-    for ours, exact in zip(rope.bfloat16()(grid, first_frame=4000), expected, strict=True):
+    expected = rope(grid, first_tubelet=4000)
+    for ours, exact in zip(rope.bfloat16()(grid, first_tubelet=4000), expected, strict=True):
         assert torch.equal(ours, exact)
 
 
@@ -119,9 +119,9 @@ def test_a_head_too_small_or_odd_is_refused(head_dim):
 def test_joined_tables_are_those_of_tokens_side_by_side():
     rope = Rope3D(12)
     first, second = torch.tensor([[3, 1], [0, 7]]), torch.tensor([[4], [6]])
-    joined = join_tables(rope(GRID, first), rope(GRID, second), GRID.frames)
+    joined = join_tables(rope(GRID, first), rope(GRID, second), GRID.tubelets)
     torch.testing.assert_close(joined, rope(GRID, torch.cat([first, second], dim=1)))
-    shared = join_tables(rope(GRID, first), rope(GRID), GRID.frames)
+    shared = join_tables(rope(GRID, first), rope(GRID), GRID.tubelets)
     everything = torch.arange(15).expand(2, -1)
     torch.testing.assert_close(shared, rope(GRID, torch.cat([first, everything], dim=1)))
 

@@ -98,9 +98,9 @@ def test_attention_is_what_the_last_frame_reads(model):
 def test_alike_tokens_have_one_colour(model):
     videos = clips(2)
     grid = model.backbone.grid_of(videos)
-    tokens = torch.randn(1, grid.frames, grid.patches, 24)
+    tokens = torch.randn(1, grid.tubelets, grid.patches, 24)
     tokens = torch.cat([tokens, tokens])
     colours = own.feature_colours(tokens, grid, (tiny.SIZE, tiny.SIZE))
-    assert colours.shape == (2, 3, grid.frames, tiny.SIZE, tiny.SIZE)
+    assert colours.shape == (2, 3, grid.tubelets, tiny.SIZE, tiny.SIZE)
     assert torch.equal(colours[0], colours[1])
     assert (colours.min(), colours.max()) == (-1, 1)

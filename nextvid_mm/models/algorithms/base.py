@@ -152,9 +152,9 @@ class ClipPretraining(BaseModel):
             ValueError: if the clip is a single tubelet.
         """
         grid = self.backbone.grid_of(clip)
-        if grid.frames < 2:
+        if grid.tubelets < 2:
             raise ValueError(
-                f'next-frame prediction needs at least 2 tubelets, found {grid.frames}: raise '
+                f'next-frame prediction needs at least 2 tubelets, found {grid.tubelets}: raise '
                 'num_frames of the stage'
             )
         return grid

@@ -61,7 +61,7 @@ class NextFrameRegression(ClipPretraining):
             batch: of the clips.
         """
         grid = self.next_frame_grid(clip)
-        past = grid.with_frames(grid.frames - 1)  # nothing is predicted from the last tubelet
+        past = grid.with_tubelets(grid.tubelets - 1)  # nothing is predicted from the last tubelet
         z = self.backbone(self.backbone.patchify(clip), past)[-1]
         target = self.target_generator(clip, batch)
         return self.head(z, target, grid)

@@ -115,7 +115,7 @@ class NextVid(ClipPretraining, HubFolder):
             Predictions ``(B, T-1, M, C_predictor)`` and their patches ``(B, M)`` (None: all).
         """
         # Nothing is predicted from the last tubelet, and no earlier one sees it: do not encode it.
-        past = grid.with_frames(grid.frames - 1)
+        past = grid.with_tubelets(grid.tubelets - 1)
         context = self.backbone(patches, past, mask.visible)[-1]
         positions = mask.queried if self.queries == 'hidden' else None
         return self.neck(context, grid, mask.visible, positions), positions
@@ -145,7 +145,7 @@ class NextVid(ClipPretraining, HubFolder):
         """
         grid = self.next_frame_grid(clip)
         visible, positions = (None, None) if mask is None else (mask.visible, mask.queried)
-        past = grid.with_frames(grid.frames - 1)
+        past = grid.with_tubelets(grid.tubelets - 1)
         context = self.backbone(self.backbone.patchify(clip), past, visible)[-1]
         z = self.neck(context, grid, visible, positions)
         generated = self.head.sample(z, noise, grid, positions, num_steps, solver)
@@ -153,7 +153,7 @@ class NextVid(ClipPretraining, HubFolder):
             target = self.target_generator(clip)
             index = positions[:, None, :, None].expand_as(generated)
             generated = target.scatter(2, index, generated.to(target.dtype))
-        return self.target_generator.to_pixels(generated, grid.with_frames(grid.frames - 1))
+        return self.target_generator.to_pixels(generated, grid.with_tubelets(grid.tubelets - 1))
 
     def compile_blocks(self, backend: str = 'inductor') -> None:
         """Compile every block, and the encoder of a frozen autoencoder, for static shapes.

@@ -67,15 +67,16 @@ class AdaptedEncoder(ClipEncoder):
         self.check_last(last)
         grid = self.grid_of(clip)
         tokens = self.tokens(self.pixels(clip))
-        expected = (len(clip), grid.frames * grid.patches, self.embed_dims)
+        expected = (len(clip), grid.tubelets * grid.patches, self.embed_dims)
         if tuple(tokens.shape) != expected:
             raise ValueError(
                 f'{type(self).__name__} gave tokens {tuple(tokens.shape)} for clips '
                 f'{tuple(clip.shape)}, expected {expected}: tubelets x patches '
-                f'({grid.frames} x {grid.patches}) of embed_dims; is patch_size={self.patch_size} '
-                f'or tubelet_size={self.tubelet_size} another, or are class tokens left in?'
+                f'({grid.tubelets} x {grid.patches}) of embed_dims; is patch_size='
+                f'{self.patch_size} or tubelet_size={self.tubelet_size} another, or are class '
+                'tokens left in?'
             )
-        return [tokens.unflatten(1, (grid.frames, grid.patches))]
+        return [tokens.unflatten(1, (grid.tubelets, grid.patches))]
 
 
 @MODELS.register_module()

@@ -131,8 +131,8 @@ class CausalViT(VideoEncoder):
     ) -> list[Tensor]:
         """Encode the visible patches of every tubelet, see ``VideoEncoder``."""
         self.check_last(last)
-        x = self.patch_embed(gather_patches(patches, visible, grid.frames))
-        rope = self.rope(grid, visible, first_frame=cache.seen if cache else 0)
+        x = self.patch_embed(gather_patches(patches, visible, grid.tubelets))
+        rope = self.rope(grid, visible, first_tubelet=cache.seen if cache else 0)
         shape = x.shape
         if not self.causal:
             x = x.flatten(1, 2)[:, None]  # one "tubelet" of all tokens: nothing is hidden
@@ -143,5 +143,5 @@ class CausalViT(VideoEncoder):
             if depth >= self.depth - last:
                 outputs.append(self.norm(x.reshape(shape)))  # no view: FSDP hooks it
         if cache is not None:
-            cache.advance(grid.frames)
+            cache.advance(grid.tubelets)
         return outputs

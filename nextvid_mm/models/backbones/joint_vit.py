@@ -90,7 +90,7 @@ class JointViT(ClipEncoder):
         self.patch_embed = TubeletEmbed(patch_size, tubelet_size, self.embed_dims)
         self.head_dim = self.embed_dims // arch['num_heads']
         if positions == 'learned':
-            tokens = self.pretrain_grid.frames * self.pretrain_grid.patches
+            tokens = self.pretrain_grid.tubelets * self.pretrain_grid.patches
             self.pos_embed = nn.Parameter(torch.zeros(1, tokens, self.embed_dims))
         elif positions != 'sinusoid':
             tiled = positions == 'tiled_rope'
@@ -121,7 +121,7 @@ class JointViT(ClipEncoder):
         for depth, block in enumerate(self.blocks):
             x = block(x, rope)
             if depth >= self.depth - last:
-                outputs.append(self.norm(x)[:, 0].unflatten(1, (grid.frames, grid.patches)))
+                outputs.append(self.norm(x)[:, 0].unflatten(1, (grid.tubelets, grid.patches)))
         return outputs
 
     def _place(self, x: Tensor, grid: TokenGrid) -> tuple[Tensor, RopeTable]:
@@ -137,11 +137,11 @@ class JointViT(ClipEncoder):
 
     def _sinusoids(self, grid: TokenGrid) -> Tensor:
         """Positions ``(1, T * N, C)``; longer clips go on counting."""
-        native = self.pretrain_grid.with_frames(grid.frames)
-        table = sinusoid_table(native.frames * native.patches, self.embed_dims)
+        native = self.pretrain_grid.with_tubelets(grid.tubelets)
+        table = sinusoid_table(native.tubelets * native.patches, self.embed_dims)
         if native == grid:
             return table
-        planes = table.view(native.frames, native.height, native.width, -1).permute(0, 3, 1, 2)
+        planes = table.view(native.tubelets, native.height, native.width, -1).permute(0, 3, 1, 2)
         planes = interpolate(planes, size=(grid.height, grid.width), mode='bicubic')
         return planes.permute(0, 2, 3, 1).reshape(1, -1, self.embed_dims)
 
@@ -157,6 +157,6 @@ def _resample(table: Tensor, stored: TokenGrid, grid: TokenGrid) -> Tensor:
     """Learned positions ``(1, L, C)`` for another grid: stretched over it in space and time."""
     if stored == grid:
         return table
-    cube = table.view(1, stored.frames, stored.height, stored.width, -1).permute(0, 4, 1, 2, 3)
-    size = (grid.frames, grid.height, grid.width)
+    cube = table.view(1, stored.tubelets, stored.height, stored.width, -1).permute(0, 4, 1, 2, 3)
+    size = (grid.tubelets, grid.height, grid.width)
     return interpolate(cube, size=size, mode='trilinear').flatten(2).transpose(1, 2)

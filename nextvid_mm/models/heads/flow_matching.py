@@ -90,7 +90,7 @@ class FrameDiT(nn.Module):
 
         Time does not matter here: it turns all tokens that meet in a tubelet by the same angle.
         """
-        table = self.rope(grid.with_frames(1), positions)
+        table = self.rope(grid.with_tubelets(1), positions)
         if positions is None:
             return table
         return RopeTable(*(part.repeat_interleave(copies, dim=0) for part in table))

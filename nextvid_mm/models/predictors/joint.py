@@ -82,12 +82,12 @@ class JointPredictor(Predictor):
         self, context: Tensor, grid: TokenGrid, visible: Tensor | None, queried: Tensor | None
     ) -> Tensor:
         """Predict the tokens ``queried`` of tubelets ahead..T-1, see ``Predictor``."""
-        past = grid.with_frames(grid.frames - self.ahead)
-        T, M = past.frames, grid.patches if queried is None else queried.shape[1]
+        past = grid.with_tubelets(grid.tubelets - self.ahead)
+        T, M = past.tubelets, grid.patches if queried is None else queried.shape[1]
         context = self.context_proj(context[:, :T])
         queries = self.query.to(context.dtype).expand(context.shape[0], T, M, -1)
         x = torch.cat([context, queries], dim=2)
-        query_rope = self.rope(past, queried, first_frame=self.ahead)
+        query_rope = self.rope(past, queried, first_tubelet=self.ahead)
         rope = join_tables(self.rope(past, visible), query_rope, T)
         shape = x.shape
         if not self.causal:

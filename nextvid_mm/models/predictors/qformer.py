@@ -71,12 +71,12 @@ class QFormerPredictor(Predictor):
         self, context: Tensor, grid: TokenGrid, visible: Tensor | None, queried: Tensor | None
     ) -> Tensor:
         """Predict the tokens ``queried`` of tubelets 1..T-1, see ``Predictor``."""
-        past = grid.with_frames(grid.frames - 1)
+        past = grid.with_tubelets(grid.tubelets - 1)
         M = grid.patches if queried is None else queried.shape[1]
-        context = self.context_proj(context[:, : past.frames])
+        context = self.context_proj(context[:, : past.tubelets])
         context_rope = self.rope(past, visible)
-        query_rope = self.rope(past, queried, first_frame=1)
-        x = self._start().expand(context.shape[0], past.frames, M, -1)
+        query_rope = self.rope(past, queried, first_tubelet=1)
+        x = self._start().expand(context.shape[0], past.tubelets, M, -1)
         for block in self.blocks:
             x = block(x, context, query_rope, context_rope)
         return self.norm(x)
@@ -99,11 +99,11 @@ class QFormerPredictor(Predictor):
         queried: Tensor | None = None,
     ) -> Tensor:
         """Predict the tubelet that follows the context, see ``Predictor``."""
-        T, next_frame = grid.frames, cache.seen + grid.frames
+        T, next_frame = grid.tubelets, cache.seen + grid.tubelets
         M = grid.patches if queried is None else queried.shape[1]
         context = self.context_proj(context)
-        context_rope = self.rope(grid, visible, first_frame=cache.seen)
-        query_rope = self.rope(grid.with_frames(1), queried, first_frame=next_frame)
+        context_rope = self.rope(grid, visible, first_tubelet=cache.seen)
+        query_rope = self.rope(grid.with_tubelets(1), queried, first_tubelet=next_frame)
         x = self._start().expand(context.shape[0], 1, M, -1)
         for depth, block in enumerate(self.blocks):
             # Not through __call__: a compiled block would be compiled anew for every tubelet.

@@ -56,10 +56,10 @@ class CachedLatentTarget(TargetGenerator):
                 'train_dataloader.dataset.type=CachedMixtureDataset'
             )
         grid = TokenGrid.of_clip(clip.shape, self.patch_size, self.tubelet_size)
-        expected = (grid.frames - 1, grid.patches, self.channels)
+        expected = (grid.tubelets - 1, grid.patches, self.channels)
         target = batch.target
         if target.shape[1] == 1:  # clips that are one picture are stored once
-            target = target.expand(-1, grid.frames - 1, -1, -1)
+            target = target.expand(-1, grid.tubelets - 1, -1, -1)
         if tuple(target.shape[1:]) != expected:
             raise ValueError(
                 f'the cached target of {batch.info[0].get("path")} has shape '

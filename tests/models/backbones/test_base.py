@@ -17,7 +17,7 @@ class Linear(VideoEncoder):
 
     def encode_patches(self, patches, grid, visible=None, last=1):
         self.check_last(last)
-        return [self.embed(gather_patches(patches, visible, grid.frames))]
+        return [self.embed(gather_patches(patches, visible, grid.tubelets))]
 
 
 CLIP = torch.rand(2, 3, 8, 16, 12)
@@ -41,7 +41,7 @@ def test_tokens_maps_and_layers_follow_from_one_method():
 def test_called_with_a_grid_it_encodes_the_patches_it_is_shown():
     encoder, visible = Linear(), torch.tensor([[0, 3], [1, 2]])
     grid = encoder.grid_of(CLIP)
-    (tokens,) = encoder(encoder.patchify(CLIP), grid.with_frames(3), visible)
+    (tokens,) = encoder(encoder.patchify(CLIP), grid.with_tubelets(3), visible)
     assert torch.equal(tokens, gather_patches(encoder.encode(CLIP), visible, 3))
     assert torch.equal(encoder.encode(CLIP, visible)[:, :3], tokens)
 

@@ -153,7 +153,7 @@ def test_cached_steps_equal_the_full_pass_while_nothing_is_evicted(steps, masked
     full = model.encode_patches(patches, grid, visible, last=2)
     cache, parts = model.make_cache(window=6), []
     for part in patches.split(steps, dim=1):
-        new = grid.with_frames(part.shape[1])
+        new = grid.with_tubelets(part.shape[1])
         parts.append(model.encode_step(part, new, cache, visible, last=2))
     for layer in range(2):
         got = torch.cat([part[layer] for part in parts], dim=1)

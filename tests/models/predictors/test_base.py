@@ -9,7 +9,7 @@ class Last(Predictor):
     """The least predictor: the frame before."""
 
     def forward(self, context, grid, visible, queried):
-        return context[:, : grid.frames - self.ahead]
+        return context[:, : grid.tubelets - self.ahead]
 
 
 def test_defaults_are_those_of_next_frame_prediction():

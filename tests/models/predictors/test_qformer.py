@@ -73,5 +73,5 @@ def test_cached_predictions_equal_the_full_pass(steps, masked):
     cache, seen = model.make_cache(window=4), 0
     for part in context[:, :4].split(steps, dim=1):
         seen += part.shape[1]
-        z = model.predict_next(part, GRID.with_frames(part.shape[1]), cache, visible, queried)
+        z = model.predict_next(part, GRID.with_tubelets(part.shape[1]), cache, visible, queried)
         torch.testing.assert_close(z, full[:, seen - 1 : seen], atol=1e-12, rtol=1e-10)
