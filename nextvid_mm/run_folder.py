@@ -28,6 +28,8 @@ LOCK, STARTS = 'running.json', 'starts.jsonl'
 BEAT_SECONDS = 15.0
 # A lock of another machine that has not been touched for so long belongs to nobody.
 STALE_SECONDS = 120.0
+# One that says nothing is being written, or was killed while it was.
+WRITTEN_SECONDS = 10.0
 _LIBRARIES = ('torch', 'mmengine', 'mmcv-lite', 'mmaction2', 'mmpretrain', 'numpy', 'av')
 
 
@@ -168,7 +170,7 @@ def _is_alive(lock: Path, theirs: dict[str, Any], mine: dict[str, Any]) -> bool:
         return bool(born) and born == theirs.get('born')
     if theirs and theirs.get('job') and theirs['job'] == mine['job']:
         return False  # the same job, started again on another machine
-    return _age(lock) < STALE_SECONDS
+    return _age(lock) < (STALE_SECONDS if theirs else WRITTEN_SECONDS)
 
 
 def _age(lock: Path) -> float:
