@@ -42,7 +42,7 @@ def tool(name, **changes):
     return Tool(name, lambda folder: [name], lambda ours, theirs: [], **changes)
 
 
-def stop(tool, kind, folder, delay=0.3):
+def stop(tool, kind, folder, delay=1.0):
     ledger = stops.Ledger()
     return stops.disturb(tool, kind, folder, delay, ledger), ledger
 
@@ -52,7 +52,7 @@ def test_a_documented_end_is_right_and_another_is_not(call, folder):
     assert (code, ledger.wrong, ledger.counts) == (None, [], {('train', 'SIGTERM'): 1})
     _, ledger = stop(tool('train'), 'SIGUSR1', folder)
     assert len(ledger.wrong) == 1
-    assert 'train, SIGUSR1, after 0.3 s: exit code -10 (' in ledger.wrong[0]
+    assert 'train, SIGUSR1, after 1.0 s: exit code -10 (' in ledger.wrong[0]
 
 
 def test_a_stop_that_comes_too_late_does_not_count(call, folder):

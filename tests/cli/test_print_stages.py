@@ -6,7 +6,7 @@ PAPER = Path(__file__).resolve().parents[2] / 'configs/nextvid/vit-g_4stage.py'
 def test_the_papers_schedule(call, capsys):
     assert call('print_stages', PAPER, '--world-size', 96) == 0
     output = capsys.readouterr().out
-    for text in ('132,000', '830.5B', 'cool-down', '0.00045 -> 0.0001', '32 x 1', '8 x 1'):
+    for text in ('132,000', '830.5B', 'cool-down', '0.00045 -> 0.0001', '8 x 4', '16 x 2', '2 x 4'):
         assert text in output
 
 

@@ -118,7 +118,7 @@ def test_rows_are_trained_and_probed_at_five_moments(tmp_path, monkeypatch):
 
 
 def test_a_training_that_fails_says_where_its_log_is(tmp_path, monkeypatch):
-    def fail(command, threads, log, progress, tasks):
+    def fail(command, log, progress, tasks, threads):
         config = tmp_path / row.name / f'{row.name}.py'
         assert threads == 1
         assert command[1:3] == [str(ROOT / 'tools/train.py'), str(config)]

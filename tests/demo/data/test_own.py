@@ -36,7 +36,7 @@ def test_the_list_names_every_file_with_its_motion(root):
 def test_two_are_broken_and_a_scan_finds_them(root):
     entries, _ = list_entries(root / 'labels.txt', root)
     found = list(scan(entries, 1, min_frames=4))
-    bad = {entry.path: finding.kind for entry, finding in found if finding.kind}
+    bad = {entry.clip.path: finding.kind for entry, finding in found if finding.kind}
     expected = [item for item in plan_own_videos(root, COUNT, 0) if item.broken]
     assert bad == {str(item.path): 'undecodable' for item in expected}
     assert [item.broken for item in expected] == ['cut', 'page']
