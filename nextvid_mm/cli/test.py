@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if args.from_json is not None:
+        if args.checkpoint is not None:
+            raise ValueError('--from-json takes the checkpoint from the file: give no other')
         if not Path(args.from_json).is_file():
             raise FileNotFoundError(f'{args.from_json}: there is no such results file')
         repeat(args)
@@ -262,8 +264,6 @@ def repeat(args: argparse.Namespace) -> None:
     from nextvid_mm.models.checkpoints import read_checkpoint
     from nextvid_mm.registry import build_runner, require_registered
 
-    if args.checkpoint is not None:
-        raise ValueError('--from-json takes the checkpoint from the file: give no other')
     if args.config is not None:
         checked_config(args.config)  # whose custom_imports a plugin may need
     record = read_record(args.from_json)
