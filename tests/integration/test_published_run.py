@@ -4,7 +4,7 @@ Whatever a formula gives is summed up over all 132,000 steps; clips are looked u
 the run, and in whole epochs of sources.
 """
 
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +68,9 @@ def test_rates_samples_and_momentum_of_every_step():
 
 
 def test_a_gpu_gets_32_clips_or_8_long_ones():
-    shares = [(b.micro_batch_size, b.accumulation, b.num_frames) for b in TABLE.batches(RANKS)]
-    assert shares == [(32, 1, 16)] * 3 + [(8, 1, 64)]
+    batches = TABLE.batches(RANKS)
+    shares = [(b.micro_batch_size * b.accumulation, b.num_frames) for b in batches]
+    assert shares == [(32, 16)] * 3 + [(8, 64)]
 
 
 class Positions:
@@ -85,14 +86,16 @@ def test_the_ranks_share_the_positions_of_a_step(step):
     first = TABLE.samples_before(step)
     batch, frames = (3072, 16) if step < 120_000 else (768, 64)
     assert first == min(step, 120_000) * 3072 + max(step - 120_000, 0) * 768
+    accumulation = [batches.accumulation for batches in TABLE.batches(RANKS)]
+    passes = np.repeat(accumulation, [stage['steps'] for stage in STAGES])
     seen = []
     for rank in range(RANKS):
         sampler = StageBatchSampler(
             Positions, TABLE.plan(RANKS), rank=rank, world_size=RANKS, start_step=step
         )
-        assert len(sampler) == 132_000 - step
-        seen += next(iter(sampler))
-    assert seen == [(place, frames) for place in range(first, first + batch)]
+        assert len(sampler) == passes[step:].sum()
+        seen += [clip for part in islice(sampler, passes[step]) for clip in part]
+    assert sorted(seen) == [(place, frames) for place in range(first, first + batch)]
 
 
 def test_the_mixture_holds_at_every_stage_and_nearby(schedule):
