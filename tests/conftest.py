@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -27,14 +28,17 @@ def seed():
 
 _MANAGERS = (DefaultScope, MessageHub, MMLogger, Visualizer)
 _PRISTINE = [manager._instance_dict.copy() for manager in _MANAGERS]
+_SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
 
 
 @pytest.fixture(autouse=True)
 def global_state():
-    """Take back what a Runner leaves behind: default scope, message hub, logger, visualizer.
+    """Take back what a Runner leaves behind: scope, message hub, logger, visualizer, signals.
 
     Back to how it was at the start, not before the test: a module's own fixtures run earlier.
     """
     yield
     for manager, instances in zip(_MANAGERS, _PRISTINE, strict=True):
         manager._instance_dict = instances.copy()
+    for number, handler in _SIGNALS.items():
+        signal.signal(number, handler)

@@ -163,10 +163,11 @@ class StageTrainLoop(EpochBasedTrainLoop):
                 f'{type(self.runner.optim_wrapper).__name__}'
             )
         self._require_hooks()
-        self.runner.call_hook('before_train')
-        self.runner.call_hook('before_train_epoch')
-        batches = self._start_loader()
+        batches: Iterator[Any] | None = None
         try:
+            self.runner.call_hook('before_train')
+            self.runner.call_hook('before_train_epoch')
+            batches = self._start_loader()
             with worker_deaths_explained(batches, self.dataloader.dataset):
                 self._run_steps(batches)
         except WaitStopped:
@@ -175,7 +176,8 @@ class StageTrainLoop(EpochBasedTrainLoop):
             self.runner.call_hook('after_failure')
             raise
         finally:
-            stop_workers(batches)
+            if batches is not None:
+                stop_workers(batches)
         self.runner.call_hook('after_train_epoch')
         self.runner.call_hook('after_train')
         return self.runner.model

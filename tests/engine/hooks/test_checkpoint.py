@@ -73,6 +73,20 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
     assert files(tmp_path) == ['iter_3.pth']
 
 
+def test_a_run_that_fails_at_its_start_gives_the_signals_back(tmp_path):
+    class Fails(Hook):
+        priority = 'LOWEST'
+
+        def before_train(self, runner):
+            assert signal.getsignal(signal.SIGTERM) is not before
+            raise RuntimeError('at the start')
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(RuntimeError, match='at the start'):
+        train(tmp_path, Fails())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_an_ignored_signal_does_nothing(tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
