@@ -23,7 +23,7 @@ from pathlib import Path
 import av
 
 from benchmarks.numbered_files import picture
-from benchmarks.stops import end, has_ended
+from benchmarks.stops import end, has_ended, processes
 from nextvid_mm.datasets.clip_shards import TABLE
 from nextvid_mm.progress import progress_bar
 from nextvid_mm.run_folder import LOCK
@@ -112,11 +112,9 @@ def kill_and_go_on(
 def _begun(folder: Path, pid: int) -> float | None:
     """Wait until a run has its folder; None if it ends before."""
     while not has_ended(pid):
-        try:
+        with suppress(FileNotFoundError):  # not yet, or no longer
             if f'"pid": {pid},' in (folder / LOCK).read_text():
                 return time.monotonic()
-        except OSError:
-            pass
         time.sleep(0.002)
     return None
 
@@ -125,12 +123,7 @@ def left_over(session: int, seconds: float = 5.0) -> list[int]:
     """Processes that are still in a session; what is just ending has some seconds."""
     limit = time.monotonic() + seconds
     while True:
-        found = []
-        for entry in Path('/proc').glob('[0-9]*/stat'):
-            with suppress(OSError, ValueError):
-                state, _, _, of = entry.read_text().rpartition(')')[2].split()[:4]
-                if int(of) == session and state != 'Z':
-                    found.append(int(entry.parent.name))
+        found = [pid for pid, state, _, of in processes() if of == session and state != 'Z']
         if not found or time.monotonic() > limit:
             return found
         time.sleep(0.05)

@@ -28,7 +28,7 @@ from benchmarks.stopped_tools import (
     train,
     training,
 )
-from benchmarks.stops import end, has_ended
+from benchmarks.stops import end, has_ended, processes
 from nextvid_mm.cli import main as call
 from nextvid_mm.cli.check_resume import read_trace
 from nextvid_mm.demo.data.generate import make_demo_data
@@ -86,14 +86,7 @@ def work(words: list[str]) -> None:
 
 def workers(agent: int) -> list[int]:
     """The training processes of an agent: its youngest children."""
-    found = []
-    for entry in Path('/proc').glob('[0-9]*/stat'):
-        try:
-            state, parent = entry.read_text().rpartition(')')[2].split()[:2]
-        except (OSError, ValueError):
-            continue
-        if int(parent) == agent and state != 'Z':
-            found.append(int(entry.parent.name))
+    found = [pid for pid, state, parent, _ in processes() if parent == agent and state != 'Z']
     return sorted(found)[-PROCESSES:]
 
 

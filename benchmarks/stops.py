@@ -92,16 +92,19 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
+def processes() -> Iterator[tuple[int, str, int, int]]:
+    """Number, state, parent and session of every process of the machine."""
+    for entry in Path('/proc').glob('[0-9]*/stat'):
+        with contextlib.suppress(OSError, ValueError):  # it has ended in between
+            state, parent, _, session = entry.read_text().rpartition(')')[2].split()[:4]
+            yield int(entry.parent.name), state, int(parent), int(session)
+
+
 def children() -> list[int]:
     """Running children of this process; those that have ended are waited for."""
     found = []
-    for entry in Path('/proc').glob('[0-9]*/stat'):
-        try:
-            state, parent = entry.read_text().rpartition(')')[2].split()[:2]
-        except (OSError, ValueError):
-            continue
-        if int(parent) == os.getpid():
-            pid = int(entry.parent.name)
+    for pid, state, parent, _ in processes():
+        if parent == os.getpid():
             if state == 'Z':
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, 0)
