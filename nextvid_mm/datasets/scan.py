@@ -1,5 +1,6 @@
 """Opens every file of a list or folder before a run does, and sorts the good from the bad."""
 
+import math
 import os
 import signal
 import time
@@ -208,8 +209,10 @@ def _check_video(
     end = video.duration if end is None else min(end, video.duration)
     count, last = max(1, round((end - begin) * video.rate)), max(begin, end - 1 / video.rate)
     if full and backend == 'pyav':
+        # A header may end before the frames: only the end of a part ends them.
+        stop = math.inf if segment is None or segment[1] is None else end
         times = (time for time, _ in video.every(None, begin))
-        count = sum(1 for _ in takewhile(lambda time: time < end, times))
+        count = sum(1 for _ in takewhile(lambda time: time < stop, times))
     else:
         # Ends come first: where a file was cut, the last frame fails at once.
         chosen = sorted({last, (begin + last) / 2, begin}, reverse=True)

@@ -15,6 +15,7 @@ from nextvid_mm.datasets.clip_shards import TABLE, index_shards
 from nextvid_mm.datasets.listed_clips import ListedClip, read_entries
 from nextvid_mm.datasets.packing import pack
 from nextvid_mm.datasets.scan import Entry, ScanReport, check_file, list_entries, scan
+from nextvid_mm.datasets.video.decoder import Decoder
 
 TOOL = Path(__file__).resolve().parents[2] / 'tools/scan_dataset.py'
 KINDS = dict.fromkeys(CORRUPTIONS, 'undecodable') | dict(
@@ -139,6 +140,14 @@ def test_parts_of_a_video_are_looked_at_alone(tmp_path, full):
     rows = ('begin,long.mp4,0,2', 'middle,long.mp4,1.5,3.25', 'rest,long.mp4,3,')
     assert clean.read_text().splitlines() == ['note,path,start,end', *rows]
     assert bad.read_text().splitlines()[0].split('\t')[:2] == ['4', f'{tmp_path}/long.mp4#t=7,9']
+
+
+def test_every_frame_is_decoded_where_the_header_ends_before(tmp_path, monkeypatch):
+    write_clip(tmp_path / 'a.mp4', num_frames=40)  # 5 s
+    monkeypatch.setattr(Decoder, 'end', lambda self: self.first.time + 1.0)
+    assert check_file(str(tmp_path / 'a.mp4'), min_frames=40, full=True).kind == ''
+    part = ListedClip(str(tmp_path / 'a.mp4'), start=0.5)
+    assert check_file(part, min_frames=36, full=True).kind == ''
 
 
 def test_damage_outside_of_a_part_is_none_of_it(tmp_path):
