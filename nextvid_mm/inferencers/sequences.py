@@ -16,6 +16,7 @@ Shape legend: T rows in time (one per tubelet), C channels.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -169,6 +170,7 @@ def write_sequences(
         there = json.loads((folder / NOTE).read_text(encoding='utf-8'))
         require_same('folder of features over time', folder, there['settings'], settings)
         note['videos'] = there['videos']
+    _check_names(paths, {name: video['path'] for name, video in note['videos'].items()})
     for number, path in enumerate(paths, start=1):
         name = name_of(path)
         if name in note['videos']:
@@ -221,11 +223,14 @@ def _check(
                 f'--window {window} is for an encoder that goes frame by frame; '
                 f'{type(inferencer.encoder).__name__} needs whole clips: leave it out'
             )
-    names: dict[str, str] = {}
+
+
+def _check_names(paths: Sequence[Media], names: dict[str, str]) -> None:
+    """Raise where two videos have one name, among them those that are done (``names``)."""
     for media in paths:
         path, name = str(media), name_of(media)
         other = names.setdefault(name, path)
-        if other != path:
+        if os.path.abspath(other) != os.path.abspath(path):
             raise ValueError(
                 f'{other} and {path} would both be {name}: give them folders of '
                 'their own (--out), or rename one'

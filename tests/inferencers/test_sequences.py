@@ -131,6 +131,11 @@ def test_what_cannot_be(make, media, tmp_path):
     infer = make()
     with pytest.raises(ValueError, match=r'a/x\.mp4 and b/x\.mkv would both be x'):
         write_sequences(infer, ['a/x.mp4', 'b/x.mkv'], tmp_path)
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other/short.mkv').symlink_to(media / 'short.mp4')
+    write_sequences(infer, [str(media / 'short.mp4')], tmp_path / 'out')
+    with pytest.raises(ValueError, match=r'short\.mp4 and .*other/short\.mkv would both be short'):
+        write_sequences(infer, [str(tmp_path / 'other/short.mkv')], tmp_path / 'out')
     infer.encoder.streams = False
     with pytest.raises(ValueError, match='--window 4 is for an encoder that goes frame by frame'):
         write_sequences(infer, [str(media / 'long.mp4')], tmp_path, window=4)
