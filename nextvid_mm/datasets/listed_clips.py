@@ -96,7 +96,8 @@ def read_entries(
     """
     address, path = path, shown(path)
     kind = Path(path).suffix.lower()
-    if '.tar' in Path(path).suffixes[-2:] or kind == '.tgz':
+    inner = Path(Path(path).stem).suffix.lower()
+    if kind in ('.tar', '.tgz') or (inner == '.tar' and kind not in ('.txt', *TABLES)):
         raise ValueError(
             f'{path} is a tar file, not a list: tools/pack_shards.py --index {path} --out '
             'clips.csv writes the list of its clips'

@@ -100,3 +100,9 @@ def test_a_tar_file_without_its_index_is_no_list(name):
     with pytest.raises(ValueError, match=r'is a tar file, not a list: .*--index .*--out') as error:
         _read(name)
     assert 'hidden' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['a.tar.csv', 'a.tar.txt'])
+def test_a_list_may_be_called_after_a_tar_file(tmp_path, name):
+    (tmp_path / name).write_text('path\nb.mp4\n')
+    assert _read(tmp_path / name)[-1].path == 'b.mp4'
