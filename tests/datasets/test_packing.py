@@ -207,8 +207,9 @@ def test_what_lies_in_tar_files_is_packed_again(tmp_path, clip_folder, packed):
 
 def test_what_a_kill_has_left_is_put_away(tmp_path, clip_folder):
     (tmp_path / 'shard-000000.tar.0123abcd.tmp').write_bytes(b'half')
+    (tmp_path / 'letter.tmp').touch()
     _pack(clip_folder / 'list.txt', tmp_path, clip_folder)
-    assert not list(tmp_path.glob('*.tmp'))
+    assert [path.name for path in tmp_path.glob('*.tmp')] == ['letter.tmp'], 'of somebody else'
 
 
 def test_a_video_is_encoded_alike_whatever_the_memory_held_before(clip_folder):
