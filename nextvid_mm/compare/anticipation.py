@@ -86,7 +86,7 @@ def before_actions(config: Config) -> tuple[Config, float]:
     pipeline = with_pipeline(dataset).pipeline
     clips = [step for step in pipeline if str(step.type).endswith('SampleClipByTime')]
     fps = dataset.get('fps') or (clips[0].get('fps') if clips else None)
-    if not fps or not clips[0].get('num_frames'):
+    if not (clips and fps and clips[0].get('num_frames')):
         raise ValueError(
             '--lead-times needs clips of a known length in seconds: give the pipeline '
             'SampleClipByTime with fps and num_frames'

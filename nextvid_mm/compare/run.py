@@ -227,10 +227,8 @@ class Evaluation:
         found = {}
         for name, config in self.data.items():
             for row in self.rows:
-                path, start = (
-                    self.work_dir / folder / row.name / f'{name}.json',
-                    time.perf_counter(),
-                )
+                path = self.work_dir / folder / row.name / f'{name}.json'
+                start = time.perf_counter()
                 model: Any = row.build(config, self.seeds[0])
                 budget = self.budget(name, 'linear', 100.0) | settings
                 budget['encoder'] = model.origin.sha256

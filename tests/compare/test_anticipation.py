@@ -23,7 +23,7 @@ from nextvid_mm.compare.anticipation import (
 from nextvid_mm.compare.run import one_view
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.engine.probe import build_probe
-from nextvid_mm.engine.probe.features import cached_loader
+from nextvid_mm.engine.probe.features import cached_loader, with_pipeline
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 from nextvid_mm.registry import SCOPE
 
@@ -154,5 +154,9 @@ def test_lists_and_clips_that_do_not_do(actions, tmp_path):
         before_actions(_actions_run(actions, tmp_path, 'plain.txt'))
     config = _actions_run(actions, tmp_path)
     config.val_dataloader.dataset.fps = None
+    with pytest.raises(ValueError, match='--lead-times needs clips of a known length in seconds'):
+        before_actions(config)
+    config = _actions_run(actions, tmp_path)
+    with_pipeline(config.val_dataloader.dataset).pipeline = [dict(type='VideoInit')]
     with pytest.raises(ValueError, match='--lead-times needs clips of a known length in seconds'):
         before_actions(config)
