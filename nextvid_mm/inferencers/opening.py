@@ -76,14 +76,10 @@ def brought_backbone(where: str | Path) -> dict[str, Any] | None:
         if not isinstance(backbone, dict):
             raise ValueError(f'{where} has no model.backbone: which encoder is meant?')
         return backbone
-    if path.is_dir() and 'model_type' in (_config_of(path) or {'model_type': ''}):
+    described = path / 'config.json'
+    if described.is_file() and 'model_type' in json.loads(described.read_text(encoding='utf-8')):
         return dict(type='TransformersEncoder', path=str(path))
     return None
-
-
-def _config_of(folder: Path) -> dict[str, Any] | None:
-    file = folder / 'config.json'
-    return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else None
 
 
 def encoder_of(where: str | Path) -> Any:

@@ -85,3 +85,5 @@ def test_any_encoder(tmp_path):
     assert encoder_of(tmp_path / 'theirs').embed_dims == 16
     assert Row('dino', str(tmp_path / 'theirs'), 'encoder', backbone).size == 32
     assert encoder_of(tmp_path / 'a.pth') == tmp_path / 'a.pth'
+    (tmp_path / 'iter_4.dcp').mkdir()
+    assert brought_backbone(tmp_path / 'iter_4.dcp') is None
