@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nextvid_mm.cli.flags import add_shared, device_of
+from nextvid_mm.run_folder import newest_checkpoint
 
 GOES_ON = 'The same command goes on: features that are done are kept'
 EPILOG = """\
@@ -24,7 +25,11 @@ videos, tables.
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     add = parser.add_argument
-    add('encoder', help='file with an encoder, folder of save_pretrained, or a config of one')
+    add(
+        'encoder',
+        type=newest_checkpoint,
+        help='file or folder with an encoder, work directory of a pretraining, or a config',
+    )
     add('inputs', nargs='+', help='videos, images, folders, or lists (.txt, tables)')
     add_shared(parser, '--root', '(default: here)', default='')
     add_shared(parser, '--columns')
@@ -52,8 +57,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Extract what is missing, and write page and lists."""
     from nextvid_mm.checks import check_count
-    from nextvid_mm.datasets.listed_clips import TABLES, read_entries
     from nextvid_mm.inferencers import FeatureInferencer, find_media, write_features
+    from nextvid_mm.inferencers.media import listed_in
     from nextvid_mm.inferencers.opening import encoder_of
     from nextvid_mm.report.explore import Settings, write_exploration
 
@@ -67,8 +72,7 @@ def run(args: argparse.Namespace) -> None:
     entries = {
         str(clip.below(args.root)): clip
         for word in args.inputs
-        if word.endswith(('.txt', *TABLES))
-        for clip in read_entries(word, None if word.endswith('.txt') else args.columns)
+        for clip in listed_in(word, args.columns) or ()
     }
     names = ('weights', 'num_frames', 'size', 'batch_size', 'dtype')
     inferencer = FeatureInferencer(

@@ -72,7 +72,8 @@ def twins(units: Tensor, least: float) -> list[list[int]]:
 
 def _pairs(units: Tensor, least: float) -> Iterator[NDArray[np.int64]]:
     for first in range(0, len(units), _BLOCK):
-        close = units[first : first + _BLOCK] @ units[first:].T >= least
+        # Of copies, the cosine is 1 but for rounding.
+        close = units[first : first + _BLOCK] @ units[first:].T >= least - 1e-6
         left, right = close.triu(1).nonzero(as_tuple=True)
         if len(left):
             yield np.stack([left.numpy() + first, right.numpy() + first])

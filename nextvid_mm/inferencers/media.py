@@ -221,23 +221,31 @@ def find_media(
     """
     found: list[Media] = []
     for entry in inputs:
-        name, suffix = str(entry), Path(shown(entry)).suffix.lower()
-        if os.path.isdir(name):
+        if os.path.isdir(entry):
             below = walk(entry)
             for note in below.notes():
                 print_log(f'{entry}: {note}', logger='current', level=logging.WARNING)
             found += below.files + below.closed  # whoever opens a closed folder says why
-        elif suffix in ('.txt', *TABLES):
-            listed = read_entries(name, columns if suffix in TABLES else None)
+        elif (listed := listed_in(entry, columns)) is not None:
             found += [as_media(clip.below(root)) for clip in listed]
         else:
-            found.append(name)
+            found.append(str(entry))
     if not found:
         raise FileNotFoundError(
             f'no video or image in {", ".join(map(str, inputs))}; endings: '
             f'{", ".join(MEDIA_EXTENSIONS)}'
         )
     return list({str(media): media for media in found}.values())
+
+
+def listed_in(
+    entry: str | Path, columns: Mapping[str, str] | None = None
+) -> Iterator[ListedClip] | None:
+    """Entries of a list among the inputs of a tool; None for a file or a folder."""
+    suffix = Path(shown(entry)).suffix.lower()
+    if os.path.isdir(entry) or suffix not in ('.txt', *TABLES):
+        return None
+    return read_entries(str(entry), columns if suffix in TABLES else None)
 
 
 def as_media(clip: ListedClip) -> Media:

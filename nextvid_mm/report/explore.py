@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from PIL import Image
@@ -85,14 +86,12 @@ def write_exploration(
     Raises:
         ValueError: for fewer than two files, or a cosine that is none.
     """
-    import torch
-
     settings, folder = settings or Settings(), Path(folder)
-    media = media or {name: name for name in features}
+    media = {name: name for name in features} if media is None else media
     if not 0 < settings.same <= 1:
         raise ValueError(f'--same {settings.same:g} is no cosine above 0 up to 1')
     paths = list(media)
-    rows = torch.stack([features[name] for name in paths]).float()
+    rows = torch.stack([features[name] for name in paths]).float() if paths else torch.empty(0, 1)
     units = directions(rows)
     groups, lone = twins(units, settings.same), loneliness(rows)
     count = settings.clusters or min(12, max(2, round(math.sqrt(len(paths) / 2))))

@@ -36,7 +36,9 @@ def test_a_folder_and_a_clip_from_elsewhere(root, call, tmp_path, capsys):
 
 
 def test_a_list_keeps_its_labels(root, call, tmp_path):
-    words = [root / 'iter_5.pth', root / 'data/train.txt', '--root', root / 'data/train']
+    (root / 'last_checkpoint').write_text('iter_5.pth')
+    shutil.copy(root / 'data/train.txt', root / 'TRAIN.TXT')
+    words = [root, root / 'TRAIN.TXT', '--root', root / 'data/train']
     words += ['--out', 'look', '--num-frames', 4, '--device', 'cpu', '--same', 1]
     assert not call('explore_videos', *words)
     kept = read_list(tmp_path / 'look/without_duplicates.txt')

@@ -41,6 +41,9 @@ def test_twins_are_linked_in_any_block(features, monkeypatch):
     monkeypatch.setattr(similarity, '_BLOCK', 4)
     assert twins(units, 0.9999) == [[2, 17, 25], [9, 28]]
     assert twins(directions(torch.eye(5)), 0.9) == []
+    draws = torch.randn(40, 33, generator=torch.Generator().manual_seed(0))
+    copies = twins(directions(torch.cat([draws, draws])), 1.0)
+    assert copies == [[n, n + 40] for n in range(40)]
 
 
 def test_who_is_like_no_other(features):

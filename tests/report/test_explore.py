@@ -111,5 +111,7 @@ def test_too_little_and_no_cosine(folder, tmp_path):
     first = dict(list(features.items())[:1])
     with pytest.raises(ValueError, match='among 1 samples'):
         write_exploration(tmp_path, first)
+    with pytest.raises(ValueError, match='among 0 samples'):
+        write_exploration(tmp_path, first, list(first), media={})
     two = dict(list(features.items())[:2])
     assert '<h2>Map' not in write_exploration(tmp_path, two)['page'].read_text(encoding='utf-8')
