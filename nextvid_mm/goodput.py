@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -157,6 +158,7 @@ def device_peak(name: str | None = None) -> float | None:
             return None
         name = torch.cuda.get_device_name()
     words = name.lower().replace('-', ' ').split()
-    joined = ''.join(words)
-    found = [key for key in GPUS if '-' not in key and (key in words or key in joined)]
-    return GPUS[max(found, key=len)][0] if found else None
+    if 'laptop' in words or ('h100' in words and {'pcie', 'nvl'} & set(words)):
+        return None  # the same name, but a slower chip
+    whole = {*words, *(first + second for first, second in pairwise(words))}
+    return next((rate for key, (rate, _) in GPUS.items() if key in whole), None)

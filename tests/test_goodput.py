@@ -97,6 +97,10 @@ def test_other_models_have_no_count_and_no_error(name):
         ('NVIDIA L40S', 362.0),
         ('NVIDIA L4', 121.0),
         ('NVIDIA GeForce RTX 4090', 165.0),
+        ('NVIDIA L40', None),
+        ('NVIDIA RTX A1000', None),
+        ('NVIDIA H100 PCIe', None),
+        ('NVIDIA GeForce RTX 4090 Laptop GPU', None),
         ('Another', None),
     ],
 )

@@ -11,6 +11,7 @@ from nextvid_mm.config_files import find_config
 from nextvid_mm.inferencers.classifier import FILES, Classifier, read_folder
 from nextvid_mm.models.checkpoints import read_config
 from nextvid_mm.registry import MODELS, require_registered
+from nextvid_mm.run_folder import newest_checkpoint
 
 MODEL_HELP = (
     'folder of save_pretrained or --save, work directory of a probe or of fine-tuning, or CONFIG '
@@ -121,7 +122,7 @@ def _of_work_dir(folder: Path) -> tuple[Any, Path]:
     if probe.is_file():
         checkpoint = probe
     elif last.is_file():
-        checkpoint = folder / Path(last.read_text(encoding='utf-8').strip()).name
+        checkpoint = Path(newest_checkpoint(str(folder)))
     else:
         raise FileNotFoundError(
             f'{folder} holds neither a model folder ({", ".join(FILES)}) nor a result (probe.pth, '
