@@ -310,8 +310,7 @@ def set_recompute(blocks: Iterable[nn.Module], with_cp: bool | str) -> None:
         blocks: of a network.
         with_cp: False keeps everything. ``light`` recomputes activation functions of the MLPs only;
             ``products`` all but matrix products and attention, which are what takes time; True
-            recomputes whole blocks, which costs a second forward pass. Compiled blocks recompute
-            what is cheap by themselves: there, ``light`` and ``products`` gain next to nothing.
+            recomputes whole blocks, which costs a second forward pass.
 
     Raises:
         ValueError: for another value.

@@ -103,7 +103,7 @@ class ActivationCounter:
     def count(
         self, num_frames: int, tau_samples: int, recompute: Mapping[str, bool | str] | None = None
     ) -> Activations:
-        """Count for one clip. Compiled blocks keep a little less than is counted.
+        """Count for one clip. Compiled blocks keep about as much, more or less.
 
         Blocks of a network are equal, so the second of two tells the rest.
 

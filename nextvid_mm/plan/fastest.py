@@ -2,7 +2,7 @@
 
 Arithmetic, not a measurement. What a setting costs is what it adds to a step: products that are
 computed again, tensors that are written again, and weights that are read for fewer clips at once.
-Compiling is always taken: it moves less, and keeps no more.
+Compiling is always taken: it moves less, and keeps about as much.
 """
 
 from __future__ import annotations

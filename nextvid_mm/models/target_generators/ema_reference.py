@@ -60,8 +60,9 @@ class EMAReference(BaseModule):
         if not isinstance(weight, Tensor):
             torch._foreach_lerp_(reference, theirs, weight)
             return
+        weights = {dtype: weight.to(dtype) for dtype in {mine.dtype for mine in reference}}
         for mine, other in zip(reference, theirs, strict=True):
-            mine.lerp_(other, weight.to(mine.dtype))
+            mine.lerp_(other, weights[mine.dtype])
 
     @torch.no_grad()
     def forward(self, patches: Tensor, grid: TokenGrid) -> Tensor:
