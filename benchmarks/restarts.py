@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from benchmarks.stopped_tools import (
@@ -71,6 +72,8 @@ def launch(folder: Path, log: Path, restarts: int) -> int:
         words[flags:flags] = ['--launcher', 'pytorch']
         elastic_launch(config, work)(words)
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

@@ -24,6 +24,8 @@ def call(monkeypatch):
             time.sleep(20)
         signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
         os.write(1, f'{name} begins\n'.encode())
+        if name == 'broken':
+            raise RuntimeError('no more')
         time.sleep(0 if name == 'quick' else 20)
 
     monkeypatch.setattr(stopped_tools, 'call', run)
@@ -58,6 +60,25 @@ def test_a_documented_end_is_right_and_another_is_not(call, folder):
 def test_a_stop_that_comes_too_late_does_not_count(call, folder):
     code, ledger = stop(tool('quick'), 'SIGTERM', folder)
     assert (code, ledger.wrong, ledger.counts.total()) == (0, [], 0)
+
+
+def test_a_traceback_is_found(call, folder):
+    _, ledger = stop(tool('broken'), 'SIGTERM', folder)
+    assert 'not stopped, it ended with 1' in ledger.wrong[0]
+    assert 'SIGTERM, after 1.0 s: a traceback' in ledger.wrong[1]
+
+
+def test_files_that_differ_are_found(tmp_path):
+    ours, theirs = tmp_path / 'ours', tmp_path / 'theirs'
+    for place in (ours, theirs):
+        place.mkdir()
+        (place / 'a.tar').write_bytes(b'one')
+        (place / 'list.txt').write_text(f'{place}/a.mp4\n')
+    assert stopped_tools.files(ours, theirs) == []
+    (ours / 'a.tar').write_bytes(b'two')
+    (ours / 'list.txt').unlink()
+    found = stopped_tools.files(ours, theirs)
+    assert sorted(found) == [f'{ours}/a.tar differs', f'{ours}/list.txt is missing']
 
 
 def test_processes_that_outlive_a_tool_are_found_and_ended(call, folder):
