@@ -183,6 +183,13 @@ def sharding_is_known(cfg: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(f'model_wrapper_cfg.{key}', text)
 
 
+def wrapper_is_set_once(cfg: Mapping[str, Any]) -> Iterator[Problem]:
+    """MMEngine does not read the short way beside the long one."""
+    if cfg.get('model_wrapper_cfg') is not None and 'find_unused_parameters' in cfg:
+        text = 'has no effect beside model_wrapper_cfg, which has a key of that name: set it there'
+        yield Problem('find_unused_parameters', text)
+
+
 RULES = (
     parts_are_dicts,
     classes_differ,
@@ -194,5 +201,6 @@ RULES = (
     sources_can_be_drawn,
     sharded_has_no_average,
     sharding_is_known,
+    wrapper_is_set_once,
 )
 """Settings that contradict each other; each yields what it finds."""

@@ -57,3 +57,11 @@ def test_a_sharded_model_takes_other_keys_than_ddp():
 def test_the_keys_of_a_sharded_model_are_its_functions():
     parameters = list(inspect.signature(shard_model).parameters)
     assert parameters[1:] == list(_SHARDING)
+
+
+def test_a_wrapper_is_set_in_one_way():
+    cfg = dict(find_unused_parameters=True)
+    assert found(cfg) == []
+    (problem,) = found(cfg | dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel')))
+    assert problem.path == 'find_unused_parameters'
+    assert 'has no effect beside model_wrapper_cfg' in problem.text

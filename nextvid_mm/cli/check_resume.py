@@ -247,8 +247,9 @@ def compare_checkpoints(ours: Path, theirs: Path) -> list[str]:
 
 def _last_checkpoint(work_dir: Path) -> dict[str, Any]:
     from nextvid_mm.models.checkpoints import read_file
+    from nextvid_mm.run_folder import newest_checkpoint
 
-    return read_file((work_dir / 'last_checkpoint').read_text().strip())
+    return read_file(newest_checkpoint(str(work_dir)))
 
 
 def _differences(one: Any, two: Any, where: str) -> Iterator[str]:

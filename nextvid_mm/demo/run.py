@@ -30,6 +30,7 @@ from nextvid_mm.progress import progress_bar
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 from nextvid_mm.report import write_report
 from nextvid_mm.report.own import own_clips
+from nextvid_mm.run_folder import newest_checkpoint
 from nextvid_mm.visualization import generation_sheet
 
 PRETRAIN = 'configs/nextvid/vit-tiny_demo.py'
@@ -156,7 +157,7 @@ def pretrain(
             f'pretraining ended with exit code {code}, see above and {log}; the command was: '
             f'{shlex.join(command)}. Other --cfg-options need another --work-dir.'
         )
-    return folder / (folder / 'last_checkpoint').read_text().strip()
+    return Path(newest_checkpoint(str(folder)))
 
 
 def probe_settings(config: Config) -> Config:
