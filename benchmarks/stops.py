@@ -24,7 +24,7 @@ import sys
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,9 +87,9 @@ def has_ended(pid: int) -> bool:
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def adopt_orphans() -> None:
+def adopt_orphans(yes: bool = True) -> None:
     """Let processes whose parent has died become children of this one, where they are seen."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(yes))
 
 
 def processes() -> Iterator[tuple[int, str, int, int]]:
@@ -113,10 +113,10 @@ def children() -> list[int]:
     return found
 
 
-def left_over() -> list[int]:
-    """Processes that outlive their tool."""
+def left_over(known: Collection[int] = ()) -> list[int]:
+    """Processes that outlive their tool; ``known`` ran before it and are not its own."""
     limit = time.monotonic() + _PATIENCE_SECONDS
-    while (found := children()) and time.monotonic() < limit:
+    while (found := [pid for pid in children() if pid not in known]) and time.monotonic() < limit:
         time.sleep(0.05)
     return found
 
@@ -187,6 +187,7 @@ def disturb(tool: Tool, kind: str, folder: Path, delay: float, ledger: Ledger) -
     log.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     before, _, saved = progress_of(tool, folder)
+    known = children()
     pid = start(words, log)
     limit = time.monotonic() + delay
     while time.monotonic() < limit and not has_ended(pid):
@@ -202,7 +203,7 @@ def disturb(tool: Tool, kind: str, folder: Path, delay: float, ledger: Ledger) -
         text = log.read_text(errors='replace')
         if 'is in use by process' not in text and 'ended before' not in text:
             wrong.append('a second run was let in')
-    if orphans := left_over():
+    if orphans := left_over(known):
         wrong.append(f'processes left: {orphans}')
         for orphan in orphans:
             os.kill(orphan, signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import tarfile
@@ -31,6 +32,8 @@ def call(monkeypatch):
     monkeypatch.setattr(stopped_tools, 'call', run)
     monkeypatch.setattr(stops, '_PATIENCE_SECONDS', 0.3)
     stops.adopt_orphans()
+    yield
+    stops.adopt_orphans(False)
 
 
 @pytest.fixture
@@ -82,9 +85,12 @@ def test_files_that_differ_are_found(tmp_path):
 
 
 def test_processes_that_outlive_a_tool_are_found_and_ended(call, folder):
-    _, ledger = stop(tool('orphan'), 'SIGKILL', folder)
-    assert 'processes left: [' in ledger.wrong[0]
-    assert stops.left_over() == []
+    with subprocess.Popen(['sleep', '10']) as other:
+        _, ledger = stop(tool('orphan'), 'SIGKILL', folder)
+        assert re.search(r'processes left: \[\d+\]', ledger.wrong[0])
+        assert stops.left_over(known=[other.pid]) == []
+        assert other.poll() is None
+        other.kill()
 
 
 def test_a_second_run_must_be_refused(call, folder, monkeypatch):
