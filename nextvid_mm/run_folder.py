@@ -30,7 +30,10 @@ BEAT_SECONDS = 15.0
 STALE_SECONDS = 120.0
 # One that says nothing is being written, or was killed while it was.
 WRITTEN_SECONDS = 10.0
-_LIBRARIES = ('torch', 'mmengine', 'mmcv-lite', 'mmaction2', 'mmpretrain', 'numpy', 'av')
+_LIBRARIES = (
+    *('torch', 'torchvision', 'mmengine', 'mmcv-lite', 'mmaction2', 'mmpretrain'),
+    *('numpy', 'av'),
+)
 
 
 class FolderInUse(ValueError):

@@ -78,15 +78,12 @@ class ClipList(Sequence):
         rows = range(len(self.columns['ends'])) if self.rows is None else self.rows
         if isinstance(place, slice):
             return ClipList(self.columns, self.prefix, np.asarray(rows[place]))
-        return self._entry(int(rows[place])).info()
-
-    def _entry(self, row: int) -> ListedClip:
-        ends = self.columns['ends']
+        row, ends = int(rows[place]), self.columns['ends']
         first, last = int(ends[row - 1]) if row else 0, int(ends[row])
         path = os.fsdecode(self.columns['bytes'][first:last].tobytes())
         names = ('labels', 'lines', 'starts', 'stops', 'offsets', 'sizes')
         values = (self.columns[name][row].item() for name in names)
-        return ListedClip(join(self.prefix, path), *values)
+        return ListedClip(join(self.prefix, path), *values).info()
 
 
 def open_list(

@@ -144,7 +144,10 @@ class StageBatchSampler:
 
     def __len__(self) -> int:
         """Micro-batches of this process from the start step on."""
-        return sum(steps * self._accumulation(stage) for stage, steps, _ in self._remaining())
+        return sum(
+            steps * (stage.batch_size // (stage.micro_batch_size * self.world_size))
+            for stage, steps, _ in self._remaining()
+        )
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
         for stage, steps, first in self._remaining():
@@ -155,9 +158,6 @@ class StageBatchSampler:
             # stride.
             for begin in range(own, own + steps * stage.batch_size, stride):
                 yield self.sampler.requests(np.arange(begin, begin + micro), stage.num_frames)
-
-    def _accumulation(self, stage: StagePlan) -> int:
-        return stage.batch_size // (stage.micro_batch_size * self.world_size)
 
     def _remaining(self) -> Iterator[tuple[StagePlan, int, int]]:
         """Yield (stage, steps left in it, position of its first sample that is left)."""

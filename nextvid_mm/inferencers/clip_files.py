@@ -8,13 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dataset import Compose
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -26,7 +24,7 @@ from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.files import replace_when_complete, save_picture
-from nextvid_mm.inferencers.media import compose, part_of, square
+from nextvid_mm.inferencers.media import fit, part_of
 from nextvid_mm.visualization.sheets import tile_rows
 
 
@@ -103,18 +101,6 @@ def read_frames(
     with VideoReader(path) as video:
         for _, picture in video.every(fps, start):
             yield picture
-
-
-def fit(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize the shorter side of ``(height, width, 3)`` to ``size`` and cut out the middle."""
-    if picture.shape[:2] == (size, size):
-        return picture
-    return _square(size)(dict(imgs=[picture], img_shape=picture.shape[:2]))['imgs'][0]
-
-
-@cache
-def _square(size: int) -> Compose:
-    return compose(*square(size))
 
 
 def movie(rows: Sequence[tuple[str, Tensor]], zoom: int = 2) -> NDArray[np.uint8]:

@@ -24,7 +24,8 @@ from torch import Tensor
 from nextvid_mm.data_checks import label_names
 from nextvid_mm.datasets.listed_clips import read_entries
 from nextvid_mm.evaluation.representation import knn_votes
-from nextvid_mm.inferencers.clip_files import fit, read_seed
+from nextvid_mm.inferencers.clip_files import read_seed
+from nextvid_mm.inferencers.media import fit
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.progress import track

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nextvid_mm.inferencers.classifier import Classifier
-from nextvid_mm.inferencers.clip_files import fit
+from nextvid_mm.inferencers.media import fit
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 from nextvid_mm.layers import resolve_dtype
 from nextvid_mm.models.recognizers import ProbeRecognizer

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ class MediaReader:
 
     def __init__(self, fps: float | None, num_frames: int, stride: int, size: int, multiple: int):
         self.fps, self.num_frames, self.stride, self.multiple = fps, num_frames, stride, multiple
-        self._fit = compose(*square(size))
+        self.size = size
 
     def windows(self, path: Media | Path, start: int = 0) -> Iterator[Window]:
         """Windows of a file, or of a part of it, in order; together they cover every sampled frame.
@@ -115,7 +115,7 @@ class MediaReader:
                 return self.fps or video.rate, max(last - start, 0.0)
 
     def _windows_of_image(self, clip: ListedClip) -> Iterator[Window]:
-        pixels = _to_clip([self._square(load_picture(opened(clip)))])
+        pixels = _to_clip([fit(load_picture(opened(clip)), self.size)])
         yield Window(pixels.expand(-1, self.num_frames, -1, -1), np.zeros(self.num_frames), first=0)
 
     def _windows_of_video(self, clip: ListedClip, start: int) -> Iterator[Window]:
@@ -137,14 +137,10 @@ class MediaReader:
         count, frame = first, None
         with VideoReader(opened(clip)) as video:
             for time, picture in part_of(video, self.fps, clip.segment, first):
-                frame, count = (time, self._square(picture)), count + 1
+                frame, count = (time, fit(picture, self.size)), count + 1
                 yield frame
         if frame is not None:
             yield from [frame] * (-count % self.multiple)
-
-    def _square(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        results = dict(imgs=[picture], img_shape=picture.shape[:2], modality='RGB')
-        return self._fit(results)['imgs'][0]
 
 
 def _clip(path: Media | Path) -> ListedClip:
@@ -258,15 +254,16 @@ def _to_clip(frames: Sequence[NDArray[np.uint8]]) -> Tensor:
     return from_bytes(torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2))
 
 
-def square(size: int) -> list[dict[str, Any]]:
-    """Transforms that fit the short side to ``size`` pixels and cut out the middle.
+def fit(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize the shorter side of ``(height, width, 3)`` to ``size`` and cut out the middle."""
+    if picture.shape[:2] == (size, size):
+        return picture
+    return _square(size)(dict(imgs=[picture], img_shape=picture.shape[:2]))['imgs'][0]
 
-    The one rule for pictures of any size, and that of the probes' test pipelines.
-    """
+
+@cache
+def _square(size: int) -> Compose:
+    """The one rule for pictures of any size, and that of the probes' test pipelines."""
     resize = dict(type='mmaction.Resize', scale=(-1, size))
-    return [resize, dict(type='mmaction.CenterCrop', crop_size=size)]
-
-
-def compose(*transforms: dict[str, Any]) -> Compose:
-    """A pipeline of transforms."""
-    return Compose([TRANSFORMS.build(dict(_scope_=SCOPE) | transform) for transform in transforms])
+    crop = dict(type='mmaction.CenterCrop', crop_size=size)
+    return Compose([TRANSFORMS.build(dict(_scope_=SCOPE) | step) for step in (resize, crop)])

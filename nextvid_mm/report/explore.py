@@ -27,8 +27,7 @@ from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.evaluation.similarity import clusters, directions, loneliness, nearest, twins
 from nextvid_mm.files import write_text
-from nextvid_mm.inferencers.clip_files import fit
-from nextvid_mm.inferencers.media import Media
+from nextvid_mm.inferencers.media import Media, fit
 from nextvid_mm.lettering import lettering
 from nextvid_mm.visualization.figures import COLOURS, new_figure, project
 

@@ -100,6 +100,7 @@ class BlockStrategy:
         # Any block of a row and a column hides their patch.
         return (tall.transpose(0, 2, 1) @ wide) > 0
 
+    @lru_cache(maxsize=64)  # noqa: B019 (a strategy is a few numbers)
     def survey(self) -> NDArray[np.int64]:
         """Return the sorted numbers of visible patches of many draws that do not hide everything.
 
@@ -108,7 +109,19 @@ class BlockStrategy:
         Raises:
             ValueError: If blocks do not fit the grid, or every draw hides everything.
         """
-        return _survey(self)
+        self._check_fit()
+        rng, part = np.random.default_rng(_SURVEY_SEED), 500
+        draws = (self.draw(rng, part) for _ in range(_SURVEY_DRAWS // part))
+        hidden = np.concatenate([masks.sum(axis=(1, 2)) for masks in draws])
+        visible = np.sort(self.num_patches - hidden)
+        visible = visible[visible > 0]
+        if not visible.size:
+            raise ValueError(
+                f'mask strategy {self} hides all {self.num_patches} patches of a '
+                f'{self.grid[0]}×{self.grid[1]} grid in every draw: '
+                'use a smaller scale, fewer blocks or smaller patches'
+            )
+        return visible
 
     def chance_of(self, num_visible: int) -> float:
         """Share of the draws that leave exactly ``num_visible`` patches visible."""
@@ -183,20 +196,3 @@ def adjust_rim(
         near = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
         hidden.flat[np.where(grows, -1, near + order).argmax()] = surplus > 0
     return hidden
-
-
-@lru_cache(maxsize=64)
-def _survey(strategy: BlockStrategy) -> NDArray[np.int64]:
-    strategy._check_fit()
-    rng, part = np.random.default_rng(_SURVEY_SEED), 500
-    draws = (strategy.draw(rng, part) for _ in range(_SURVEY_DRAWS // part))
-    hidden = np.concatenate([masks.sum(axis=(1, 2)) for masks in draws])
-    visible = np.sort(strategy.num_patches - hidden)
-    visible = visible[visible > 0]
-    if not visible.size:
-        raise ValueError(
-            f'mask strategy {strategy} hides all {strategy.num_patches} patches of a '
-            f'{strategy.grid[0]}×{strategy.grid[1]} grid in every draw: '
-            'use a smaller scale, fewer blocks or smaller patches'
-        )
-    return visible

@@ -79,7 +79,12 @@ class SampleClipByTime(BaseTransform):
         Raises:
             ValueError: If the video has no frames, or ``fps`` meets one without a frame rate.
         """
-        clip_len = self._clip_length(results)
+        clip_len = self.num_frames or results.get('num_frames')
+        if not clip_len:
+            raise ValueError(
+                'SampleClipByTime does not know how many frames to take: set num_frames, or '
+                'use it inside a MixtureDataset'
+            )
         total, rate = results['total_frames'], results.get('avg_fps')
         name = results.get('filename', 'the video')
         if total < 1:
@@ -121,15 +126,6 @@ class SampleClipByTime(BaseTransform):
             )
         last = total if end is None else min(total, round(end * rate))
         return first, max(last, first + 1)
-
-    def _clip_length(self, results: dict[str, Any]) -> int:
-        length = self.num_frames or results.get('num_frames')
-        if not length:
-            raise ValueError(
-                'SampleClipByTime does not know how many frames to take: set num_frames, or '
-                'use it inside a MixtureDataset'
-            )
-        return int(length)
 
     def _starts(self, total: int, span: float) -> NDArray[np.int64]:
         """Choose the first frame of each clip, given over how many frames it reaches."""

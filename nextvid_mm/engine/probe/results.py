@@ -1,14 +1,10 @@
 """What an evaluation leaves: a record that can be repeated, the probe, and a picture."""
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import mmengine
-import numpy as np
 import torch
 from mmaction.evaluation import ConfusionMatrix
 from mmengine.config import Config
@@ -24,7 +20,7 @@ from nextvid_mm.layers import check_state
 from nextvid_mm.lettering import drawable, lettering
 from nextvid_mm.models.checkpoints import config_text, hash_weights, parse_config
 from nextvid_mm.registry import HOOKS, unwrap
-from nextvid_mm.version import __version__
+from nextvid_mm.run_folder import versions
 
 RESULTS = 'probe_results.json'
 PROBE = 'probe.pth'
@@ -35,20 +31,8 @@ MEASURED = (
     'num_samples', 'failed', 'best_member', 'members', 'grid', 'mean_class', 'per_class',
     'confusion_matrix',
 )  # fmt: skip
-_DISTRIBUTIONS = ('torch', 'torchvision', 'mmengine', 'mmcv-lite', 'mmaction2', 'mmpretrain')
 # More classes than this leave no room for a number in a cell or a name on an axis.
 _MOST_LABELLED_CLASSES = 40
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    found = dict(nextvid_mm=__version__, python=platform.python_version(), numpy=np.__version__)
-    for name in _DISTRIBUTIONS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = 'not installed'
-    return found | dict(mmengine=mmengine.__version__)
 
 
 def make_record(
