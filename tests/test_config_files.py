@@ -48,6 +48,15 @@ def test_a_helper_of_the_base_may_be_used_above_it(write):
     check(write("_base_ = './base.py'\nmodel = dict(a=_base_.unused_here)\n"))
 
 
+def test_what_a_run_has_written_may_hold_helpers(write, tmp_path):
+    text = 'size = 64\n_half = size // 2\nwork_dir = "runs"\nmodel = dict(type="A", size=_half)\n'
+    written = tmp_path / 'written.py'
+    Config.fromfile(write(text)).dump(written)
+    check(str(written))
+    with pytest.raises(ValueError, match="'size'"):  # of a config by hand, it is a mistake
+        check(write('size = 64\nwork_dir = "runs"\nmodel = dict(type="A")\n'))
+
+
 def test_a_misspelt_key_is_named_with_its_file_and_the_right_one(write):
     path = write('train_dataloder = dict(num_workers=2)\n')
     with pytest.raises(

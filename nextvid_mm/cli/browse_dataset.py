@@ -36,15 +36,15 @@ def run(args: argparse.Namespace) -> None:
     if (args.config is None) == (args.replaced is None):
         raise ValueError('give either a config or --replaced LIST')
     check_count(args.number, '--number')
-    from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
+    from nextvid_mm.config_files import checked_config
     from nextvid_mm.registry import SCOPE
     from nextvid_mm.visualization.browse import replaced_files, training_clips, write_pages
 
     init_default_scope(SCOPE)
     if args.replaced is None:
-        config = Config.fromfile(args.config)
+        config = checked_config(args.config)
         shown = list(training_clips(config, args.number, args.seed, args.start))
         name = Path(args.config).stem
     else:

@@ -20,7 +20,7 @@ from nextvid_mm.data_checks import label_names, list_file_of
 from nextvid_mm.engine.probe.features import innermost_dataset, with_pipeline
 from nextvid_mm.files import write_text
 from nextvid_mm.interop.export import table, version_table
-from nextvid_mm.layers import check_state, has_lora, merged
+from nextvid_mm.layers import has_lora, load_exactly, merged
 from nextvid_mm.models.checkpoints import (
     config_text,
     hash_weights,
@@ -108,8 +108,7 @@ class Classifier(ModelHubMixin, library_name='nextvid_mm', pipeline_tag='video-c
                 f'{source} holds a {type(self.model).__name__}, which has no classes: give a '
                 'trained probe (tools/test.py) or a fine-tuned model (tools/train.py)'
             )
-        check_state(state, self.model.state_dict(), f'{source} does not hold the model it records')
-        self.model.load_state_dict(dict(state))
+        load_exactly(self.model, state, f'{source} does not hold the model it records')
         self.model.to(self.device).eval().requires_grad_(False)
         self.model.cfg = config
         self.names = list(names) if names else [str(k) for k in range(head.num_classes)]

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from nextvid_mm.checks import check_count
-from nextvid_mm.config_files import find_config
+from nextvid_mm.config_files import checked_config
 from nextvid_mm.datasets.request import derive_seed, isolated_rng
 from nextvid_mm.engine.clock import spent_on
 from nextvid_mm.engine.hooks.health import encode_frozen
@@ -141,7 +140,7 @@ def _dataset_configs(config: str | Mapping[str, Any]) -> dict[str, Any]:
     """
     if isinstance(config, str):
         try:
-            probe = Config.fromfile(find_config(config))
+            probe = checked_config(config)
         except FileNotFoundError as error:
             raise FileNotFoundError(f'OnlineProbeHook.config={config!r}: {error}') from error
         return {split: cached_dataset(probe, split) for split in _SPLITS}
