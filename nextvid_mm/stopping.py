@@ -191,19 +191,6 @@ def _end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def run_child(command: Sequence[str], **options: Any) -> int:
-    """Run a child process to its end; see :func:`child`. Returns its exit code.
-
-    Raises:
-        Stopped: If the child was stopped by a signal that this program did not see.
-    """
-    with child(command, **options) as process:
-        code = process.wait()
-    if code in (INTERRUPTED, STOPPED):
-        raise Stopped('SIGINT' if code == INTERRUPTED else 'SIGTERM')
-    return code
-
-
 @contextmanager
 def pool_of(workers: int, method: str, *initializer: Any) -> Iterator[ProcessPoolExecutor]:
     """Processes that Ctrl-C in a terminal does not reach, and that end with the block at once.

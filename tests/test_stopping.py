@@ -17,7 +17,6 @@ from nextvid_mm.stopping import (
     child,
     leave_to_parent,
     pool_of,
-    run_child,
     signals_held,
     stop_on_signals,
 )
@@ -80,12 +79,6 @@ def test_a_child_that_does_not_end_is_killed(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='mine') as left:
         leave([*PYTHON, DEAF, str(tmp_path / 'a')], tmp_path / 'a', ValueError('mine'))
     assert left.value.process.returncode == -signal.SIGKILL
-
-
-def test_the_code_of_a_child():
-    assert run_child([*PYTHON, 'raise SystemExit(3)']) == 3
-    with pytest.raises(Stopped, match='SIGINT'):
-        run_child([*PYTHON, 'raise SystemExit(130)'])
 
 
 def test_no_child_outlives_its_parent(tmp_path):

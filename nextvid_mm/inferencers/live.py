@@ -222,16 +222,3 @@ def follow(
             yield picture, status
             if limit is not None and status.frames >= limit:
                 return
-
-
-def run_stream(
-    view: Any,
-    pictures: Iterable[NDArray[np.uint8] | None],
-    console: Console | None = None,
-    limit: int | None = None,
-) -> LiveStatus:
-    """Follow pictures to their end; see :func:`follow`."""
-    shown = [LiveStatus(view.tubelet)]
-    for _, shown[0] in follow(view, pictures, console, limit):
-        pass
-    return shown[0]

@@ -12,7 +12,7 @@ from rich.console import Console
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import read_frames
-from nextvid_mm.inferencers.live import EncoderView, LabelBank, build_bank, run_stream
+from nextvid_mm.inferencers.live import EncoderView, LabelBank, build_bank, follow
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 from nextvid_mm.models.backbones.pixels import from_bytes
 
@@ -57,7 +57,7 @@ def test_the_bank_holds_labelled_videos_that_are_long_enough(stream, folder):
 def test_the_view_shows_speed_latency_memory_and_the_right_label(stream, folder):
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     bright = [np.full((20, 30, 3), 210, np.uint8)] * 13
-    status = run_stream(EncoderView(stream, bank_of(stream, folder)), bright, console)
+    *_, (_, status) = follow(EncoderView(stream, bank_of(stream, folder)), bright, console)
     assert status.frames == 13
     assert len(status.latencies) == stream.seen == 6
     assert status.fps > 0
@@ -71,7 +71,7 @@ def test_the_view_shows_speed_latency_memory_and_the_right_label(stream, folder)
 def test_a_stream_without_a_bank_and_with_a_limit(stream):
     console = Console(file=io.StringIO(), width=120)
     endless = itertools.repeat(np.zeros((16, 16, 3), np.uint8))
-    status = run_stream(EncoderView(stream), endless, console=console, limit=5)
+    *_, (_, status) = follow(EncoderView(stream), endless, console=console, limit=5)
     assert (status.frames, stream.seen, status.label) == (5, 2, None)
 
 

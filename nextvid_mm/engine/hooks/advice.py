@@ -106,7 +106,7 @@ class AdviceHook(Hook):
                     f'the reference encoder averages over {memory:,.0f} steps, the run has '
                     f'{table.total_steps:,}: it hardly leaves its first weights. Lower '
                     f'ema_momentum of train_cfg.stages ({stage.name!r}: {stage.ema_momentum}), '
-                    f'such as to {1 - 10 / table.total_steps:.3g}',
+                    f'such as to {max(0.5, 1 - 10 / table.total_steps):.3g}',
                 )
 
     def after_micro_batch(

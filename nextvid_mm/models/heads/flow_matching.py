@@ -136,9 +136,31 @@ class CrossSelfDiT(FrameDiT):
         return self.target_proj(h).flatten(0, 2), tokens.flatten(0, 2)
 
 
-def build_decoder(settings: dict) -> FrameDiT:
-    """Build a head's decoder; without ``type`` it is a ``FrameDiT``."""
-    return MODELS.build(dict(type='FrameDiT') | settings)
+class DecoderHead(Head):
+    """What heads with a decoder share.
+
+    Args:
+        decoder: a ``FrameDiT`` (the default ``type``) or ``CrossSelfDiT`` and its settings
+            (``target_channels``, ``condition_channels``, ...).
+        loss_weight: weight of the loss (0.5, as the flow loss in the paper).
+        init_cfg: mmengine initialisation config.
+    """
+
+    generates = True
+
+    def __init__(self, decoder: dict, loss_weight: float = 0.5, init_cfg: dict | None = None):
+        super().__init__(decoder.get('target_channels', 0), loss_weight, init_cfg)
+        self.decoder: FrameDiT = MODELS.build(dict(type='FrameDiT') | decoder)
+
+    @property
+    def trunk(self) -> FrameDiT:
+        """The decoder."""
+        return self.decoder
+
+    def init_weights(self) -> None:
+        """Initialise the decoder, then load ``init_cfg`` if there is one."""
+        self.decoder.init_weights()
+        super().init_weights()
 
 
 class FlowPass(NamedTuple):
@@ -159,12 +181,11 @@ class FlowPass(NamedTuple):
 
 
 @MODELS.register_module()
-class FlowMatchingHead(Head):
+class FlowMatchingHead(DecoderHead):
     """Regresses the velocity from noise to target, given the predictor's output at each token.
 
     Args:
-        decoder: a ``FrameDiT`` (the default ``type``) or ``CrossSelfDiT`` and its settings
-            (``target_channels``, ``condition_channels``, ...).
+        decoder: as in ``DecoderHead``.
         tau_samples: times drawn per condition and step; the stage table sets it during training.
         loss_weight: weight of the flow loss (0.5 in the paper).
         prediction: the network's output is the ``velocity`` (the paper) or the ``clean`` target,
@@ -173,8 +194,6 @@ class FlowMatchingHead(Head):
         clean_floor: smallest ``1 - tau`` to divide by with ``prediction='clean'``.
         init_cfg: mmengine initialisation config.
     """
-
-    generates = True
 
     def __init__(
         self,
@@ -185,25 +204,14 @@ class FlowMatchingHead(Head):
         clean_floor: float = 0.05,
         init_cfg: dict | None = None,
     ):
-        super().__init__(decoder.get('target_channels', 0), loss_weight, init_cfg)
+        super().__init__(decoder, loss_weight, init_cfg)
         if prediction not in PREDICTIONS:
             raise ValueError(
                 f'prediction={prediction!r} of FlowMatchingHead is not one of '
                 f'{", ".join(PREDICTIONS)}'
             )
-        self.decoder = build_decoder(decoder)
         self.tau_samples = tau_samples
         self.prediction, self.clean_floor = prediction, clean_floor
-
-    @property
-    def trunk(self) -> FrameDiT:
-        """The decoder."""
-        return self.decoder
-
-    def init_weights(self) -> None:
-        """Initialise the decoder, then load ``init_cfg`` if there is one."""
-        self.decoder.init_weights()
-        super().init_weights()
 
     def loss(
         self,

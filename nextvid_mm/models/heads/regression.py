@@ -15,39 +15,18 @@ from nextvid_mm.layers import TokenGrid
 from nextvid_mm.registry import MODELS
 
 from .base import Head
-from .flow_matching import FrameDiT, build_decoder
+from .flow_matching import DecoderHead
 
 CRITERIA = {'mse': mse_loss, 'l1': l1_loss}
 
 
 @MODELS.register_module()
-class RegressionHead(Head):
+class RegressionHead(DecoderHead):
     """Predicts the target itself with the network of ``FlowMatchingHead``: no noise, no flow time.
 
     The decoder gets zeros for the noisy target and tau = 0, so that objective and number of passes
-    are all that differs from flow matching.
-
-    Args:
-        decoder: as in ``FlowMatchingHead``.
-        loss_weight: weight of the loss (0.5, as the flow loss in the paper).
-        init_cfg: mmengine initialisation config.
+    are all that differs from flow matching. Arguments as in ``DecoderHead``.
     """
-
-    generates = True
-
-    def __init__(self, decoder: dict, loss_weight: float = 0.5, init_cfg: dict | None = None):
-        super().__init__(decoder.get('target_channels', 0), loss_weight, init_cfg)
-        self.decoder = build_decoder(decoder)
-
-    @property
-    def trunk(self) -> FrameDiT:
-        """The decoder."""
-        return self.decoder
-
-    def init_weights(self) -> None:
-        """Initialise the decoder, then load ``init_cfg`` if there is one."""
-        self.decoder.init_weights()
-        super().init_weights()
 
     def predict(self, z: Tensor, grid: TokenGrid, positions: Tensor | None = None) -> Tensor:
         """Targets ``(B, T, M, C_target)`` of predictions ``z``; arguments as in ``loss``."""
@@ -85,8 +64,31 @@ class RegressionHead(Head):
         return self.predict(z, grid, positions).to(noise.dtype)
 
 
+class LinearHead(Head):
+    """What heads of one linear layer share.
+
+    Args:
+        in_channels: channels of the predictor.
+        target_channels: channels of a target token.
+        loss_weight: weight of the loss.
+        init_cfg: mmengine initialisation config.
+    """
+
+    def __init__(
+        self, in_channels: int, target_channels: int, loss_weight: float, init_cfg: dict | None
+    ):
+        super().__init__(target_channels, loss_weight, init_cfg)
+        self.proj = nn.Linear(in_channels, target_channels)
+
+    def init_weights(self) -> None:
+        """Initialise the projection, then load ``init_cfg`` if there is one."""
+        nn.init.trunc_normal_(self.proj.weight, std=0.02)
+        nn.init.zeros_(self.proj.bias)
+        super().init_weights()
+
+
 @MODELS.register_module()
-class LinearRegressionHead(Head):
+class LinearRegressionHead(LinearHead):
     """One linear layer from predictions to targets, as in masked autoencoders.
 
     Args:
@@ -105,20 +107,13 @@ class LinearRegressionHead(Head):
         loss_weight: float = 1.0,
         init_cfg: dict | None = None,
     ):
-        super().__init__(target_channels, loss_weight, init_cfg)
+        super().__init__(in_channels, target_channels, loss_weight, init_cfg)
         if criterion not in CRITERIA:
             raise ValueError(
                 f'criterion={criterion!r} of LinearRegressionHead is not one of '
                 f'{", ".join(CRITERIA)}'
             )
-        self.proj = nn.Linear(in_channels, target_channels)
         self.criterion = CRITERIA[criterion]
-
-    def init_weights(self) -> None:
-        """Initialise the projection, then load ``init_cfg`` if there is one."""
-        nn.init.trunc_normal_(self.proj.weight, std=0.02)
-        nn.init.zeros_(self.proj.bias)
-        super().init_weights()
 
     def loss(
         self,
@@ -134,7 +129,7 @@ class LinearRegressionHead(Head):
 
 
 @MODELS.register_module()
-class AlignHead(Head):
+class AlignHead(LinearHead):
     """Mean squared error between projected predictions and reference features.
 
     Args:
@@ -153,15 +148,8 @@ class AlignHead(Head):
         normalize_target: bool = False,
         init_cfg: dict | None = None,
     ):
-        super().__init__(out_channels, loss_weight, init_cfg)
-        self.proj = nn.Linear(in_channels, out_channels)
+        super().__init__(in_channels, out_channels, loss_weight, init_cfg)
         self.normalize_target = normalize_target
-
-    def init_weights(self) -> None:
-        """Initialise the projection, then load ``init_cfg`` if there is one."""
-        nn.init.trunc_normal_(self.proj.weight, std=0.02)
-        nn.init.zeros_(self.proj.bias)
-        super().init_weights()
 
     def loss(
         self,
