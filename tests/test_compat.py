@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import pickle
-import socket
 import subprocess
 import sys
 
@@ -18,6 +17,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import Runner
+from processes import free_port
 from torch import nn
 
 import nextvid_mm
@@ -107,13 +107,10 @@ needs_cpu_only = pytest.mark.skipif(
 
 def _run(code):
     """Run ``code`` in a fresh process as rank 0 of 1 and return the last line it prints."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     group = dict(RANK='0', LOCAL_RANK='0', WORLD_SIZE='1', MASTER_ADDR='127.0.0.1')
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c', code],
-        env={**os.environ, **group, 'MASTER_PORT': str(port)},
+        env={**os.environ, **group, 'MASTER_PORT': str(free_port())},
         capture_output=True,
         text=True,
         check=False,

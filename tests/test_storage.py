@@ -102,8 +102,9 @@ def test_a_server_that_stays_away_is_given_up(web, tmp_path):
     with pytest.raises(StorageError, match=r'a.bin: not fetched in 0 s: .*503'):
         Storage(patience=0.3).open(address)
     faults.fail = 0
-    file = Storage(patience=0.3).open(address)
-    faults.short = 10_000
+    storage = Storage()
+    file = storage.open(address)
+    storage.patience, faults.short = 0.3, 10_000
     with pytest.raises(StorageError, match='a.bin: not fetched in'):
         file.read(4)
     with pytest.raises(StorageError, match='not fetched'):
@@ -116,7 +117,8 @@ def test_a_slow_answer_ends_at_the_deadline(web):
     with pytest.raises(StorageError, match='not fetched'):
         Storage().open(address, deadline=time.monotonic() + 0.5)
     faults.delay = 0.0
-    file = Storage().open(address, deadline=time.monotonic() + 1)
+    file = Storage().open(address, deadline=time.monotonic() + 60)
+    file._source._deadline = time.monotonic() + 0.5
     faults.delay = 30.0
     with pytest.raises(StorageError, match='not fetched'):
         file.read(4)

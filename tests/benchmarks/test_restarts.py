@@ -20,14 +20,13 @@ def agent():
         for _ in range(restarts.PROCESSES):
             kid = os.fork()
             if not kid:
-                time.sleep(20)
+                time.sleep(600)
                 os._exit(0)
             kids.append(kid)
         for kid in kids:
             os.waitpid(kid, 0)
         os._exit(0)
-    end = time.monotonic() + 5
-    while len(restarts.workers(pid)) < restarts.PROCESSES and time.monotonic() < end:
+    while len(restarts.workers(pid)) < restarts.PROCESSES:
         time.sleep(0.01)
     yield pid
     for each in (*restarts.workers(pid), pid):

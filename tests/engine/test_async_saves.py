@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -77,11 +78,11 @@ def _train(path, changes, *hooks):
 
 @pytest.fixture
 def slow(monkeypatch):
-    """Writing takes a while, in which training goes on; of ``state['full']`` it fails."""
-    state, write = dict(full=None, seconds=0.3), FileSystemWriter.finish
+    """Writing ends when ``state['go']`` is set; of ``state['full']`` it fails."""
+    state, write = dict(full=None, go=threading.Event()), FileSystemWriter.finish
 
     def finish(self, *args, **kwargs):
-        time.sleep(state['seconds'])
+        assert state['go'].wait(60)
         if state['full'] and state['full'] in str(self.path):
             raise OSError(28, 'No space left on device')
         write(self, *args, **kwargs)
@@ -93,26 +94,29 @@ def slow(monkeypatch):
 class Look(RecordHook):
     """What last_checkpoint says after each step."""
 
-    def __init__(self, path):
-        self.path, self.seen, self.named = path, {}, {}
+    def __init__(self, path, go):
+        self.path, self.go, self.seen, self.named = path, go, {}, {}
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         note = self.path / 'last_checkpoint'
         self.seen[runner.iter + 1] = note.read_text()[-11:] if note.exists() else ''
         self.named[runner.iter + 1] = folders(self.path)
+        if runner.iter + 1 == 5:
+            self.go.set()
 
 
 def test_training_goes_on_and_the_pointer_moves_only_when_all_is_on_the_disk(tmp_path, slow):
-    look = Look(tmp_path)
+    look = Look(tmp_path, slow['go'])
     train(tmp_path, look, **EVERY_3)
-    assert look.seen[3] == look.seen[4] == ''  # still being written
+    assert look.seen[3] == look.seen[4] == look.seen[5] == ''  # still being written
     assert look.named[4] == ['iter_3.dcp.tmp']
     assert look.seen[6] == '/iter_3.dcp'  # awaited before the next is begun
     assert folders(tmp_path) == ['iter_15.dcp', 'iter_16.dcp']
 
 
 def test_a_full_disk_keeps_the_previous_one_and_training_goes_on(tmp_path, slow):
-    slow.update(full='iter_6', seconds=0.0)
+    slow['full'] = 'iter_6'
+    slow['go'].set()
     assert train(tmp_path, **EVERY_3).iter == 16
     text = next(tmp_path.rglob('*.log')).read_text()
     assert text.count('cannot write') == 1
@@ -123,6 +127,7 @@ def test_a_full_disk_keeps_the_previous_one_and_training_goes_on(tmp_path, slow)
 
 def test_a_full_disk_at_the_last_chance_is_an_error(tmp_path, slow):
     slow['full'] = 'iter_16'
+    slow['go'].set()
     with pytest.raises(OSError, match=r'cannot write .*iter_16\.dcp.*No space'):
         train(tmp_path, **EVERY_3 | {'default_hooks.checkpoint.interval': -1})
 

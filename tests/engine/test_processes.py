@@ -42,12 +42,26 @@ def test_unknown_names():
         SignalFlag(['SIGNOTHING'])
 
 
+def started(target, *args):
+    """As ``spawn``; the process is at work when this comes back."""
+    ready = multiprocessing.get_context('fork').Event()
+    (process,) = spawn(_say_and_do, ready, target, args)
+    assert ready.wait(60)
+    return [process]
+
+
+def _say_and_do(ready, target, args):
+    if target in (_work, _sleep_long):
+        init_worker(0)
+    ready.set()
+    target(*args)
+
+
 def test_a_forked_child_still_dies():
     flag = SignalFlag(['SIGTERM'])
     flag.install()
     try:
-        (child,) = spawn(time.sleep, 30)
-        time.sleep(0.2)
+        (child,) = started(time.sleep, 600)
         os.kill(child.pid, signal.SIGTERM)
         assert wait([child], timeout=10) == [-signal.SIGTERM]
     finally:
@@ -69,30 +83,26 @@ def test_one_signalled_process_is_enough_for_all():
 
 
 def _work():
-    init_worker(0)
-    for _ in range(20):
+    for _ in range(10):
         time.sleep(0.1)
 
 
 @pytest.mark.parametrize('number', [signal.SIGUSR1, signal.SIGTERM])
 def test_workers_survive(number):
-    (worker,) = spawn(_work)
-    time.sleep(0.5)
+    (worker,) = started(_work)
     os.kill(worker.pid, number)
     assert wait([worker], timeout=20) == [0]
 
 
 def test_a_worker_leaves_after_its_grace_period(monkeypatch):
     monkeypatch.setattr(processes, 'GRACE_SECONDS', 1)
-    (worker,) = spawn(_sleep_long)
-    time.sleep(0.5)
+    (worker,) = started(_sleep_long)
     os.kill(worker.pid, signal.SIGTERM)
     assert wait([worker], timeout=50) == [0]
 
 
 def _sleep_long():
-    init_worker(0)
-    time.sleep(60)
+    time.sleep(600)
     os._exit(3)  # never reached: the grace period ends with 0
 
 

@@ -1,5 +1,6 @@
 """Clips behind an address, on real and on faulty servers: read in parts, right, or replaced."""
 
+import http.client
 import threading
 import time
 
@@ -81,10 +82,18 @@ def nginx(folder, tmp_path):
             pytest.skip('nginx is not installed')
 
         def answers():
-            time.sleep(0.05)  # lines are written after the answer
-            lines = (tmp_path / 'access').read_text().splitlines()
+            # Lines are written after the answers, in their order: one of another kind is the last.
+            connection = http.client.HTTPConnection(address.removeprefix('http://'))
+            connection.request('GET', '/absent')
+            assert connection.getresponse().status == 404
+            connection.close()
+            lines = []
+            while not lines or lines[-1][0] != 404:
+                time.sleep(0.01)
+                text = (tmp_path / 'access').read_text().splitlines()
+                lines = [tuple(map(int, line.split())) for line in text]
             (tmp_path / 'access').write_text('')
-            return [tuple(map(int, line.split())) for line in lines]
+            return lines[:-1]
 
         yield address, answers
 

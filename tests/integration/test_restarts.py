@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from processes import _free_port, run, spawn, wait
+from processes import free_port, run, spawn, wait
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from toy_training import KillHook, read_records, train
 
@@ -53,7 +53,7 @@ def _agent(node, nodes, each, port, path, kills):
 
 
 def launch(path, nodes, each, kills):
-    port = _free_port()
+    port = free_port()
     agents = [spawn(_agent, node, nodes, each, port, path, kills)[0] for node in range(nodes)]
     return wait(agents, timeout=240)
 

@@ -84,8 +84,9 @@ def test_stops_at_random_moments(tmp_path):
             running = (path / LOCK).exists()
             (second,) = spawn(_tool, path)
             codes = wait([process, second])
-            refused += running and codes == [0, 1]
-            assert codes in ([0, 0], [0, 1]), (stop, codes)
+            refused += running and 1 in codes
+            # On a busy machine the second may be there first.
+            assert codes in ([0, 0], [0, 1], [1, 0]), (stop, codes)
         else:
             os.kill(process.pid, getattr(signal, kind))
             (code,) = wait([process])

@@ -4,8 +4,10 @@ A fork costs a tenth of a second where a new interpreter costs ten; it needs tha
 has started no threads of its own, which one thread for torch guarantees.
 """
 
+import contextlib
 import multiprocessing
 import os
+import random
 import socket
 import sys
 import time
@@ -20,7 +22,7 @@ def spawn(target, *args, world_size=1):
     With more than one, each finds the variables that torchrun sets.
     """
     context = multiprocessing.get_context('fork')
-    port = _free_port()
+    port = free_port()
     processes = [
         context.Process(target=_child, args=(rank, world_size, port, target, args))
         for rank in range(world_size)
@@ -48,10 +50,14 @@ def wait(processes, timeout=120):
     return [process.exitcode for process in processes]
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return probe.getsockname()[1]
+def free_port():
+    """A port that no connection gets by itself, which one of 0 would while a group starts."""
+    draw = random.SystemRandom()  # tests seed the other
+    while True:
+        port = draw.randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(('127.0.0.1', port))
+            return port
 
 
 def _child(rank, world_size, port, target, args):

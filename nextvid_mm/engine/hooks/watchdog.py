@@ -26,6 +26,8 @@ HANG = 'hang.rank{}.txt'
 _WAITING = ('torch/distributed/', 'torch/autograd/', 'mmengine/dist/')
 # Processes notice a hang at slightly different moments.
 _GRACE_SECONDS = 10.0
+# Between two looks, at most.
+_PAUSE_SECONDS = 10.0
 
 
 @HOOKS.register_module()
@@ -52,7 +54,8 @@ class WatchdogHook(Hook):
         if not limit > 0:
             raise ValueError(f'WatchdogHook.limit={limit} must be larger than 0')
         self.limit = limit
-        self._done: threading.Event | None = None
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
         self._last, self._step, self._rank = 0.0, 0, 0
         self._hosts: Sequence[str] = ()
 
@@ -63,14 +66,15 @@ class WatchdogHook(Hook):
         _file(runner.work_dir, self._rank).unlink(missing_ok=True)
         self._done = threading.Event()
         self._beat(runner)
-        main = threading.get_ident()
-        look = threading.Thread(target=self._look, args=(runner, main, self._done), daemon=True)
-        look.start()
+        words = (runner, threading.get_ident(), self._done)
+        self._thread = threading.Thread(target=self._look, args=words, daemon=True)
+        self._thread.start()
 
     def after_train(self, runner: Runner) -> None:
         """Stop looking."""
-        if self._done is not None:
+        if self._thread is not None:
             self._done.set()
+            self._thread.join()  # it may be about to set the library's timer
             faulthandler.cancel_dump_traceback_later()
 
     def after_failure(self, runner: Runner) -> None:
@@ -84,7 +88,7 @@ class WatchdogHook(Hook):
     after_val_iter = after_val_epoch = before_save_checkpoint = _beat
 
     def _look(self, runner: Runner, main: int, done: threading.Event) -> None:
-        pause = min(self.limit / 4, 10.0)
+        pause = min(self.limit / 4, _PAUSE_SECONDS)
         while not done.wait(pause):
             # If native code keeps this thread from running, the library's own timer ends it all.
             # `sys.stderr` of a notebook is no file.
@@ -102,9 +106,12 @@ class WatchdogHook(Hook):
             file.write(json.dumps(head | dict(place=place, waits=waits)) + '\n')
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)
-        if len(self._hosts) > 1:
-            time.sleep(min(_GRACE_SECONDS, self.limit))
-        text = describe(_heads(runner.work_dir, len(self._hosts)), self._hosts, self.limit)
+        until = time.monotonic() + _GRACE_SECONDS
+        while len(heads := _heads(runner.work_dir, len(self._hosts))) < len(self._hosts):
+            if time.monotonic() > until:
+                break
+            time.sleep(0.1)
+        text = describe(heads, self._hosts, self.limit)
         if self._rank == 0:
             runner.logger.error(text)
         print(f'rank {self._rank}: error: {text}', file=sys.stderr, flush=True)
@@ -142,8 +149,9 @@ def _heads(work_dir: str, count: int) -> dict[int, dict[str, Any]]:
     found = {}
     for rank in range(count):
         path = _file(work_dir, rank)
-        if path.is_file():
-            found[rank] = json.loads(path.read_text(encoding='utf-8').partition('\n')[0])
+        text = path.read_text(encoding='utf-8') if path.is_file() else ''
+        if '\n' in text:  # else it is just being written
+            found[rank] = json.loads(text.partition('\n')[0])
     return found
 
 

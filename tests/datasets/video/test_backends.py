@@ -59,16 +59,23 @@ def test_a_hang_ends_the_process_and_the_next_file_gets_another(child):
 
 def test_a_wait_that_is_given_up_ends_the_process(child):
     before = signal.signal(signal.SIGUSR2, interrupt)
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR2))
+    done = threading.Event()
+
+    def give_up():
+        while not done.wait(0.3):
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+    thread = threading.Thread(target=give_up)
     try:
         ForeignReader(str(child / 'good'), 'decord')
         process = backends._children['decord']
-        timer.start()
+        thread.start()
         with pytest.raises(ReadTimeoutError, match='run was to end'), interruptible():
             ForeignReader(str(child / 'hang'), 'decord')
         assert not process.alive
     finally:
-        timer.cancel()
+        done.set()
+        thread.join()
         signal.signal(signal.SIGUSR2, before)
 
 

@@ -1,34 +1,37 @@
 """A run that hangs ends, and says who hangs where."""
 
 import json
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from mmengine.hooks import Hook
 from processes import run
 from toy_training import train
 
+from nextvid_mm.engine.hooks import watchdog
 from nextvid_mm.engine.hooks.watchdog import WatchdogHook, describe
 
 
 class Hang(Hook):
-    """One process stops in the middle of a step."""
+    """One process stops in the middle of a step; until then, a slow machine is no hang."""
 
-    def __init__(self, rank):
-        self.rank = rank
+    def __init__(self, rank, watchdog):
+        self.rank, self.watchdog = rank, watchdog
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        if runner.iter == 3 and runner.rank == self.rank:
-            time.sleep(60)
+        if runner.iter == 3:
+            self.watchdog.limit = 1.0
+            if runner.rank == self.rank:
+                time.sleep(600)
 
 
 def _hang(path, world_size):
-    train(
-        path,
-        Hang(world_size - 1),
-        WatchdogHook(limit=1.0),
-        launcher='pytorch' if world_size > 1 else 'none',
-    )
+    hook = WatchdogHook(limit=60.0)
+    watchdog._PAUSE_SECONDS = 0.25
+    launcher = 'pytorch' if world_size > 1 else 'none'
+    train(path, Hang(world_size - 1, hook), hook, launcher=launcher)
 
 
 @pytest.mark.parametrize('world_size', [1, 2])
@@ -48,10 +51,33 @@ def test_a_hang_ends_the_run_and_is_named(tmp_path, world_size, capfd):
         assert json.loads((tmp_path / 'hang.rank0.txt').read_text().splitlines()[0])['waits']
 
 
-def test_a_run_that_gets_on_is_left_alone(tmp_path):
-    assert train(tmp_path, WatchdogHook(limit=0.5)).iter == 16
-    time.sleep(0.7)
-    assert list(tmp_path.glob('hang.*')) == []
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when a test says so."""
+    now = [0.0]
+    monkeypatch.setattr(watchdog, 'time', SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+class Steps(Hook):
+    """Every step takes most of the limit."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        time.sleep(0.01)
+        self.clock[0] += 7.0
+
+
+def test_a_run_that_gets_on_is_left_alone(tmp_path, clock, monkeypatch):
+    ends, before = [], threading.active_count()
+    monkeypatch.setattr(watchdog, '_PAUSE_SECONDS', 0.001)
+    monkeypatch.setattr(WatchdogHook, '_end', lambda *words: ends.append(words))
+    assert train(tmp_path, Steps(clock), WatchdogHook(limit=10.0)).iter == 16
+    assert clock == [16 * 7.0]
+    assert threading.active_count() == before  # nobody looks any more
+    assert ends == list(tmp_path.glob('hang.*')) == []
 
 
 def test_what_is_said():
