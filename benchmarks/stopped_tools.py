@@ -64,13 +64,25 @@ test_dataloader = val_dataloader
 """
 
 
+_HELD = [getattr(signal, name) for name in SIGNALS[:4]]
+
+
+def fork() -> int:
+    """As ``os.fork``; the child hears no signal before ``run_tool`` can deal with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    pid = os.fork()
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
 class Fork(subprocess.Popen):
     """``python script.py arguments`` of this project as a fork of this process."""
 
     def _execute_child(self, args: Sequence[str], _: Any, begin: Any, *more: Any) -> None:
         environment, (inner, outer), (read, write) = more[3], more[7:9], more[9:11]
         error = more[12]
-        self.pid = os.fork()
+        self.pid = fork()
         if not self.pid:
             os.environ.update(environment or {})
             for number, end in enumerate((inner, write, error)):
@@ -90,7 +102,7 @@ def start(words: Sequence[str], log: Path, modules: Path | None = None) -> int:
         modules: gets the names of what it has imported, a line each.
     """
     sys.stdout.flush()
-    pid = os.fork()
+    pid = fork()
     if not pid:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for number in (1, 2):
@@ -113,6 +125,16 @@ def set_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _ignore_signals() -> None:
+    while True:
+        try:
+            for number in _HELD:
+                signal.signal(number, signal.SIG_IGN)
+            return
+        except KeyboardInterrupt:  # it came before
+            continue
+
+
 def run_tool(
     words: Sequence[str], begin: Callable[[], Any] | None = None, modules: Path | None = None
 ) -> None:
@@ -121,6 +143,10 @@ def run_tool(
     try:
         os.setsid()
         set_signals()
+        try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None  # it came before the tool
         rich._console = None  # that of this process may be in the middle of a bar,
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # which has taken these, too
         if begin is not None:
@@ -134,6 +160,7 @@ def run_tool(
     except BaseException:  # an interpreter would print it
         traceback.print_exc()
     finally:
+        _ignore_signals()  # one that comes now must not lead this fork back to where it began
         sys.stdout.flush()
         sys.stderr.flush()
         if modules is not None:

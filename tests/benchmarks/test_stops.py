@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tarfile
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -148,6 +149,21 @@ def test_half_files_are_found(tmp_path):
     for name, cut in (('half.safetensors', 20), ('half.tar', 540)):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:cut])
     assert len(stops.half_files(tmp_path)) == 6
+
+
+def test_a_signal_before_the_tool_ends_the_fork_and_one_after_it_is_too_late(tmp_path, monkeypatch):
+    def interrupt(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    log = tmp_path / 'log'
+    monkeypatch.setattr(stopped_tools, 'call', lambda name, words: None)
+    with monkeypatch.context() as early:
+        early.setattr(os, 'setsid', interrupt)  # it is held until then
+        assert stops.end(stopped_tools.start(['quick'], log)) == 130
+    with monkeypatch.context() as late:
+        late.setattr(stopped_tools.sys, '__stdout__', SimpleNamespace(flush=interrupt))
+        assert stops.end(stopped_tools.start(['quick'], log)) == 0
+    assert log.read_text() == ''
 
 
 def test_a_child_of_a_tool_is_a_fork_with_its_pipes(call, tmp_path):
