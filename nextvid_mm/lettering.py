@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from mmengine.utils import digit_version
+
 FAMILIES = (
     'DejaVu Sans',
     'Noto Sans CJK SC',
@@ -51,27 +53,36 @@ def installed() -> dict[str, frozenset[int]]:
     """The letters of each of :data:`FAMILIES` that is installed."""
     from matplotlib import font_manager
 
-    paths = {entry.name: entry.fname for entry in reversed(font_manager.fontManager.ttflist)}
+    there = {entry.name for entry in font_manager.fontManager.ttflist}
     return {
-        name: frozenset(font_manager.get_font(paths[name]).get_charmap())
+        name: frozenset(font_manager.get_font(font_manager.findfont(name)).get_charmap())
         for name in FAMILIES
-        if name in paths
+        if name in there
     }
 
 
 def drawable(text: str) -> str:
     r"""A text as :func:`text_settings` can draw it.
 
-    Letters that no font has, and scripts from right to left, which matplotlib would draw in the
-    wrong order, are written as their code (``\\\\u0645``): wrong letters would be worse.
+    Letters that no font has are written as their code (``\\\\u0645``), and so are scripts from
+    right to left before matplotlib 3.11, which draws them in the wrong order: wrong letters would
+    be worse.
     """
     return ''.join(letter if _is_drawable(letter) else _code(letter) for letter in text)
 
 
 def _is_drawable(letter: str) -> bool:
-    if unicodedata.bidirectional(letter) in ('R', 'AL'):
+    if unicodedata.bidirectional(letter) in ('R', 'AL') and not _orders_letters():
         return False
     return any(ord(letter) in letters for letters in installed().values())
+
+
+@cache
+def _orders_letters() -> bool:
+    """Whether matplotlib draws from right to left, and joins letters, where a script does."""
+    import matplotlib
+
+    return digit_version(matplotlib.__version__) >= digit_version('3.11')
 
 
 def _code(letter: str) -> str:

@@ -3,7 +3,9 @@
 import io
 import warnings
 
+import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nextvid_mm import lettering as module
@@ -21,9 +23,32 @@ def test_what_no_font_has_is_written_as_its_code(monkeypatch):
     assert drawable('\u4e2d') == '\u4e2d'
 
 
-def test_scripts_from_right_to_left_are_not_drawn_backwards():
-    assert drawable('\u05e9\u05dc') == r'\u05e9\u05dc'
-    assert drawable('\u0645') == r'\u0645'
+def pixels(text):
+    with lettering():
+        figure = Figure(figsize=(2, 1))
+        figure.text(0.5, 0.5, text, size=30)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())
+
+
+SHALOM, MIM = '\u05e9\u05dc\u05d5\u05dd', '\u0645'
+
+
+def test_scripts_from_right_to_left_are_not_drawn_backwards(monkeypatch):
+    monkeypatch.setattr(module, '_orders_letters', lambda: False)
+    assert drawable(SHALOM[:2] + MIM) == r'\u05e9\u05dc\u0645'
+    monkeypatch.setattr(module, '_orders_letters', lambda: True)
+    assert drawable(SHALOM + MIM) == SHALOM + MIM
+
+
+@pytest.mark.skipif(not module._orders_letters(), reason='matplotlib before 3.11')
+def test_letters_are_drawn_from_right_to_left_and_joined():
+    forced = '\u202d' + SHALOM[::-1] + '\u202c'  # each letter where it is to be seen
+    assert (pixels(drawable(SHALOM)) == pixels(forced)).all()
+    assert (pixels(drawable(SHALOM)) != pixels('\u202d' + SHALOM + '\u202c')).any()
+    joined = '\ufee3\ufee4\ufee2'[::-1]  # first, middle and last form
+    assert (pixels(drawable(MIM * 3)) == pixels('\u202d' + joined + '\u202c')).all()
 
 
 @pytest.mark.parametrize(
