@@ -157,7 +157,9 @@ def _fault(path: Path) -> str:
 
 
 def fill(folder: Path) -> Path:
-    """Fill the disk that a folder is on."""
+    """Fill the small disk that a folder is, and no other."""
+    if not folder.is_mount():
+        raise NotADirectoryError(f'{folder} is no disk of its own any more')
     path = folder / 'filler'
     with open(path, 'wb', buffering=0) as file:
         try:

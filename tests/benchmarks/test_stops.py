@@ -185,3 +185,9 @@ def test_the_table_has_a_line_for_each_tool_and_what_was_lost():
         '| scan | 2 |  | 1 |',
         '| most steps lost | 0 | 4 | |',
     ]
+
+
+def test_no_disk_but_the_small_one_is_filled(tmp_path):
+    with pytest.raises(NotADirectoryError, match='no disk of its own'):
+        stops.fill(tmp_path)
+    assert list(tmp_path.iterdir()) == []
