@@ -56,7 +56,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Generate and write."""
-    if '://' not in args.checkpoint and not Path(args.checkpoint).exists():
+    if not Path(args.checkpoint).exists():
         raise FileNotFoundError(f'{args.checkpoint}: there is no such checkpoint')
 
     from mmengine.registry import init_default_scope

@@ -79,25 +79,25 @@ def sharded_name(name: str) -> str:
     return name.removesuffix('.pth') + SHARDED
 
 
-def newest_good(directory: str | Path, filename_tmpl: str) -> tuple[Path | None, list[str]]:
+def newest_good(directory: str | Path, filename_tmpl: str) -> tuple[Path | None, dict[Path, str]]:
     """Find the checkpoint to resume from.
 
     The file named in ``last_checkpoint`` comes first, then the others from newest to oldest.
 
     Returns:
-        The first undamaged file (None if there is none), and a line for each damaged one.
+        The first undamaged file (None if there is none), and what is wrong with those before.
     """
     candidates = list_checkpoints(directory, filename_tmpl)
     note = Path(directory) / 'last_checkpoint'
     if note.is_file():
         last = Path(directory) / Path(note.read_text().strip()).name
         candidates = [last] + [path for path in candidates if path != last]
-    damaged: list[str] = []
+    damaged: dict[Path, str] = {}
     for path in candidates:
         fault = damage(path)
         if fault is None:
             return path, damaged
-        damaged.append(f'{path}: {fault}')
+        damaged[path] = fault
     return None, damaged
 
 

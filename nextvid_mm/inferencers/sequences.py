@@ -16,8 +16,10 @@ Shape legend: T rows in time (one per tubelet), C channels.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ from nextvid_mm.progress import progress_bar
 LAYOUTS = ('actionformer', 'bmn')
 STORED_TYPES = ('float32', 'float16')
 NOTE, ANNOTATIONS, PARTS = 'features.json', 'activitynet.json', 'parts'
+# The notes of many videos are long: a kill may cost the videos of so many seconds.
+_NOTE_SECONDS = 10.0
 _PUSHED = 8  # tubelets pushed into a stream at once
 State = Callable[[], dict[str, Tensor]]
 
@@ -171,24 +175,30 @@ def write_sequences(
         require_same('folder of features over time', folder, there['settings'], settings)
         note['videos'] = there['videos']
     _check_names(paths, {name: video['path'] for name, video in note['videos'].items()})
-    for number, path in enumerate(paths, start=1):
-        name = name_of(path)
-        if name in note['videos']:
-            continue
-        parts = RowParts(folder / PARTS / name)
-        title = f'{name} ({number} of {len(paths)})'
-        try:
-            fps, duration = inferencer.reader.measure(path)
-            _fill(inferencer, path, window, parts, part_rows, stored_type, title, fps * duration)
-        except UnreadableMediaError as error:
-            note['failed'][str(path)] = str(error).removeprefix(f'{path}: ')
-        else:
-            seconds = parts.rows * tubelet / fps
-            found = dict(path=str(path), fps=fps, rows=parts.rows, frames=parts.rows * tubelet)
-            _finish(parts, folder / name, layout, rows)
-            note['videos'][name] = found | dict(duration=seconds)
+    written = -math.inf
+    try:
+        for number, path in enumerate(paths, start=1):
+            name = name_of(path)
+            if name in note['videos']:
+                continue
+            parts = RowParts(folder / PARTS / name)
+            title = f'{name} ({number} of {len(paths)})'
+            try:
+                fps, duration = inferencer.reader.measure(path)
+                length = fps * duration
+                _fill(inferencer, path, window, parts, part_rows, stored_type, title, length)
+            except UnreadableMediaError as error:
+                note['failed'][str(path)] = str(error).removeprefix(f'{path}: ')
+            else:
+                seconds = parts.rows * tubelet / fps
+                found = dict(path=str(path), fps=fps, rows=parts.rows, frames=parts.rows * tubelet)
+                _finish(parts, folder / name, layout, rows)
+                note['videos'][name] = found | dict(duration=seconds)
+            if time.monotonic() > written + _NOTE_SECONDS:
+                _write_notes(folder, note, layout)
+                written = time.monotonic()
+    finally:
         _write_notes(folder, note, layout)
-    _write_notes(folder, note, layout)
     return note
 
 

@@ -131,8 +131,9 @@ def load_run(folder: Path) -> Run:
     """
     checkpoint, damaged = newest_good(folder, 'iter_{}.pth')
     if checkpoint is None and damaged:
-        read_file(damaged[0].partition(': ')[0])  # says what a file is that is none
-        raise ValueError(f'{damaged[0]}; remove it to see the run without its model')
+        file, fault = next(iter(damaged.items()))
+        read_file(file)  # says what a file is that is none
+        raise ValueError(f'{file}: {fault}; remove it to see the run without its model')
     configs = _configs(folder)
     own = [config for config in configs if not _is_probe(config)] or configs
     return Run(folder, read_scalars(folder), own[0], checkpoint)

@@ -120,6 +120,16 @@ def test_another_packing_in_the_same_folder_is_refused(tmp_path, clip_folder):
         list(pack(entries, tmp_path, 4, workers=0))
 
 
+def test_a_new_signature_is_no_other_packing(tmp_path):
+    signed = [ListedClip(f'https://a.b/{n}.mp4?X-Signature=1') for n in range(2)]
+    packing._require_same(tmp_path, signed, 4, packing.Encoding())
+    again = [clip._replace(path=clip.path[:-1] + '2') for clip in signed]
+    packing._require_same(tmp_path, again, 4, packing.Encoding())
+    again[1] = again[1]._replace(path='https://a.b/2.mp4?X-Signature=2')
+    with pytest.raises(ValueError, match='was packed otherwise'):
+        packing._require_same(tmp_path, again, 4, packing.Encoding())
+
+
 def test_clips_that_cannot_be_read_are_left_out_and_listed(tmp_path, clip_folder):
     good = str(clip_folder / '1.mp4')
     entries = [ListedClip(path, -1, 1) for path in (good, str(tmp_path / 'gone.mp4'), good)]

@@ -13,6 +13,7 @@ from mmengine.registry import DefaultScope
 from nextvid_mm.datasets.video_writer import encode_h264
 from nextvid_mm.demo.data.render import render_clip
 from nextvid_mm.demo.data.spec import DemoSpec
+from nextvid_mm.inferencers import sequences
 from nextvid_mm.inferencers.sequences import RowParts, write_sequences
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 
@@ -111,6 +112,29 @@ def test_what_is_done_stays_and_other_settings_are_refused(make, media, tmp_path
     assert list(write_sequences(infer, paths[:1], tmp_path)['videos']) == ['long']
     with pytest.raises(ValueError, match='other settings.*\n  stride: 8 -> 4'):
         write_sequences(make(stride=4), paths, tmp_path)
+
+
+def test_notes_are_not_written_for_every_video_and_always_at_the_end(
+    make, media, tmp_path, monkeypatch
+):
+    written, write, fill = [], sequences._write_notes, sequences._fill
+    for number in range(4):
+        (tmp_path / f'{number}.mp4').symlink_to(media / 'short.mp4')
+
+    def filled(infer, path, *rest):
+        if path.endswith('3.mp4'):
+            raise Killed
+        fill(infer, path, *rest)
+
+    monkeypatch.setattr(sequences, '_fill', filled)
+    monkeypatch.setattr(
+        sequences, '_write_notes', lambda *words: written.append(1) or write(*words)
+    )
+    monkeypatch.setattr(sequences, '_NOTE_SECONDS', 1e9)
+    with pytest.raises(Killed):
+        write_sequences(make(), [str(tmp_path / f'{n}.mp4') for n in range(4)], tmp_path / 'out')
+    assert len(written) == 2
+    assert list(json.loads((tmp_path / 'out/features.json').read_text())['videos']) == list('012')
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class SafeCheckpointHook(CheckpointHook):
                 runner._load_from = str(find_file(start))  # of a folder
             return
         given = runner._load_from
-        choice: list[Any] = [None, []]
+        choice: list[Any] = [None, {}]
         if is_main_process():  # the others need not read whole files, too
             recover(self._directory(runner))
             if given is None:
@@ -126,8 +126,8 @@ class SafeCheckpointHook(CheckpointHook):
                     'the newest undamaged checkpoint of the work directory.'
                 )
             return
-        for line in damaged:
-            runner.logger.warning(f'damaged checkpoint is not used: {line}')
+        for file, fault in damaged.items():
+            runner.logger.warning(f'damaged checkpoint is not used: {file}: {fault}')
         if path is None:
             runner.logger.info(f'No checkpoint in {self._directory(runner)}: starting afresh.')
             runner._resume = False
