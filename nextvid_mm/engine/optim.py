@@ -12,7 +12,7 @@ from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nextvid_mm.engine.sharding import prepare_backward, whole
+from nextvid_mm.engine.sharding import whole
 from nextvid_mm.engine.stages import GROUPS
 from nextvid_mm.layers.precision import check_dtype, resolve_dtype
 from nextvid_mm.registry import (
@@ -120,7 +120,8 @@ class AutocastOptimWrapper(OptimWrapper):
                 f'the loss or gradient was not finite in {self._skipped_in_a_row} steps in a row '
                 f'(optim_wrapper.max_nonfinite). {ADVICE}'
             )
-        prepare_backward(model, self.should_sync())
+        if prepare := getattr(model, 'prepare_backward', None):  # of a sharded one
+            prepare(self.should_sync())
         device = next(model.parameters()).device.type
         enabled = self.dtype is not None
         with super().optim_context(model), torch.autocast(device, self.dtype, enabled):

@@ -1,6 +1,7 @@
 """Fully sharded training (torch's FSDP2): a Runner that cuts a model up and puts it together."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -88,7 +89,8 @@ def shard_model(
         _ask_ahead(row, forward_prefetch, backward_prefetch)
     fully_shard(model, **settings)
     if reduce_once:
-        model.keeps_gathered = reshard_after_forward is False  # see `prepare_backward`
+        # What the optimiser's wrapper asks for before every forward pass.
+        model.prepare_backward = partial(_prepare_backward, model, reshard_after_forward is False)
     return model
 
 
@@ -133,16 +135,8 @@ def _check_resharding(value: Any, processes: int) -> None:
         )
 
 
-def prepare_backward(model: nn.Module, last: bool) -> None:
-    """Say whether the coming backward pass is the last of a step; of interest to ``reduce_once``.
-
-    Args:
-        model: Any; nothing happens unless :func:`shard_model` has been told so.
-        last: Of the step's micro-batches.
-    """
-    keeps = getattr(model, 'keeps_gathered', None)
-    if keeps is None:
-        return
+def _prepare_backward(model: Any, keeps: bool, last: bool) -> None:
+    """Reduce gradients in the last backward pass of a step; until then, ``keeps`` weights whole."""
     model.set_requires_gradient_sync(last)
     model.set_is_last_backward(last)
     if keeps:

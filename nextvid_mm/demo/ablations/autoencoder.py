@@ -13,6 +13,7 @@ from torch import Tensor
 from nextvid_mm.config_files import checked_config
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.demo.ablations.tables import AUTOENCODER
+from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.progress import track
 
 _CLIPS, _FRAMES = 800, 2  # of the training videos, and of each
@@ -52,7 +53,7 @@ def load_frames(data: Path, clips: int = _CLIPS) -> Tensor:
     for path in paths[:: max(1, len(paths) // clips)][:clips]:
         every = [frame for _, frame in VideoReader(path).every()]
         frames += [every[place] for place in np.linspace(0, len(every) - 1, _FRAMES).astype(int)]
-    return torch.from_numpy(np.stack(frames)).movedim(-1, 1).float() / 127.5 - 1
+    return from_bytes(torch.from_numpy(np.stack(frames)).movedim(-1, 1))
 
 
 def train(architecture: dict, frames: Tensor, steps: int) -> AutoencoderKL:

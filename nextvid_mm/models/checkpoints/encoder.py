@@ -101,7 +101,7 @@ def open_encoder(path: str | Path, weights: str | None = None) -> tuple[Any, Enc
         raise ValueError(f'weights={weights!r} is not one of {list(PREFIXES)}')
     require_room(config, checkpoint, path)
     encoder = MODELS.build(dict(config))
-    weights = weights or next(iter(_there(checkpoint)), 'reference')
+    weights = weights or next(iter(weights_there(checkpoint)), 'reference')
     return encoder, load_encoder(encoder, config, path, weights)
 
 
@@ -200,7 +200,7 @@ def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str,
     Raises:
         ValueError: if the checkpoint has no such encoder.
     """
-    found = _there(checkpoint)
+    found = weights_there(checkpoint)
     if weights not in found:
         advice = (
             f'set model.encoder_weights={found[0]!r}' if found else 'give a pretraining checkpoint'
@@ -218,7 +218,7 @@ def encoder_state(checkpoint: dict, path: str | Path, weights: str) -> dict[str,
     }
 
 
-def _there(checkpoint: dict) -> list[str]:
+def weights_there(checkpoint: dict) -> list[str]:
     """Which of our encoders a checkpoint holds, the reference first."""
     names = list(checkpoint['state_dict'])
     return [key for key, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]

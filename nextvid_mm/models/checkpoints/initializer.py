@@ -12,7 +12,7 @@ from nextvid_mm.layers import load_exactly, with_updates
 from nextvid_mm.registry import MODELS, WEIGHT_INITIALIZERS
 
 from .adapting import adapt_encoder
-from .encoder import PREFIXES, encoder_state, read_checkpoint, stored_backbone
+from .encoder import PREFIXES, encoder_state, read_checkpoint, stored_backbone, weights_there
 
 # What decides what weights compute, besides their shapes.
 _MEANING = ('patch_size', 'tubelet_size', 'causal', 'num_heads', 'tiled_rope')
@@ -53,9 +53,7 @@ class EncoderWeights:
             )
         path = self.checkpoint
         content = read_checkpoint(path)
-        names = list(content['state_dict'])
-        found = [k for k, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
-        weights = self.weights or (found or ['encoder'])[0]
+        weights = self.weights or next(iter(weights_there(content)), 'encoder')
         state = encoder_state(content, path, weights)
         stored = stored_backbone(content)
         if self.adapt:
