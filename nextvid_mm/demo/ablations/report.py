@@ -14,6 +14,7 @@ from rich.table import Table
 from scipy.stats import t as student
 
 from nextvid_mm.demo.ablations.results import (
+    PROBES,
     QUESTIONS,
     Budget,
     RunResult,
@@ -93,6 +94,7 @@ class Comparison:
         time: entries by row when the quickest row was through, ``seconds`` of processor time.
         seconds: of the quickest trained row.
         results: everything.
+        probe: whose accuracies these are, a key of ``PROBES``.
     """
 
     rows: list[Row]
@@ -100,6 +102,7 @@ class Comparison:
     time: dict[str, Entry]
     seconds: float
     results: list[RunResult]
+    probe: str
 
 
 def paired(mine: Mapping[int, float], first: Mapping[int, float]) -> Difference | None:
@@ -114,8 +117,10 @@ def paired(mine: Mapping[int, float], first: Mapping[int, float]) -> Difference 
     return Difference(statistics.mean(gaps), half, len(gaps))
 
 
-def comparison(rows: Sequence[Row], results: Sequence[RunResult]) -> Comparison:
-    """Compare rows that have results; the first of them is the measure."""
+def comparison(
+    rows: Sequence[Row], results: Sequence[RunResult], probe: str = 'top1'
+) -> Comparison:
+    """Compare rows that have results, by one of ``PROBES``; the first of them is the measure."""
     by_row = {row.name: [r for r in results if r.row == row.name] for row in rows}
     there = [row for row in rows if by_row[row.name]]
     costs = {
@@ -127,7 +132,7 @@ def comparison(rows: Sequence[Row], results: Sequence[RunResult]) -> Comparison:
         entries: dict[str, Entry] = {}
         for row in there:
             top1 = {
-                question: {r.seed: r.at_seconds(limit, question) for r in by_row[row.name]}
+                question: {r.seed: r.at_seconds(limit, question, probe) for r in by_row[row.name]}
                 for question in QUESTIONS
             }
             first = entries[there[0].name].top1 if entries else None
@@ -140,7 +145,7 @@ def comparison(rows: Sequence[Row], results: Sequence[RunResult]) -> Comparison:
             )
         tables.append(entries)
     steps, time = tables
-    return Comparison(there, steps, time, seconds, list(results))
+    return Comparison(there, steps, time, seconds, list(results), probe)
 
 
 def cells(found: Comparison, row: Row) -> list[str]:
@@ -164,7 +169,7 @@ def header(found: Comparison) -> list[str]:
 
 
 def make_tables(table: str, found: Comparison, chance: Mapping[str, float]) -> list[Table]:
-    """Ours at equal steps, then at equal processor time beside the paper's figures.
+    """Ours at equal steps, by each probe, then at equal processor time beside the paper's figures.
 
     Args:
         table: its name.
@@ -173,37 +178,49 @@ def make_tables(table: str, found: Comparison, chance: Mapping[str, float]) -> l
     """
     shown = ', '.join(f'{question} {value:.1f}' for question, value in chance.items())
     starred = any('*' in cell for row in found.rows for cell in row.paper or ())
-    steps = Table(
-        title=f'{table}: attentive probe on the trained encoder, top-1 (%)',
-        caption=f'demo scale, equal steps; mean ± std over seeds; chance: {shown}; to first: '
-        'paired differences with 95 % intervals, * where it leaves out 0',
-        box=SIMPLE_HEAD,
-    )
-    time = Table(
-        title='equal processor time, and the paper',
-        caption='paper: ViT-L, 15K steps (30K in table12), other data: compare signs, not numbers'
-        + (f'\n{FOOTNOTE}' if starred else ''),
-        box=SIMPLE_HEAD,
-    )
-    for view, places in ((steps, range(7)), (time, (0, 7, 8, 9))):
-        for place in places:
-            view.add_column(header(found)[place], justify='right' if place else 'left')
-        for row in found.rows:
-            line = cells(found, row)
-            view.add_row(*(line[place] for place in places))
-    return [steps, time]
+    views = []
+    for part in by_probe(found):
+        steps = Table(
+            title=f'{table}: {PROBES[part.probe]}, on the trained encoder, top-1 (%)',
+            caption=f'demo scale, equal steps; mean ± std over seeds; chance: {shown}; to first: '
+            'paired differences with 95 % intervals, * where it leaves out 0',
+            box=SIMPLE_HEAD,
+        )
+        time = Table(
+            title=f'equal processor time, {PROBES[part.probe]}, and the paper',
+            caption='paper: ViT-L, 15K steps (30K in table12), other data: compare signs, not '
+            'numbers' + (f'\n{FOOTNOTE}' if starred else ''),
+            box=SIMPLE_HEAD,
+        )
+        for view, places in ((steps, range(7)), (time, (0, 7, 8, 9))):
+            for place in places:
+                view.add_column(header(part)[place], justify='right' if place else 'left')
+            for row in part.rows:
+                line = cells(part, row)
+                view.add_row(*(line[place] for place in places))
+        views += [steps, time]
+    return views
+
+
+def by_probe(found: Comparison) -> list[Comparison]:
+    """The same rows and results by each probe."""
+    return [comparison(found.rows, found.results, probe) for probe in PROBES]
 
 
 def markdown(found: Comparison) -> str:
-    """The table for a page."""
-    names = header(found)
-    lines = ['| ' + ' | '.join(names) + ' |', '|---' * len(names) + '|']
-    lines += ['| ' + ' | '.join(cells(found, row)) + ' |' for row in found.rows]
-    return '\n'.join(lines) + '\n'
+    """The tables for a page, one for each probe."""
+    blocks = []
+    for part in by_probe(found):
+        names = header(part)
+        lines = [f'By the {PROBES[part.probe]}:', '']
+        lines += ['| ' + ' | '.join(names) + ' |', '|---' * len(names) + '|']
+        lines += ['| ' + ' | '.join(cells(part, row)) + ' |' for row in part.rows]
+        blocks.append('\n'.join(lines) + '\n')
+    return '\n'.join(blocks)
 
 
 def draw_curves(table: str, found: Comparison, chance: Mapping[str, float], path: Path) -> Path:
-    """Write curves of both questions against steps and against processor time.
+    """Write curves of both questions and probes, against steps and against processor time.
 
     Thick lines are means over seeds, thin ones seeds; a seed whose features collapsed ends in a
     cross.
@@ -217,36 +234,39 @@ def draw_curves(table: str, found: Comparison, chance: Mapping[str, float], path
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 9), layout='constrained')
-    axes = figure.subplots(len(QUESTIONS), 2, squeeze=False)
+    figure = Figure(figsize=(13, 16), layout='constrained')
+    views = [(question, probe) for question in QUESTIONS for probe in PROBES]
+    axes = figure.subplots(len(views), 2, squeeze=False)
     colours = colormaps['tab20'](range(20))
-    for line, question in enumerate(QUESTIONS):
+    for line, (question, probe) in enumerate(views):
         for place, (key, label) in enumerate(
             (('step', 'optimiser steps'), ('cpu_seconds', 'processor seconds'))
         ):
             axis: Any = axes[line][place]
             for number, row in enumerate(found.rows):
                 runs = [r for r in found.results if r.row == row.name]
-                _draw_row(axis, runs, key, question, colours[number % len(colours)], row.title)
+                colour = colours[number % len(colours)]
+                _draw_row(axis, runs, key, (probe, question), colour, row.title)
             axis.axhline(chance[question], color='grey', linestyle=':')
-            axis.set(xlabel=label, ylabel=f'{question}: top-1 (%)')
+            axis.set(xlabel=label, ylabel=f'{question}, {PROBES[probe]}: top-1 (%)')
     axes[0][0].legend(fontsize=8)
-    figure.suptitle(f'{table}, demo scale; attentive probe at five moments of every run')
+    figure.suptitle(f'{table}, demo scale; probes at five moments of every run')
     save_picture(figure, path, dpi=120)
     return path
 
 
 def _draw_row(
-    axis: Any, runs: Sequence[RunResult], key: str, question: str, colour: Any, title: str
+    axis: Any, runs: Sequence[RunResult], key: str, view: tuple[str, str], colour: Any, title: str
 ) -> None:
+    probe, question = view
     if all(len(run.moments) == 1 for run in runs):
-        level = statistics.mean(run.last.top1[question] for run in runs)
+        level = statistics.mean(getattr(run.last, probe)[question] for run in runs)
         axis.axhline(level, color=colour, linestyle='--', label=title)
         return
     curves = []
     for run in runs:
         places = [getattr(moment, key) for moment in run.moments]
-        values = [moment.top1[question] for moment in run.moments]
+        values = [getattr(moment, probe)[question] for moment in run.moments]
         axis.plot(places, values, color=colour, linewidth=0.5)
         if run.collapsed:
             axis.plot(places[-1], values[-1], 'x', color=colour)

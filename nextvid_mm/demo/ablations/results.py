@@ -14,6 +14,8 @@ from nextvid_mm.files import write_text
 
 HOW, WHAT = 'how', 'what'
 QUESTIONS = (HOW, WHAT)
+#: Fields of :class:`Moment` with an accuracy for each question, and what they are called.
+PROBES = {'top1': 'attentive probe', 'knn': 'nearest neighbours of mean tokens'}
 #: Features of an effective rank below this have collapsed.
 COLLAPSED_RANK = 2.0
 
@@ -92,13 +94,13 @@ class RunResult:
         """Whether the features at the end lie on a line, or are no numbers."""
         return not self.last.rank >= COLLAPSED_RANK
 
-    def at_seconds(self, seconds: float, question: str) -> float:
-        """Top-1 after some processor time, between moments on a straight line.
+    def at_seconds(self, seconds: float, question: str, probe: str = 'top1') -> float:
+        """Top-1 of ``probe`` after some processor time, between moments on a straight line.
 
         Before the first moment it is that of the first; after the end, that of the end.
         """
         times = [moment.cpu_seconds for moment in self.moments]
-        return float(np.interp(seconds, times, [m.top1[question] for m in self.moments]))
+        return float(np.interp(seconds, times, [getattr(m, probe)[question] for m in self.moments]))
 
 
 def result_file(folder: Path, row: str, seed: int) -> Path:

@@ -34,7 +34,8 @@ def results(seeds=2, rank=9.0):
             ends = (1.0,) if len(scores[seed]) == 1 else (0.2, 1.0)
             moments = [
                 Moment(
-                    round(1500 * part) if cost else 0, 0, cost * part, 1.0, {}, {},
+                    round(1500 * part) if cost else 0, 0, cost * part, 1.0, {},
+                    dict(how=value / 2, what=40.0),
                     dict(how=value, what=70.0), rank, 1.0,
                 )
                 for part, value in zip(ends, scores[seed], strict=True)
@@ -81,10 +82,11 @@ def test_rows_without_results_are_left_out():
 
 def test_the_table_shows_both_questions_seeds_and_the_paper():
     lines = text_of(ROWS, results()).splitlines()
-    steps, time = (line for line in lines if 'full method' in line)
+    steps, time, neighbours, _ = (line for line in lines if 'full method' in line)
     for cell in ('62.0 ± 2.8', '70.0 ± 0.0', '1000'):
         assert cell in steps
     assert '75.1 / 63.8' in time
+    assert '31.0 ± 1.4' in neighbours
     assert any('how 8.3, what 9.1' in line for line in lines)
     assert not any('one of these two rows' in line for line in lines)
 
@@ -93,7 +95,7 @@ def searched(rows, scores):
     budget = dict(steps_scale=0.3, options={}, probe_options={})
     top1 = [dict(how=float(how), what=50.0) for how in scores]
     return [
-        RunResult(row.name, 100, budget, [Moment(1, 1, 1.0, 1.0, {}, {}, seen, 9.0, 1.0)], {})
+        RunResult(row.name, 100, budget, [Moment(1, 1, 1.0, 1.0, {}, seen, seen, 9.0, 1.0)], {})
         for row, seen in zip(rows, top1, strict=True)
     ]
 
@@ -130,7 +132,8 @@ def test_a_collapsed_seed_is_shown_and_counted():
 
 def test_a_figure_of_unknown_row_has_its_footnote():
     rows = select_rows('table2', ['table2_alignment-isolation'])
-    moment = Moment(1, 1, 1.0, 1.0, {}, {}, dict(how=50.0, what=50.0), 9.0, 1.0)
+    level = dict(how=50.0, what=50.0)
+    moment = Moment(1, 1, 1.0, 1.0, {}, level, level, 9.0, 1.0)
     found = [RunResult(rows[0].name, 0, {}, [moment], {})]
     assert 'one of these two rows' in text_of(rows, found)
 
@@ -141,5 +144,9 @@ def test_the_page_s_table_and_the_plot_are_written(tmp_path):
     assert plot.read_bytes()[:4] == b'\x89PNG'
     lines = page.read_text().splitlines()
     assert page.read_text() == markdown(found)
-    assert len(lines) == 2 + len(ROWS)
-    assert len({line.count('|') - line.count('\\|') for line in lines}) == 1
+    table = [line for line in lines if '|' in line]
+    assert len(table) == 2 * (2 + len(ROWS))
+    assert len({line.count('|') - line.count('\\|') for line in table}) == 1
+    assert [line for line in lines if line and line not in table] == [
+        'By the attentive probe:', 'By the nearest neighbours of mean tokens:',
+    ]  # fmt: skip
