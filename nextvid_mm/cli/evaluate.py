@@ -81,6 +81,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help="let encoders made for another size than the data's clips take part",
     )
+    add(
+        '--grid-once',
+        action='store_true',
+        help='train the grid of attentive probes with the first seed only; the other seeds train '
+        'the setting that was best there',
+    )
     add_shared(parser, '--weights')
     add_shared(parser, '--seeds', default=[0, 1, 2])
     add_shared(parser, '--work-dir', '(default: work_dirs/evaluate)', type=Path)
@@ -121,7 +127,8 @@ def run(args: argparse.Namespace) -> None:
     with own_folder(work_dir):
         evaluation = Evaluation(
             rows, data, work_dir, protocols, args.labels, args.seeds, finetuning,
-            interpolate=args.interpolate, device=args.device, say=console.print,
+            interpolate=args.interpolate, grid_once=args.grid_once, device=args.device,
+            say=console.print,
         )  # fmt: skip
         records = evaluation.run()
         paths = write_results(records, work_dir)

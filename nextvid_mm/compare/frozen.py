@@ -28,6 +28,7 @@ from nextvid_mm.engine.probe.features import (
     FeatureSet,
     cached_dataset,
     cached_loader,
+    freed_memory_kept,
 )
 from nextvid_mm.engine.probe.training import advance_rates
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
@@ -102,20 +103,27 @@ class FrozenFeatures:
         del seed
         return dict(top1=linear_accuracy(*self.pooled(rows), STRENGTH))
 
-    def attentive(self, rows: Sequence[int], seed: int = 0) -> dict[str, Any]:
+    def attentive(
+        self, rows: Sequence[int], seed: int = 0, member: str | None = None
+    ) -> dict[str, Any]:
         """Accuracy of the config's grid of attentive probes: the best, and the fixed member.
 
         It is the training of ``fit_probe`` with cached features, without a Runner: the same
         first weights, order of samples and rates.
+
+        Args:
+            rows: the training samples.
+            seed: of first weights and order.
+            member: the only one of the grid that is trained, by name; None trains all.
         """
-        details = self.score(self.fit(rows, seed))
+        details = self.score(self.fit(rows, seed, member))
         best, fixed = details['best_member'], details['fixed_member']
         top1 = [member['merged']['top1'] for member in details['members']]
         return dict(top1=top1[best], fixed_top1=top1[fixed], best=details['members'][best]['name'])
 
-    def fit(self, rows: Sequence[int], seed: int) -> Any:
-        """Train a ``ProbeHead`` on the chosen training samples."""
-        head = self._head(seed)
+    def fit(self, rows: Sequence[int], seed: int, member: str | None = None) -> Any:
+        """Train a ``ProbeHead`` on the chosen training samples; see ``attentive``."""
+        head = self._head(seed, member)
         if head.standardizer is not None and self._standardizer is not None:
             head.standardizer.load_state_dict(self._standardizer)
         loader, epochs = self.config.train_dataloader, self.config.train_cfg.max_epochs
@@ -129,20 +137,21 @@ class FrozenFeatures:
             schedules[False] + schedules[True], self.config.train_cfg.get('rates_ahead', 0)
         )
         step = 0
-        for epoch in track(range(epochs), 'attentive probes', 'epochs'):
-            head.train()
-            sampler.set_epoch(epoch)
-            for batch in batches:
-                torch.manual_seed(derive_seed(seed, step, 0))
-                with optim.optim_context(head):
-                    tokens = batch['tokens'].to(self.device)
-                    losses = head.loss(tokens, batch['data_samples'])
-                optim.update_params(losses['loss_cls'])
-                for schedule in schedules[False]:
+        with freed_memory_kept():
+            for epoch in track(range(epochs), 'attentive probes', 'epochs'):
+                head.train()
+                sampler.set_epoch(epoch)
+                for batch in batches:
+                    torch.manual_seed(derive_seed(seed, step, 0))
+                    with optim.optim_context(head):
+                        tokens = batch['tokens'].to(self.device)
+                        losses = head.loss(tokens, batch['data_samples'])
+                    optim.update_params(losses['loss_cls'])
+                    for schedule in schedules[False]:
+                        schedule.step()
+                    step += 1
+                for schedule in schedules[True]:
                     schedule.step()
-                step += 1
-            for schedule in schedules[True]:
-                schedule.step()
         return head.eval()
 
     @torch.no_grad()
@@ -165,10 +174,13 @@ class FrozenFeatures:
         settings.pop('constructor', None)
         return settings
 
-    def _head(self, seed: int) -> Any:
-        torch.manual_seed(seed)
+    def _head(self, seed: int, member: str | None = None) -> Any:
         channels = self.model.backbone.embed_dims
         settings = dict(in_channels=channels) | copy.deepcopy(dict(self.config.model.cls_head))
+        if member is not None:
+            (lr, decay), *_ = (m for m in self._head(seed).members if m.name == member)
+            settings.update(lrs=[lr], weight_decays=[decay], fixed_member=None)
+        torch.manual_seed(seed)
         head = MODELS.build(dict(settings, _scope_=SCOPE))
         with quiet_log():
             head.init_weights()

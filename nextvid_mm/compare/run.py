@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,8 @@ class Evaluation:
         finetuning: fine-tuning configs by the name of the data set.
         cache: folder of features.
         interpolate: let encoders of another size than the data's clips take part.
+        grid_once: attentive probes of the first seed are the whole grid; those of the others only
+            the member that was best there.
         device: where the encoder runs; None takes the fastest there is.
         say: called with a line for every cell.
     """
@@ -117,6 +119,7 @@ class Evaluation:
         finetuning: Mapping[str, Config] | None = None,
         cache: str | Path | None = None,
         interpolate: bool = False,
+        grid_once: bool = False,
         device: str | None = None,
         say: Callable[[str], None] = print,
     ):
@@ -126,7 +129,7 @@ class Evaluation:
         self.protocols, self.shares, self.seeds = list(protocols), list(shares), list(seeds)
         self.finetuning = dict(finetuning or {})
         self.cache = Path(cache or self.work_dir / 'features')
-        self.device, self.say = device, say
+        self.grid_once, self.device, self.say = grid_once, device, say
         self.cells = CellFolder(self.work_dir / 'cells')
         self.labels = {name: labels_of(config) for name, config in self.data.items()}
         self._check(interpolate)
@@ -178,7 +181,8 @@ class Evaluation:
             if cell.protocol == 'finetuned':
                 found = self._finetune(row, name, rows, cell)
             else:
-                found = getattr(features, cell.protocol)(rows, cell.seed)
+                member = self._member(cell)
+                found = getattr(features, cell.protocol)(rows, cell.seed, **member)
             found |= dict(seconds=time.perf_counter() - start, encoding=features.seconds)
             self.cells.write(cell, identity, budget, samples=len(rows), path=row.path, **found)
             self.say(f'{cell}: {found["top1"]:.1f} % ({found["seconds"]:.1f} s)')
@@ -249,6 +253,13 @@ class Evaluation:
                 for seed in seeds:
                     yield Cell(row.name, name, protocol, share, seed)
 
+    def _member(self, cell: Cell) -> dict[str, str]:
+        """With ``grid_once``, the member of the grid that a cell is to train."""
+        if not self.grid_once or cell.protocol != 'attentive' or cell.seed == self.seeds[0]:
+            return {}
+        first = json.loads(self.cells.path(replace(cell, seed=self.seeds[0])).read_text())
+        return dict(member=first['best'])
+
     def _finetune(self, row: Row, name: str, rows: Sequence[int], cell: Cell) -> dict[str, Any]:
         config = copy.deepcopy(self.finetuning[name])
         encoder = None if row.weights == 'untrained' else row.path
@@ -266,6 +277,8 @@ class Evaluation:
             knn=dict(k=NEIGHBOURS, temperature=TEMPERATURE),
             linear=dict(strength=STRENGTH),
         ).get(protocol) or training_of(config)
+        if self.grid_once and protocol == 'attentive':
+            settings['grid'] = f'of seed {self.seeds[0]}'
         datasets = [cached_dataset(config, split) for split in ('train', 'val')]
         return dict(
             data=self.labels[name]['digest'],

@@ -173,9 +173,11 @@ class AttentiveProbes(nn.Module):
             query * query.shape[-1] ** -0.5 @ key_weight
             * self.norm_tokens.weight[chosen][:, None, None]
         )  # fmt: skip
-        scores = folded.view(-1, C).to(normed.dtype) @ normed.transpose(1, 2)
+        # One product for each clip: a single one of all would leave the scores transposed.
+        rows = folded.view(1, -1, C).to(normed.dtype).expand(len(normed), -1, -1)
+        scores = rows @ normed.transpose(1, 2)
         precise = torch.promote_types(scores.dtype, torch.float32)
-        return scores.softmax(dim=-1, dtype=precise).to(normed.dtype)
+        return scores.to(precise).softmax(dim=-1).to(normed.dtype)
 
     def _attend(self, tokens: Tensor, g: int | None = None) -> Tensor:
         """What each member's query reads from the tokens, ``(G, B, C)``; ``g`` alone if given."""

@@ -49,6 +49,16 @@ def test_attentive_probes_are_those_of_fit_probe(features, config, videos, tmp_p
     assert (found['top1'], found['best']) == (record['top1'], record['best'])
 
 
+def test_a_member_alone_is_what_it_is_in_the_grid(features):
+    grid = features.fit(ALL, 3)
+    for place in (0, -1):
+        alone = features.fit(ALL, 3, grid.members[place].name)
+        assert alone.members == [grid.members[place]]
+        expected = dict(grid.probes.named_parameters())
+        for name, value in alone.probes.named_parameters():
+            torch.testing.assert_close(value[0], expected[name][place], rtol=1e-4, atol=1e-5)
+
+
 def test_neighbours_are_those_of_the_mean_token(features):
     rows = ALL[:5]
     train, val = features.sets['train'], features.sets['val']

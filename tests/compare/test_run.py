@@ -48,10 +48,10 @@ def test_a_killed_cell_goes_on(videos, tmp_path, monkeypatch):
     whole = _evaluation(videos, tmp_path / 'whole', **settings).run()
     fit = run_module.FrozenFeatures.fit
 
-    def killed(self, rows, seed):
+    def killed(self, rows, seed, member=None):
         if seed:
             raise KeyboardInterrupt
-        return fit(self, rows, seed)
+        return fit(self, rows, seed, member)
 
     with monkeypatch.context() as patch:
         patch.setattr(run_module.FrozenFeatures, 'fit', killed)
@@ -70,6 +70,20 @@ def test_a_killed_cell_goes_on(videos, tmp_path, monkeypatch):
         'ours, toy, attentive, 100 % of labels, seed 1',
     ]
     assert [r['top1'] for r in again] == [r['top1'] for r in whole]
+
+
+def test_the_grid_of_the_first_seed_alone(videos, tmp_path):
+    path = str(videos / 'encoder.pth')
+    rows = [Row('ours', path, 'reference'), Row('untrained', path, 'untrained')]
+    settings = dict(protocols=['attentive'], seeds=[1, 0])
+    grid = _evaluation(videos, tmp_path / 'grid', rows, **settings).run()
+    records = _evaluation(videos, tmp_path, rows, grid_once=True, **settings).run()
+    found, whole = ({(r['encoder'], r['seed']): r for r in part} for part in (records, grid))
+    for row in ('ours', 'untrained'):
+        assert found[row, 1]['top1'] == whole[row, 1]['top1'], 'the first seed trains the grid'
+        assert found[row, 0]['best'] == found[row, 1]['best']
+    with pytest.raises(ValueError, match='another budget: settings differ'):
+        _evaluation(videos, tmp_path, rows, **settings).run()
 
 
 def test_other_encoders_add_rows(videos, tmp_path):

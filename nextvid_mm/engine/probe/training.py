@@ -8,6 +8,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,13 @@ from torch import nn
 
 from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.loops import run_seed, validates
-from nextvid_mm.engine.probe.features import MODE, FeatureCache, cached_dataset, cached_loader
+from nextvid_mm.engine.probe.features import (
+    MODE,
+    FeatureCache,
+    cached_dataset,
+    cached_loader,
+    freed_memory_kept,
+)
 from nextvid_mm.engine.probe.results import RESULTS, read_record
 from nextvid_mm.engine.processes import GuardedLoader, WaitStopped
 from nextvid_mm.progress import progress_bar, quiet_log
@@ -124,7 +131,8 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         if self._iter == 0:
             advance_rates(self.runner.param_schedulers or [], self.rates_ahead)
         try:
-            self._run_epochs()
+            with nullcontext() if self.features is None else freed_memory_kept():
+                self._run_epochs()
         except WaitStopped:
             self.runner.call_hook('before_abandoned_step')
         self.runner.call_hook('after_train')
