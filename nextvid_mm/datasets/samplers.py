@@ -24,7 +24,7 @@ class StagePlan(NamedTuple):
     batch_size: int
     """Clips per optimiser step, over all processes."""
     micro_batch_size: int
-    """Clips per process and forward pass. In a config, None: the process's whole share."""
+    """Clips per process and forward pass."""
     num_frames: int
     """Video frames per clip."""
 
@@ -124,7 +124,7 @@ class StageBatchSampler:
             raise ValueError(f'rank={self.rank} is outside [0, world_size={self.world_size})')
         if not plan:
             raise ValueError('the plan of StageBatchSampler is empty: it needs at least one stage')
-        self.plan = tuple(_resolve(stage, n, self.world_size) for n, stage in enumerate(plan))
+        self.plan = tuple(_checked(stage, n, self.world_size) for n, stage in enumerate(plan))
         self.set_start(start_step)
 
     @property
@@ -210,38 +210,16 @@ class EpochSampler(DefaultSampler):
         return [torch.randperm(count, generator=draws) for _ in range(self.epoch + 1)][-1]
 
 
-def _resolve(stage: Sequence[Any] | Mapping[str, Any], number: int, world_size: int) -> StagePlan:
-    """Check one stage of a plan and fill in its micro-batch."""
+def _checked(stage: Sequence[Any] | Mapping[str, Any], number: int, world_size: int) -> StagePlan:
+    """One stage of a plan, whose batch the processes can share."""
     where = f'stage {number} of the plan'
-    if not isinstance(stage, Mapping):
-        stage = dict(zip(StagePlan._fields, stage, strict=True))
-    values = dict(stage)
-    if unknown := set(values) ^ set(StagePlan._fields):
-        raise ValueError(
-            f'{where}: it has exactly the keys {StagePlan._fields}, look at {sorted(unknown)}'
-        )
-    if values['micro_batch_size'] is None:
-        values['micro_batch_size'] = max(1, values['batch_size'] // world_size)
-    for key, value in values.items():
+    plan = StagePlan(**stage) if isinstance(stage, Mapping) else StagePlan(*stage)
+    for key, value in plan._asdict().items():
         check_count(value, f'{where}: {key}')
-    plan = StagePlan(**values)
-    if plan.batch_size % (plan.micro_batch_size * world_size):
-        raise ValueError(_unsplittable(where, plan.batch_size, plan.micro_batch_size, world_size))
+    unit = plan.micro_batch_size * world_size
+    if plan.batch_size % unit:
+        raise ValueError(
+            f'{where}: batch_size={plan.batch_size} cannot be reached by {world_size} processes '
+            f'with micro_batch_size={plan.micro_batch_size}, which take {unit} clips at a time'
+        )
     return plan
-
-
-def _unsplittable(where: str, batch_size: int, micro: int, world_size: int) -> str:
-    """Say what is wrong with a batch and which values would do."""
-    unit = micro * world_size
-    below, above = batch_size // unit * unit, -(-batch_size // unit) * unit
-    batches = [str(value) for value in (below, above) if value]
-    fits = [n for n in range(1, batch_size // world_size + 1) if batch_size % (n * world_size) == 0]
-    nearest = sorted(sorted(fits, key=lambda n: abs(n - micro))[:2])
-    advice = f'batch_size={" or ".join(batches)}'
-    if nearest:
-        advice += f', or micro_batch_size={" or ".join(map(str, nearest))}'
-    return (
-        f'{where}: batch_size={batch_size} cannot be reached by {world_size} processes with '
-        f'micro_batch_size={micro}, which take {unit} clips at a time. '
-        f'Nearest values that work: {advice}'
-    )

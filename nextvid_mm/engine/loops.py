@@ -1,6 +1,5 @@
 """The training loop driven by the stage table."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -82,7 +81,6 @@ class StageTrainLoop(EpochBasedTrainLoop):
         loader = self._with_sampler(runner, dataloader)
         super().__init__(runner, loader, 1, val_begin, val_interval)
         self._max_iters = self.table.total_steps
-        self.data_seconds = 0.0
         self.clock = Clock()
         self._give_table_to_scheduler()
 
@@ -228,10 +226,10 @@ class StageTrainLoop(EpochBasedTrainLoop):
         """Run one optimiser step over as many micro-batches as the stage asks for."""
         step, count = self._iter, self.stage_batch.accumulation
         self.runner.optim_wrapper.begin_step(count)
-        self.data_seconds = 0.0
         sums: dict[str, Tensor] = {}
         for micro in range(count):
-            data = self._next(batches)
+            with self.clock.spent_on('loader'), bounded_wait(batches, self.dataloader.dataset):
+                data = next(batches)
             if micro == 0:
                 self._call('before_train_iter', batch_idx=step, data_batch=data)
             torch.manual_seed(derive_seed(run_seed(self.runner), step, micro, self.runner.rank))
@@ -248,14 +246,6 @@ class StageTrainLoop(EpochBasedTrainLoop):
     def _call(self, name: str, **arguments: Any) -> None:
         with self.clock.spent_on('host'):
             self.runner.call_hook(name, **arguments)
-
-    def _next(self, batches: Iterator[Any]) -> Any:
-        """Fetch a micro-batch and account for the time spent waiting."""
-        start = time.perf_counter()
-        with self.clock.spent_on('loader'), bounded_wait(batches, self.dataloader.dataset):
-            data = next(batches)
-        self.data_seconds += time.perf_counter() - start
-        return data
 
 
 def validates(loop: EpochBasedTrainLoop, done: int, last: int) -> bool:

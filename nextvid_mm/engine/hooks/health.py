@@ -59,10 +59,12 @@ class HealthHook(Hook):
         self.interval, self.clips = interval, clips
         self._inputs: Any = None
         self._window: deque[tuple[int, float, float]] = deque(maxlen=1)
+        self._waited = 0.0  # for the loader, since the start of training
 
     def before_train(self, runner: Runner) -> None:
         """Take the log's window."""
         self._window = deque(maxlen=runner.log_processor.window_size)
+        self._waited = 0.0
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Keep the clips to encode: ``after_train_iter`` gets the last micro-batch, not the first.
@@ -78,10 +80,12 @@ class HealthHook(Hook):
         """Record the step's numbers."""
         loop, hub = runner.train_loop, runner.message_hub
         seconds = hub.get_scalar('train/time').current()
-        self._window.append((loop.stage_batch.batch_size, seconds, loop.data_seconds))
-        clips, whole_seconds, waited = map(sum, zip(*self._window, strict=True))
+        waited = loop.clock.read().get('loader', 0.0)
+        self._window.append((loop.stage_batch.batch_size, seconds, waited - self._waited))
+        self._waited = waited
+        clips, whole_seconds, idle = map(sum, zip(*self._window, strict=True))
         hub.update_scalar('train/clips_per_s', clips / whole_seconds)
-        hub.update_scalar('train/data_share', min(waited / whole_seconds, 1.0))
+        hub.update_scalar('train/data_share', min(idle / whole_seconds, 1.0))
         if skipped := getattr(runner.optim_wrapper, 'skipped_steps', 0):
             hub.update_scalar('train/skipped_steps', skipped)
         model = unwrap(runner.model)

@@ -51,10 +51,6 @@ class FaultHook(Hook):
             for name, kind in ((REPLACED, 'txt'), (SKIPPED, 'jsonl')):
                 self._file(runner, name, kind).unlink(missing_ok=True)
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Start a new list of clips."""
-        self._clips[runner.iter + 1] = []
-
     def after_micro_batch(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:

@@ -116,7 +116,7 @@ def test_relative_distance():
 def test_numbers_reach_the_log_line_of_their_step(tmp_path):
     class Slow(Hook):
         def before_train_iter(self, runner, batch_idx, data_batch=None):
-            runner.train_loop.data_seconds += 1e6  # all of the step is waiting
+            runner.train_loop.clock._seconds['loader'] += 1e6  # all of the step is waiting
 
     runner = train(tmp_path, HealthHook(interval=4, clips=0), Slow())
     hub = runner.message_hub
