@@ -1,15 +1,18 @@
 """What can be read off the demo's tokens by a linear map: where the object is, and where it goes.
 
-``python -m benchmarks.states CHECKPOINT``: tokens of one tubelet, ridge regression fitted on
+``python -m benchmarks.states CHECKPOINT ...``: tokens of one tubelet, ridge regression fitted on
 training clips, coefficient of determination on validation clips (other photographs), beside random
-weights.
+weights; the outline (disc, polygon or blob) by logistic regression, in %. With the effective rank
+of the tokens over the run, as its log has it. ``--figure`` draws what ``--json`` holds.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +23,22 @@ from rich.table import Table
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
-from nextvid_mm.demo.data.render import clip_states
+from nextvid_mm.demo.data.render import clip_outline, clip_states
 from nextvid_mm.demo.data.spec import DemoSpec
+from nextvid_mm.demo.run import PRETRAIN
 from nextvid_mm.engine.probe.features import cached_dataset
 from nextvid_mm.engine.probe.online_hook import load_clips
 from nextvid_mm.engine.probe.training import build_probe
-from nextvid_mm.evaluation.representation import effective_rank
+from nextvid_mm.evaluation.representation import effective_rank, linear_accuracy
+from nextvid_mm.files import replace_when_complete, write_text
 from nextvid_mm.registry import SCOPE
+from nextvid_mm.visualization.figures import new_figure
 
 PROBE, DATA = 'configs/probe/demo.py', 'data/demo'
 FRAMES, TUBELET, STEP = 16, 2, 4  # of a clip; of a tubelet; the tubelet that is read
 QUANTITIES = ('position', 'size', 'velocity', 'growth')
+UNTRAINED = 'untrained'
+COUNTS = {'train': 800, 'val': 400}
 
 
 def targets_of(states: np.ndarray) -> dict[str, np.ndarray]:
@@ -58,37 +66,113 @@ def decode(fit: torch.Tensor, seen: torch.Tensor, known: dict, wanted: dict) -> 
     return scores
 
 
-def measure(checkpoint: str | None, weights: str, counts: Sequence[int] = (800, 400)) -> dict:
-    """Scores and effective rank of one encoder."""
-    init_default_scope(SCOPE)
-    config, spec = Config.fromfile(PROBE), DemoSpec()
-    probe = build_probe(config, checkpoint, encoder_weights=weights).eval()
-    features, targets, tokens = [], [], torch.empty(0)
-    for split, count in zip(('train', 'val'), counts, strict=True):
-        settings = cached_dataset(config, split)
-        settings['dataset']['ann_file'] = f'{DATA}/demo_{split}_list_videos.txt'
-        settings['dataset']['indices'] = count
-        clips, _ = load_clips(settings, count)
-        batches = [dict(inputs=list(part[:, None]), data_samples=[]) for part in clips.split(32)]
-        with torch.no_grad():
+class Demo:
+    """Clips of the demo, decoded once, with what is to be read off them."""
+
+    def __init__(self, counts: Mapping[str, int] = COUNTS):
+        self.config, spec = Config.fromfile(PROBE), DemoSpec()
+        self.clips, self.states, self.outlines = {}, {}, {}
+        for split, count in counts.items():
+            settings = cached_dataset(self.config, split)
+            settings['dataset']['ann_file'] = f'{DATA}/demo_{split}_list_videos.txt'
+            settings['dataset']['indices'] = count
+            self.clips[split], _ = load_clips(settings, count)
+            of_all = [clip_states(spec, split, i) for i in range(count)]
+            self.states[split] = targets_of(np.stack(of_all))
+            kinds = [clip_outline(spec, split, i) for i in range(count)]
+            self.outlines[split] = torch.tensor(kinds)
+
+    @torch.no_grad()
+    def measure(self, checkpoint: str | None, weights: str = 'encoder') -> dict[str, Any]:
+        """Scores of one encoder, None for random weights, with ``outline`` (%) and ``rank``."""
+        torch.manual_seed(0)
+        config = self.config.copy()
+        if checkpoint is None:
+            weights, config.model.backbone = UNTRAINED, Config.fromfile(PRETRAIN).model.backbone
+        probe = build_probe(config, checkpoint, encoder_weights=weights).eval()
+        read, tokens = {}, torch.empty(0)
+        for split, clips in self.clips.items():
+            batches = [
+                dict(inputs=list(part[:, None]), data_samples=[]) for part in clips.split(32)
+            ]
             tokens = torch.cat([next(iter(probe.views_of_batch(b))).float() for b in batches])
-        features.append(tokens.unflatten(1, (FRAMES // TUBELET, -1))[:, STEP].flatten(1))
-        targets.append(targets_of(np.stack([clip_states(spec, split, i) for i in range(count)])))
-    rank = effective_rank(tokens[:, ::8])
-    return decode(*features, *targets) | dict(rank=rank)
+            read[split] = tokens.unflatten(1, (FRAMES // TUBELET, -1))[:, STEP]
+        flat = [read[split].flatten(1) for split in ('train', 'val')]
+        scores = decode(*flat, self.states['train'], self.states['val'])
+        kinds = self.outlines
+        outline = linear_accuracy(flat[0], kinds['train'], flat[1], kinds['val'])
+        return scores | dict(outline=outline, rank=effective_rank(tokens[:, ::8]))
+
+
+def rank_curve(folder: Path) -> list[tuple[int, float]]:
+    """Step and effective rank of the trained encoder's tokens, from the logs of a run's folder."""
+    lines = [
+        json.loads(line)
+        for path in sorted(folder.glob('*/vis_data/scalars.json'))
+        for line in path.read_text(encoding='utf-8').splitlines()
+    ]
+    found = {line['step']: line['feature_rank'] for line in lines if 'feature_rank' in line}
+    return [(step, round(rank, 2)) for step, rank in sorted(found.items())]
+
+
+def draw(records: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """What is read off each encoder, and its rank over the steps."""
+    figure = new_figure(9.0, 3.2)
+    bars, curves = figure.subplots(1, 2, width_ratios=(3, 2))
+    wide = 0.8 / len(records)
+    for place, (name, record) in enumerate(records.items()):
+        heights = [max(record[quantity], 0.0) for quantity in QUANTITIES]
+        at = np.arange(len(QUANTITIES)) + (place - (len(records) - 1) / 2) * wide
+        colour = f'C{place}'
+        bars.bar(at, heights, wide, color=colour, label=name)
+        if record.get('ranks'):
+            curves.plot(*zip(*record['ranks'], strict=True), color=colour)
+        else:
+            curves.axhline(record['rank'], color=colour, linestyle=':')
+    bars.set_xticks(range(len(QUANTITIES)), QUANTITIES)
+    bars.set_ylabel('coefficient of determination')
+    bars.legend(fontsize=7)
+    curves.set_xlabel('step')
+    curves.set_ylabel('effective rank of tokens')
+    curves.set_ylim(bottom=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_when_complete(path) as partial:
+        figure.savefig(partial, format='png', dpi=110)
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Measure, print the table, and draw."""
     parser = argparse.ArgumentParser('python -m benchmarks.states', description=__doc__)
-    parser.add_argument('checkpoint', type=Path, help='of a run of the demo or the ablations')
+    parser.add_argument('checkpoints', nargs='*', help='of runs of the demo or the ablations')
+    parser.add_argument('--names', nargs='+', help='of the checkpoints; else their paths')
     parser.add_argument('--weights', choices=('reference', 'encoder'), default='encoder')
+    parser.add_argument('--json', type=Path, help='to write, or to read where none is measured')
+    parser.add_argument('--figure', type=Path, help='to draw')
     args = parser.parse_args(words)
-    table = Table('encoder', *QUANTITIES, 'effective rank')
-    for name, weights in (('untrained', 'untrained'), (str(args.checkpoint), args.weights)):
-        scores = measure(str(args.checkpoint), weights)
-        table.add_row(name, *(f'{value:.2f}' for value in scores.values()))
+    names = args.names or args.checkpoints
+    if len(names) != len(args.checkpoints):
+        parser.error(f'{len(names)} --names for {len(args.checkpoints)} checkpoints')
+    if not args.checkpoints and (args.json is None or not args.json.is_file()):
+        parser.error('give checkpoints to measure, or a --json that is there')
+    if args.checkpoints:
+        init_default_scope(SCOPE)
+        demo = Demo()
+        records = {UNTRAINED: demo.measure(None)}
+        for name, checkpoint in zip(names, args.checkpoints, strict=True):
+            ranks = rank_curve(Path(checkpoint).parent)
+            records[name] = demo.measure(checkpoint, args.weights) | dict(ranks=ranks)
+        if args.json is not None:
+            text = json.dumps(records, indent=None).replace('}, ', '},\n')
+            write_text(args.json, text + '\n')
+    else:
+        records = json.loads(args.json.read_text(encoding='utf-8'))
+    table = Table('encoder', *QUANTITIES, 'outline', 'effective rank')
+    for name, record in records.items():
+        scores = [f'{record[quantity]:.2f}' for quantity in QUANTITIES]
+        table.add_row(name, *scores, f'{record["outline"]:.1f}', f'{record["rank"]:.1f}')
     Console().print(table)
+    if args.figure is not None:
+        draw(records, args.figure)
 
 
 if __name__ == '__main__':

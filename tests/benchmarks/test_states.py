@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.states import QUANTITIES, STEP, decode, targets_of
-from nextvid_mm.demo.data.render import clip_states
+from benchmarks.states import QUANTITIES, STEP, decode, main, rank_curve, targets_of
+from nextvid_mm.demo.data.render import OUTLINES, clip_outline, clip_states
 from nextvid_mm.demo.data.spec import DemoSpec
 
 
@@ -38,3 +40,31 @@ def test_what_is_linear_in_features_is_read_off_and_noise_is_not():
     assert set(scores) == set(QUANTITIES)
     assert scores['position'] == pytest.approx(1, abs=0.01)
     assert abs(scores['growth']) < 0.1
+
+
+def test_the_outline_is_that_of_the_clip():
+    spec = DemoSpec(frames=2)
+    kinds = [clip_outline(spec, 'val', index) for index in range(6)]
+    assert len(set(kinds)) > 1
+    assert set(kinds) <= set(range(len(OUTLINES)))
+    assert kinds == [clip_outline(spec, 'val', index) for index in range(6)]
+
+
+def test_ranks_are_read_from_all_logs_of_a_run(tmp_path):
+    for name, steps in (('a', (20, 40)), ('b', (40, 60))):
+        folder = tmp_path / name / 'vis_data'
+        folder.mkdir(parents=True)
+        lines = [json.dumps(dict(step=step, feature_rank=step / 4)) for step in steps]
+        (folder / 'scalars.json').write_text('\n'.join([*lines, json.dumps(dict(step=80))]))
+    assert rank_curve(tmp_path) == [(20, 5.0), (40, 10.0), (60, 15.0)]
+
+
+def test_the_figure_is_drawn_from_what_was_measured(tmp_path, capsys):
+    scores = dict.fromkeys(QUANTITIES, 0.5) | dict(outline=40.0, rank=30.0)
+    file, figure = tmp_path / 'states.json', tmp_path / 'figures/states.png'
+    file.write_text(json.dumps(dict(untrained=scores, full=scores | dict(ranks=[[20, 9.0]]))))
+    main(['--json', str(file), '--figure', str(figure)])
+    assert figure.read_bytes().startswith(b'\x89PNG')
+    assert '40.0' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(['--json', str(tmp_path / 'absent.json')])

@@ -44,6 +44,8 @@ PHOTOGRAPHS = {
     ),
 }
 
+OUTLINES = ('disc', 'polygon', 'blob')
+
 #: Longest side after loading, in pixels: crops are a fraction of it, and smaller is faster.
 _LONGEST_SIDE = 512
 _CROP_FRACTION = (0.25, 0.6)
@@ -77,7 +79,7 @@ def render_clip(spec: DemoSpec, split: str, index: int) -> tuple[np.ndarray, int
         raise IndexError(f'clip {index} of {split}: the spec has clips 0 to {count - 1}')
     label = index % len(MOTIONS)
     rng = spec.clip_rng(split, index)
-    background, patch = _draw_scene(spec, split, rng)
+    background, patch, _ = _draw_scene(spec, split, rng)
     # Drawn last, so that nothing of the scene depends on how many numbers a motion draws.
     states = sample_states(MOTIONS[label], spec.frames, spec.fps, rng)
     frames = np.stack([_compose(background, patch, state) for state in states])
@@ -89,6 +91,11 @@ def clip_states(spec: DemoSpec, split: str, index: int) -> np.ndarray:
     rng = spec.clip_rng(split, index)
     _draw_scene(spec, split, rng)  # for what it draws from the stream
     return sample_states(MOTIONS[index % len(MOTIONS)], spec.frames, spec.fps, rng)
+
+
+def clip_outline(spec: DemoSpec, split: str, index: int) -> int:
+    """Outline of the object of ``render_clip``: a place in ``OUTLINES``."""
+    return _draw_scene(spec, split, spec.clip_rng(split, index))[2]
 
 
 def render_image(spec: DemoSpec, index: int, split: str = 'train') -> tuple[np.ndarray, str]:
@@ -106,8 +113,11 @@ def render_image(spec: DemoSpec, index: int, split: str = 'train') -> tuple[np.n
 
 def _draw_scene(
     spec: DemoSpec, split: str, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw background (H, W, 3) and object (P, P, 4; premultiplied alpha), float32 in [0, 1]."""
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Draw background (H, W, 3) and object (P, P, 4; premultiplied alpha), float32 in [0, 1].
+
+    Also returns the place of the object's outline in ``OUTLINES``.
+    """
     photographs = load_photographs(split)
     names = rng.choice(sorted(photographs), size=2, replace=False)
     difficulty = np.float32(spec.difficulty)
@@ -117,8 +127,8 @@ def _draw_scene(
     texture = _most_textured(photographs[names[1]], patch_size, rng)
     floor = (1 - difficulty) * _OBJECT_FLOOR
     texture = floor + (1 - floor) * texture
-    alpha = _draw_outline(patch_size, rng)[..., None]
-    return background, np.concatenate([texture * alpha, alpha], axis=2)
+    alpha, kind = _draw_outline(patch_size, rng)
+    return background, np.concatenate([texture * alpha, alpha], axis=2), kind
 
 
 def _most_textured(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -138,12 +148,12 @@ def _even_contrast(image: np.ndarray) -> np.ndarray:
     return np.clip(mean + gain * (image - mean), 0, 1)
 
 
-def _draw_outline(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the alpha map (size, size) of a random disc, polygon or blob with a soft edge."""
+def _draw_outline(size: int, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """Draw the alpha map (size, size, 1) of a random outline with a soft edge, and its place."""
     axis = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(axis, axis)
     angle = np.arctan2(y, x) + rng.uniform(0, 2 * np.pi)
-    kind = rng.integers(3)
+    kind = int(rng.integers(len(OUTLINES)))
     if kind == 0:
         outline = np.ones_like(angle)
     elif kind == 1:
@@ -160,7 +170,7 @@ def _draw_outline(size: int, rng: np.random.Generator) -> np.ndarray:
     distance = np.hypot(x, y) * _OUTLINE_MAX
     alpha = 1 / (1 + np.exp(-np.clip((outline - distance) / _EDGE_SOFTNESS, -30, 30)))
     # Polygons touch the patch's border at their corners: fade the last pixel.
-    return np.where(np.hypot(x, y) < 1, alpha, 0).astype(np.float32)
+    return np.where(np.hypot(x, y) < 1, alpha, 0).astype(np.float32)[..., None], kind
 
 
 def _compose(background: np.ndarray, patch: np.ndarray, state: np.ndarray) -> np.ndarray:

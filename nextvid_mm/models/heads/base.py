@@ -8,7 +8,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from nextvid_mm.layers import TokenGrid
 from nextvid_mm.models.part import Part
@@ -90,3 +92,39 @@ class Head(Part):
             Targets, as ``noise``.
         """
         raise NotImplementedError(f'{type(self).__name__} has no sample: it generates nothing')
+
+
+def squared_error(predicted: Tensor, wanted: Tensor, target: Tensor, motion: float) -> Tensor:
+    """Mean squared error, of which a share goes to tokens as far as their targets change.
+
+    Args:
+        predicted: ``(B, T, M, C)``, or ``(B, T, k, M, C)`` for k flow times.
+        wanted: of the same shape.
+        target: ``(B, T, M, C_target)``; what counts is its squared change since the tubelet before.
+            That of the first tubelet is taken to be that of the second.
+        motion: the share, 0 (every token counts alike) to 1. Weights have a mean of 1 over a clip;
+            where nothing moves in it, every token counts alike.
+    """
+    predicted, wanted = predicted.float(), wanted.float()
+    if not motion or target.shape[1] < 2:
+        return mse_loss(predicted, wanted)
+    change = (target[:, 1:] - target[:, :-1]).float().square().mean(-1)
+    change = torch.cat([change[:, :1], change], dim=1)
+    mean = change.mean((1, 2), keepdim=True)
+    share = torch.where(mean > 0, change / mean, torch.ones_like(change))
+    weights = 1 - motion + motion * share
+    error = (predicted - wanted).square().mean(-1)
+    if error.dim() > weights.dim():  # flow times
+        weights = weights[:, :, None]
+    return (error * weights).mean()
+
+
+def check_motion(motion: float, name: str) -> float:
+    """The share, if it is one.
+
+    Raises:
+        ValueError: if it lies outside [0, 1].
+    """
+    if not 0 <= motion <= 1:
+        raise ValueError(f'motion={motion!r} of {name} is a share of the loss, 0 to 1')
+    return motion

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
 
 from nextvid_mm.flow import draw_flow, integrate, linear_path, velocity_from_clean
 from nextvid_mm.layers import (
@@ -27,7 +26,7 @@ from nextvid_mm.layers import (
 )
 from nextvid_mm.registry import MODELS
 
-from .base import Head
+from .base import Head, check_motion, squared_error
 
 PREDICTIONS = ('velocity', 'clean')
 
@@ -192,6 +191,8 @@ class FlowMatchingHead(DecoderHead):
             turned into a velocity; the latter learns targets with more channels than the decoder
             is wide.
         clean_floor: smallest ``1 - tau`` to divide by with ``prediction='clean'``.
+        motion: share of the loss that goes to tokens as far as their targets change from tubelet
+            to tubelet, see ``squared_error``: a floor that stands still has none of it.
         init_cfg: mmengine initialisation config.
     """
 
@@ -202,6 +203,7 @@ class FlowMatchingHead(DecoderHead):
         loss_weight: float = 0.5,
         prediction: str = 'velocity',
         clean_floor: float = 0.05,
+        motion: float = 0.0,
         init_cfg: dict | None = None,
     ):
         super().__init__(decoder, loss_weight, init_cfg)
@@ -212,6 +214,7 @@ class FlowMatchingHead(DecoderHead):
             )
         self.tau_samples = tau_samples
         self.prediction, self.clean_floor = prediction, clean_floor
+        self.motion = check_motion(motion, 'FlowMatchingHead')
 
     def loss(
         self,
@@ -223,7 +226,7 @@ class FlowMatchingHead(DecoderHead):
     ) -> dict[str, Tensor]:
         """``loss_flow``, see ``Head``: averaged over tubelets, tokens and channels."""
         found = self.regress(z, target, grid, positions, seeds)
-        flow = mse_loss(found.predicted.float(), found.velocity.float())
+        flow = squared_error(found.predicted, found.velocity, target, self.motion)
         return dict(loss_flow=self.loss_weight * flow)
 
     def regress(

@@ -14,7 +14,7 @@ from torch.nn.functional import l1_loss, layer_norm, mse_loss
 from nextvid_mm.layers import TokenGrid
 from nextvid_mm.registry import MODELS
 
-from .base import Head
+from .base import Head, check_motion, squared_error
 from .flow_matching import DecoderHead
 
 CRITERIA = {'mse': mse_loss, 'l1': l1_loss}
@@ -137,6 +137,8 @@ class AlignHead(LinearHead):
         out_channels: channels of the encoder.
         loss_weight: weight of the loss (1.0 in the paper).
         normalize_target: layer-normalise the reference features first.
+        motion: share of the loss that goes to tokens as far as their reference features change
+            from tubelet to tubelet, see ``squared_error``.
         init_cfg: mmengine initialisation config.
     """
 
@@ -146,10 +148,12 @@ class AlignHead(LinearHead):
         out_channels: int,
         loss_weight: float = 1.0,
         normalize_target: bool = False,
+        motion: float = 0.0,
         init_cfg: dict | None = None,
     ):
         super().__init__(in_channels, out_channels, loss_weight, init_cfg)
         self.normalize_target = normalize_target
+        self.motion = check_motion(motion, 'AlignHead')
 
     def loss(
         self,
@@ -163,4 +167,5 @@ class AlignHead(LinearHead):
         target = target.detach().float()
         if self.normalize_target:
             target = layer_norm(target, target.shape[-1:])
-        return dict(loss_align=self.loss_weight * mse_loss(self.proj(z).float(), target))
+        error = squared_error(self.proj(z), target, target, self.motion)
+        return dict(loss_align=self.loss_weight * error)
