@@ -14,6 +14,7 @@ from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import check_state
 from nextvid_mm.models.checkpoints.files import SHARDED
 from nextvid_mm.models.checkpoints.sharded import folder_damage, is_sharded
+from nextvid_mm.run_folder import newest_checkpoint
 
 # Neither changes what was trained on what.
 _FREE = ('name', 'micro_batch_size')
@@ -88,9 +89,8 @@ def newest_good(directory: str | Path, filename_tmpl: str) -> tuple[Path | None,
         The first undamaged file (None if there is none), and what is wrong with those before.
     """
     candidates = list_checkpoints(directory, filename_tmpl)
-    note = Path(directory) / 'last_checkpoint'
-    if note.is_file():
-        last = Path(directory) / Path(note.read_text().strip()).name
+    last = Path(newest_checkpoint(str(directory)))
+    if last != Path(directory):
         candidates = [last] + [path for path in candidates if path != last]
     damaged: dict[Path, str] = {}
     for path in candidates:
