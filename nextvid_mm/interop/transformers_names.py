@@ -7,7 +7,6 @@ they compute is the same. Their ``config.json`` says what no shape tells.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from nextvid_mm.models.checkpoints.files import json_object
 
 _LAYER = r'^(?:videomae\.|vjepa2\.)?encoder\.layer\.(\d+)\.'
 _RULES = [
@@ -77,15 +78,7 @@ def settings_beside(path: str | Path) -> dict[str, Any]:
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     file = folder / 'config.json'
-    if not file.is_file():
-        return {}
-    try:
-        settings = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{file} is no JSON: {error}') from error
-    if not isinstance(settings, dict):
-        raise ValueError(f'{file} holds a {type(settings).__name__}, expected an object')
-    return settings
+    return json_object(file.read_bytes(), str(file)) if file.is_file() else {}
 
 
 def joint_vit_settings(settings: Mapping[str, Any], model_type: str, path: Any) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.evaluation.generation import GenerationMetrics
 from nextvid_mm.inferencers.cost import RolloutCost, StreamingCost
 from nextvid_mm.plan.stage_report import COLUMNS, stage_rows
+from nextvid_mm.run_folder import versions
 from nextvid_mm.visualization.figures import (
     draw_feature_map,
     draw_lines,
@@ -44,7 +44,6 @@ PUBLISHED: dict[str, tuple[float | None, ...]] = {
     'V-JEPA-H': (82.0, 75.9, 71.4, 87.9),
     'V-JEPA2-G': (86.6, 84.6, 75.3, 90.1),
 }
-_PACKAGES = ('torch', 'mmengine', 'mmaction2', 'mmpretrain', 'timm', 'diffusers', 'numpy')
 _STAGE_COLUMNS = ('stage', 'steps', 'lr', 'flow lr', 'tau', 'EMA', 'frames', 'batch', 'clips')
 _ABOUT_PAPER = (
     'Beside them the published figures of the full recipe and its peers (arXiv 2512.21004). They '
@@ -136,15 +135,14 @@ def setting_section(run: Run) -> Section:
         tables.append(Table(_STAGE_COLUMNS, chosen, 'Stages'))
     seed = meta.get('seed', (run.config.get('randomness') or {}).get('seed'))
     facts = [['steps done', '–' if steps is None else f'{steps:,}'], ['seed', str(seed)]]
-    versions = [[name, metadata.version(name)] for name in ('nextvid_mm', *_PACKAGES)]
+    libraries = [list(pair) for pair in versions().items()]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
     machine = [
-        ['Python', platform.python_version()],
         ['system', f'{platform.system()} {platform.machine()}'],
         ['processors', f'{os.cpu_count()}, {device}'],
     ]
     tables.append(Table(['', ''], facts, 'Run'))
-    tables.append(Table(['', ''], [*versions, *machine], 'Where this page was written'))
+    tables.append(Table(['', ''], [*libraries, *machine], 'Where this page was written'))
     details = [('Configuration', run.config.pretty_text)]
     return Section('Data, environment, configuration', (), tables, details=details)
 

@@ -103,7 +103,7 @@ def read_metadata(path: str | Path, key: str) -> dict[str, Any]:
     _kind(file)  # says what a file is that is none
     with _opened(file) as opened:
         text = (opened.metadata() or {}).get(key, '{}')
-    return _json_object(text, f'{path}: its metadata {key!r}')
+    return json_object(text, f'{path}: its metadata {key!r}')
 
 
 def find_file(path: str | Path, key: str = '', advice: str = '') -> Path:
@@ -307,7 +307,7 @@ def _read_shards(index: Path) -> dict[str, Any]:
     """
     if index.stat().st_size > _INDEX_BYTES:
         raise ValueError(f'{index} has {index.stat().st_size:,} bytes, too many for an index')
-    places = _json_object(index.read_bytes(), str(index)).get('weight_map')
+    places = json_object(index.read_bytes(), str(index)).get('weight_map')
     if not isinstance(places, dict) or not all(isinstance(n, str) for n in places.values()):
         raise ValueError(f'{index} is no index of weights: it has no weight_map from name to file')
     state: dict[str, Any] = {}
@@ -339,7 +339,12 @@ def _inside(index: Path, name: str) -> Path:
     return shard
 
 
-def _json_object(text: str | bytes, what: str) -> dict[str, Any]:
+def json_object(text: str | bytes, what: str) -> dict[str, Any]:
+    """Read JSON that is an object.
+
+    Raises:
+        ValueError: if it is none; ``what`` begins the message.
+    """
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
