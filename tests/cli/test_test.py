@@ -208,14 +208,14 @@ def test_a_config_beside_a_record_brings_its_plugins(root, tmp_path, monkeypatch
 
 def test_cached_features_are_labelled_and_repeatable(root):
     arguments = ['tiny.py', 'encoder.pth', '--work-dir', 'cached']
-    evaluate(root, *arguments, '--cache-features', str(root / 'features'))
+    evaluate(root, *arguments, '--cache-features', str(root / 'cached_features'))
     record = results(root, 'cached')
     assert record['mode'] == 'cached features'
     assert record['num_samples'] == NUM_VAL
     first = torch.load(root / 'cached/probe.pth', weights_only=True)
-    (tokens,) = (root / 'features').rglob('tokens.bin')
+    (tokens,) = (root / 'cached_features').rglob('tokens.bin')
     written = tokens.stat().st_mtime_ns
-    evaluate(root, *arguments, '--cache-features', str(root / 'features'))
+    evaluate(root, *arguments, '--cache-features', str(root / 'cached_features'))
     assert tokens.stat().st_mtime_ns == written
     assert results(root, 'cached')['head_sha256'] == record['head_sha256']
     assert first['meta']['mode'] == 'cached features'
