@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import free_port
 from toy_training import config, read_records
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,9 +108,9 @@ def test_mistakes_are_one_line(toy, tmp_path, call):
 def test_two_machines_with_two_processes_each(toy, tmp_path):
     """The documented multi-node command, both machines being this one."""
     script = ROOT / 'tools/dist_train.sh'
-    processes = []
+    processes, port = [], str(free_port())
     for rank in (0, 1):
-        environment = dict(NNODES='2', NODE_RANK=str(rank), PORT='29517')
+        environment = dict(NNODES='2', NODE_RANK=str(rank), PORT=port)
         prefix = ['env', *(f'{key}={value}' for key, value in environment.items())]
         processes.append(start(*prefix, 'bash', script, toy, 2, cwd=tmp_path))
     results = [finish(process) for process in processes]
