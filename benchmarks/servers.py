@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import multiprocessing
 import os
@@ -103,6 +104,10 @@ def _serve_bucket(folder: Path, pipe: Any) -> None:
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # Buckets are kept in the memory of the process, of which this one is a fork.
+    connection = http.client.HTTPConnection(host, port)
+    connection.request('POST', '/moto-api/reset')
+    connection.getresponse().read()
     options = dict(endpoint_url=f'http://{host}:{port}')
     system = s3fs.S3FileSystem(**options)
     system.mkdir('bucket')
