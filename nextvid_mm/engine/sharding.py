@@ -89,7 +89,6 @@ def shard_model(
         _ask_ahead(row, forward_prefetch, backward_prefetch)
     fully_shard(model, **settings)
     if reduce_once:
-        # What the optimiser's wrapper asks for before every forward pass.
         model.prepare_backward = partial(_prepare_backward, model, reshard_after_forward is False)
     return model
 
@@ -136,7 +135,10 @@ def _check_resharding(value: Any, processes: int) -> None:
 
 
 def _prepare_backward(model: Any, keeps: bool, last: bool) -> None:
-    """Reduce gradients in the last backward pass of a step; until then, ``keeps`` weights whole."""
+    """Before a backward pass, called by the optimiser's wrapper: gradients are reduced in the last.
+
+    Until then, weights stay whole (``keeps``).
+    """
     model.set_requires_gradient_sync(last)
     model.set_is_last_backward(last)
     if keeps:

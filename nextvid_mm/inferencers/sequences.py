@@ -165,15 +165,9 @@ def write_sequences(
     """
     _check(inferencer, paths, layout, window, rows, stored_type)
     folder = Path(folder)
-    tubelet = inferencer.encoder.tubelet_size
     more = dict(layout=layout, window=window, stored_type=stored_type)
-    settings = inferencer.settings | more | (dict(rows=rows) if layout == 'bmn' else {})
-    note = dict(fps=inferencer.reader.fps, feature_stride=tubelet, num_frames=tubelet)
-    note |= dict(channels=inferencer.encoder.embed_dims, settings=settings, videos={}, failed={})
-    if (folder / NOTE).is_file():
-        there = json.loads((folder / NOTE).read_text(encoding='utf-8'))
-        require_same('folder of features over time', folder, there['settings'], settings)
-        note['videos'] = there['videos']
+    note = _begun(inferencer, folder, more | (dict(rows=rows) if layout == 'bmn' else {}))
+    tubelet = note['num_frames']
     _check_names(paths, {name: video['path'] for name, video in note['videos'].items()})
     written = -math.inf
     try:
@@ -199,6 +193,21 @@ def write_sequences(
                 written = time.monotonic()
     finally:
         _write_notes(folder, note, layout)
+    return note
+
+
+def _begun(
+    inferencer: FeatureInferencer, folder: Path, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``features.json`` before this run: what an earlier one of the same settings has done."""
+    encoder, settings = inferencer.encoder, inferencer.settings | settings
+    note = dict(fps=inferencer.reader.fps, channels=encoder.embed_dims, settings=settings)
+    note |= dict.fromkeys(('feature_stride', 'num_frames'), encoder.tubelet_size)
+    note |= dict(videos={}, failed={})
+    if (folder / NOTE).is_file():
+        there = json.loads((folder / NOTE).read_text(encoding='utf-8'))
+        require_same('folder of features over time', folder, there['settings'], settings)
+        note['videos'] = there['videos']
     return note
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nextvid_mm.models.checkpoints.files import json_object
+from nextvid_mm.models.checkpoints.config_data import json_object
 
 _LAYER = r'^(?:videomae\.|vjepa2\.)?encoder\.layer\.(\d+)\.'
 _RULES = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,21 @@ def parse_config(text: str, source: str, names: Container[str] | None = None) ->
 def config_text(config: Config) -> str:
     """A config as ``parse_config`` reads it: exactly, with tuples and numbers as keys."""
     return ''.join(f'{key} = {value!r}\n' for key, value in config.to_dict().items())
+
+
+def json_object(text: str | bytes, what: str) -> dict[str, Any]:
+    """Read JSON that is an object.
+
+    Raises:
+        ValueError: if it is none; ``what`` begins the message.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'{what} is no JSON: {error}') from error
+    if not isinstance(found, dict):
+        raise ValueError(f'{what} holds a {type(found).__name__}, expected an object')
+    return found
 
 
 def plain_config(value: Any) -> Any:

@@ -7,7 +7,6 @@ damaged or hostile file ends in one line that names it, and takes no more memory
 from __future__ import annotations
 
 import argparse
-import json
 import pickletools
 import re
 import struct
@@ -21,6 +20,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor
+
+from .config_data import json_object
 
 # Files with the weights in a folder as published by diffusers, transformers and timm, or their
 # index, if they are cut into several.
@@ -337,18 +338,3 @@ def _inside(index: Path, name: str) -> Path:
     if Path(name).name != name or '\0' in name or shard.resolve().parent not in allowed:
         raise ValueError(f'{index} names {name!r}, which leads out of its folder; it is not opened')
     return shard
-
-
-def json_object(text: str | bytes, what: str) -> dict[str, Any]:
-    """Read JSON that is an object.
-
-    Raises:
-        ValueError: if it is none; ``what`` begins the message.
-    """
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{what} is no JSON: {error}') from error
-    if not isinstance(found, dict):
-        raise ValueError(f'{what} holds a {type(found).__name__}, expected an object')
-    return found
