@@ -333,18 +333,13 @@ def labels_of(config: Config) -> dict[str, Any]:
         found[split] = np.asarray(dataset.labels)
         found[f'{split}_clip'] = dataset[0]['inputs'].shape if split == 'val' else None
         found.setdefault('where', dataset.names[0])
-    height, width = found['val_clip'][-2:]
-    found['size'] = [int(height), int(width)]
+    found['size'] = [int(side) for side in found['val_clip'][-2:]]
     found['digest'] = digest([found['train'].tolist(), found['val'].tolist()])
     return found
 
 
 def check_sizes(rows: Sequence[Row], size: Sequence[int], data: str) -> None:
-    """Raise unless every encoder takes clips of the data's size.
-
-    Raises:
-        ValueError: with name and size of the first that does not.
-    """
+    """Raise a ValueError with the first encoder that does not take clips of the data's size."""
     sizes = {row.name: row.size for row in rows}
     if wrong := {name: side for name, side in sizes.items() if [side, side] != list(size)}:
         name, side = next(iter(wrong.items()))
