@@ -2,17 +2,18 @@
 
 ``python -m benchmarks.states CHECKPOINT ...``: tokens of one tubelet, ridge regression fitted on
 training clips, coefficient of determination on validation clips (other photographs), beside random
-weights; the outline (disc, polygon or blob) by logistic regression, in %. With the effective rank
-of the tokens over the run, as its log has it. ``--figure`` draws what ``--json`` holds.
+weights; the kind (outline: disc, polygon or blob) by logistic regression, in %. With the effective
+rank of the tokens over the run, as its log has it. ``--videos bodies`` asks the same of the second
+world, where the kind is the body. ``--figure`` draws what ``--json`` holds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
+from benchmarks.worlds.bodies import WorldSpec, draw_scene
 from nextvid_mm.demo.data.render import clip_outline, clip_states
 from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.run import PRETRAIN
@@ -35,10 +38,22 @@ from nextvid_mm.registry import SCOPE
 from nextvid_mm.visualization.figures import new_figure
 
 PROBE, DATA = 'configs/probe/demo.py', 'data/demo'
+BODY_PROBE = 'benchmarks/worlds/probe_how.py'
 FRAMES, TUBELET, STEP = 16, 2, 4  # of a clip; of a tubelet; the tubelet that is read
 QUANTITIES = ('position', 'size', 'velocity', 'growth')
 UNTRAINED = 'untrained'
-COUNTS = {'train': 800, 'val': 400}
+
+
+def targets_in_world(ways: np.ndarray) -> dict[str, np.ndarray]:
+    """What to read off, of ways ``(n, T, 4)`` of bodies (``benchmarks.worlds.bodies.path``)."""
+    last = TUBELET * STEP + TUBELET - 1
+    change = ways[:, last] - ways[:, last - 1]
+    return dict(
+        position=ways[:, last, :2],
+        size=ways[:, last, 3:],
+        velocity=change[:, :2],
+        growth=change[:, 3:],
+    )
 
 
 def targets_of(states: np.ndarray) -> dict[str, np.ndarray]:
@@ -66,42 +81,69 @@ def decode(fit: torch.Tensor, seen: torch.Tensor, known: dict, wanted: dict) -> 
     return scores
 
 
-class Demo:
-    """Clips of the demo, decoded once, with what is to be read off them."""
+class Clips(NamedTuple):
+    """Clips of one split, decoded, with what is to be read off them."""
 
-    def __init__(self, counts: Mapping[str, int] = COUNTS):
-        self.config, spec = Config.fromfile(PROBE), DemoSpec()
-        self.clips, self.states, self.outlines = {}, {}, {}
-        for split, count in counts.items():
-            settings = cached_dataset(self.config, split)
-            settings['dataset']['ann_file'] = f'{DATA}/demo_{split}_list_videos.txt'
-            settings['dataset']['indices'] = count
-            self.clips[split], _ = load_clips(settings, count)
-            of_all = [clip_states(spec, split, i) for i in range(count)]
-            self.states[split] = targets_of(np.stack(of_all))
-            kinds = [clip_outline(spec, split, i) for i in range(count)]
-            self.outlines[split] = torch.tensor(kinds)
+    clips: Tensor
+    states: dict[str, np.ndarray]
+    kinds: Tensor
+    """Outline of the object, or which body."""
+
+
+def demo_clips(split: str, count: int) -> Clips:
+    """Clips of the demo."""
+    settings, spec = cached_dataset(Config.fromfile(PROBE), split), DemoSpec()
+    settings['dataset']['ann_file'] = f'{DATA}/demo_{split}_list_videos.txt'
+    settings['dataset']['indices'] = count
+    states = np.stack([clip_states(spec, split, i) for i in range(count)])
+    kinds = torch.tensor([clip_outline(spec, split, i) for i in range(count)])
+    return Clips(load_clips(settings, count)[0], targets_of(states), kinds)
+
+
+def body_clips(split: str, count: int) -> Clips:
+    """Clips of the second world, all that are there of no more than ``count``."""
+    settings, spec = cached_dataset(Config.fromfile(BODY_PROBE), split), WorldSpec()
+    settings['dataset']['ann_file'] = settings['dataset']['ann_file'].replace('_10.txt', '.txt')
+    settings['dataset']['indices'] = count
+    clips, _ = load_clips(settings, count)
+    before = (spec.frames - FRAMES) // 2
+    ways = [draw_scene(spec, split, i)[0].ways[before:] for i in range(len(clips))]
+    kinds = torch.tensor([spec.labels(i)[1] for i in range(len(clips))])
+    return Clips(clips, targets_in_world(np.stack(ways)), kinds)
+
+
+#: Of each kind of videos: how its clips are read, and how many to fit on and to ask.
+VIDEOS: dict[str, tuple[Callable[[str, int], Clips], dict[str, int]]] = {
+    'demo': (demo_clips, dict(train=800, val=400)),
+    'bodies': (body_clips, dict(train=1680, val=448)),
+}
+
+
+class Videos:
+    """Clips of one world, and what each encoder says of them."""
+
+    def __init__(self, name: str):
+        read, counts = VIDEOS[name]
+        self.config = Config.fromfile(PROBE)
+        self.parts = {split: read(split, count) for split, count in counts.items()}
 
     @torch.no_grad()
     def measure(self, checkpoint: str | None, weights: str = 'encoder') -> dict[str, Any]:
-        """Scores of one encoder, None for random weights, with ``outline`` (%) and ``rank``."""
+        """Scores of one encoder, None for random weights, with ``kind`` (%) and ``rank``."""
         torch.manual_seed(0)
         config = self.config.copy()
         if checkpoint is None:
             weights, config.model.backbone = UNTRAINED, Config.fromfile(PRETRAIN).model.backbone
         probe = build_probe(config, checkpoint, encoder_weights=weights).eval()
-        read, tokens = {}, torch.empty(0)
-        for split, clips in self.clips.items():
-            batches = [
-                dict(inputs=list(part[:, None]), data_samples=[]) for part in clips.split(32)
-            ]
+        read, tokens = [], torch.empty(0)
+        for part in self.parts.values():
+            batches = [dict(inputs=list(c[:, None]), data_samples=[]) for c in part.clips.split(32)]
             tokens = torch.cat([next(iter(probe.views_of_batch(b))).float() for b in batches])
-            read[split] = tokens.unflatten(1, (FRAMES // TUBELET, -1))[:, STEP]
-        flat = [read[split].flatten(1) for split in ('train', 'val')]
-        scores = decode(*flat, self.states['train'], self.states['val'])
-        kinds = self.outlines
-        outline = linear_accuracy(flat[0], kinds['train'], flat[1], kinds['val'])
-        return scores | dict(outline=outline, rank=effective_rank(tokens[:, ::8]))
+            read.append(tokens.unflatten(1, (FRAMES // TUBELET, -1))[:, STEP].flatten(1))
+        fit, asked = self.parts.values()
+        scores = decode(*read, fit.states, asked.states)
+        kind = linear_accuracy(read[0], fit.kinds, read[1], asked.kinds)
+        return scores | dict(kind=kind, rank=effective_rank(tokens[:, ::8]))
 
 
 def rank_curve(folder: Path) -> list[tuple[int, float]]:
@@ -146,6 +188,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument('checkpoints', nargs='*', help='of runs of the demo or the ablations')
     parser.add_argument('--names', nargs='+', help='of the checkpoints; else their paths')
     parser.add_argument('--weights', choices=('reference', 'encoder'), default='encoder')
+    parser.add_argument('--videos', choices=VIDEOS, default='demo', help='what is read')
     parser.add_argument('--json', type=Path, help='to write, or to read where none is measured')
     parser.add_argument('--figure', type=Path, help='to draw')
     args = parser.parse_args(words)
@@ -156,20 +199,20 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.error('give checkpoints to measure, or a --json that is there')
     if args.checkpoints:
         init_default_scope(SCOPE)
-        demo = Demo()
-        records = {UNTRAINED: demo.measure(None)}
+        videos = Videos(args.videos)
+        records = {UNTRAINED: videos.measure(None)}
         for name, checkpoint in zip(names, args.checkpoints, strict=True):
             ranks = rank_curve(Path(checkpoint).parent)
-            records[name] = demo.measure(checkpoint, args.weights) | dict(ranks=ranks)
+            records[name] = videos.measure(checkpoint, args.weights) | dict(ranks=ranks)
         if args.json is not None:
             text = json.dumps(records, indent=None).replace('}, ', '},\n')
             write_text(args.json, text + '\n')
     else:
         records = json.loads(args.json.read_text(encoding='utf-8'))
-    table = Table('encoder', *QUANTITIES, 'outline', 'effective rank')
+    table = Table('encoder', *QUANTITIES, 'kind, %', 'effective rank')
     for name, record in records.items():
         scores = [f'{record[quantity]:.2f}' for quantity in QUANTITIES]
-        table.add_row(name, *scores, f'{record["outline"]:.1f}', f'{record["rank"]:.1f}')
+        table.add_row(name, *scores, f'{record["kind"]:.1f}', f'{record["rank"]:.1f}')
     Console().print(table)
     if args.figure is not None:
         draw(records, args.figure)

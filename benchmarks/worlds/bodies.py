@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -127,25 +127,24 @@ def render_clip(spec: WorldSpec, split: str, index: int) -> tuple[np.ndarray, in
     """
     motion, body = spec.labels(index)
     name = list(BODIES)[body]
-    rng = np.random.default_rng([spec.seed, SPLITS[split], index])
+    scene, rng = draw_scene(spec, split, index)
     model, data, renderer, radius = load_body(name, spec.size)
     import mujoco
 
     mujoco.mj_resetData(model, data)
-    _paint(model, rng, spec.contrast)
+    _paint(model, scene)
     camera = mujoco.MjvCamera()
-    camera.azimuth, camera.elevation = rng.uniform(0, 360), -rng.uniform(15, 35)
+    camera.azimuth, camera.elevation = scene.azimuth, scene.elevation
     seen = 2 * np.tan(np.radians(_FIELD / 2))  # frame widths at distance 1
-    camera.distance = radius / (rng.uniform(*_RADIUS) * seen)
+    camera.distance = radius / (scene.radius * seen)
     mujoco.mj_forward(model, data)
     centre = data.subtree_com[1].copy()
     camera.lookat = centre
     model.geom('ground').pos[2] = centre[2] - _DEPTH * radius
-    ways = path(motion, spec, rng)
     axes = camera_axes(camera.azimuth, camera.elevation)
     own, frames, steps = model.geom_bodyid > 0, [], _steps_per_frame(model, spec.fps)
     force = np.zeros(model.nu)
-    for across, along, turn, nearer in ways:
+    for across, along, turn, nearer in scene.ways:
         force = _shake(model, data, BODIES[name], force, steps, rng)
         distance = camera.distance * (1 - 2.0**-nearer)
         move = np.array([across, along, 0.0]) * camera.distance * 2.0**-nearer * seen
@@ -154,6 +153,35 @@ def render_clip(spec: WorldSpec, split: str, index: int) -> tuple[np.ndarray, in
         renderer.update_scene(data, camera)
         frames.append(renderer.render())
     return np.stack(frames), motion, body
+
+
+class Scene(NamedTuple):
+    """What is drawn for a clip before its limbs are shaken."""
+
+    body: np.ndarray
+    """Its colour."""
+    floor: np.ndarray
+    """The brighter colour of the floor."""
+    azimuth: float
+    elevation: float
+    radius: float
+    """Of the body in the middle of its way, in frame widths."""
+    ways: np.ndarray
+    """See ``path``."""
+
+
+def draw_scene(spec: WorldSpec, split: str, index: int) -> tuple[Scene, np.random.Generator]:
+    """Scene of a clip, and the generator that goes on with its limbs; needs no simulator."""
+    rng = np.random.default_rng([spec.seed, SPLITS[split], index])
+    scene = Scene(
+        body=rng.uniform(0.4, 1.0, 3),
+        floor=spec.contrast * rng.uniform(0.3, 1.0, 3),
+        azimuth=rng.uniform(0, 360),
+        elevation=-rng.uniform(15, 35),
+        radius=rng.uniform(*_RADIUS),
+        ways=path(spec.labels(index)[0], spec, rng),
+    )
+    return scene, rng
 
 
 def path(motion: int, spec: WorldSpec, rng: np.random.Generator) -> np.ndarray:
@@ -215,9 +243,9 @@ def _steps_per_frame(model: Any, fps: int) -> int:
     return max(1, round(1 / fps / model.opt.timestep))
 
 
-def _paint(model: Any, rng: np.random.Generator, contrast: float) -> None:
-    """One random bright colour for the body, another for the floor's squares."""
+def _paint(model: Any, scene: Scene) -> None:
+    """One colour for the body, another for the floor's squares."""
     own = model.geom_bodyid > 0
     model.geom_matid[own] = -1
-    model.geom_rgba[own] = [*rng.uniform(0.4, 1.0, 3), 1]
-    model.geom_rgba[~own] = [*(contrast * rng.uniform(0.3, 1.0, 3)), 1]
+    model.geom_rgba[own] = [*scene.body, 1]
+    model.geom_rgba[~own] = [*scene.floor, 1]

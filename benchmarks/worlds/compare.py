@@ -47,6 +47,7 @@ _VIDEOS = 'train_dataloader.dataset.sources.0.dataset.pipeline'
 _MASKS = 'train_dataloader.dataset.pipeline.1.strategies'
 _MOTION = (('model.head.motion', 0.9), ('model.align_head.motion', 0.9))
 _RESIDUAL = (('model.target_generator.residual', True), ('model.target_generator.std', 0.25))
+_WARM_UP = ('train_dataloader.dataset.pipeline.1.unmasked_clips', 2400)
 _STAGES = 'train_cfg.stages'
 
 
@@ -72,6 +73,7 @@ ROWS = (
         'lighter-masks', 'lighter masks', (f'{_MASKS}.0.scale', 0.1), (f'{_MASKS}.1.scale', 0.25)
     ),
     _row('half-speed', '4 frames per second', (f'{_VIDEOS}.1.fps', 4)),
+    _row('mask-warm-up', 'no masks for 150 steps', _WARM_UP),
     _row('late-reference', 'EMA of 0.9 in the warm-up', (f'{_STAGES}.0.ema_momentum', 0.9)),
     _row('weak-alignment', 'a tenth of the alignment', ('model.align_head.loss_weight', 0.1)),
     Row('untrained-8x8', 'untrained, 8 x 8 patches', None),

@@ -40,9 +40,9 @@ class MixtureDataset(Dataset):
     """Serves the clips that a :class:`~nextvid_mm.datasets.samplers.StageBatchSampler` asks for.
 
     A sample is loaded by its source's own pipeline, under generators seeded from the request
-    alone. The pipeline finds ``num_frames`` and ``sample_seed`` in the results. A sample that
-    cannot be read (an error, or a pipeline that returns None) is replaced by another of the same
-    source; which one follows from the request too.
+    alone. The pipeline finds ``num_frames``, ``sample_seed`` and ``position`` in the results. A
+    sample that cannot be read (an error, or a pipeline that returns None) is replaced by another
+    of the same source; which one follows from the request too.
 
     Every data sample gets these metainfo fields: ``position``, ``sample_seed``, ``source`` (name),
     ``path``, ``seconds`` (of its first and last frame in the video; None for images) and
@@ -136,7 +136,7 @@ class MixtureDataset(Dataset):
         failures: list[Failure] = []
         for index, seed in self._candidates(request):
             info = source.dataset.get_data_info(index)
-            info.update(num_frames=request.num_frames, sample_seed=seed)
+            info.update(num_frames=request.num_frames, sample_seed=seed, position=request.position)
             info.setdefault('static', False)
             path = path_of(info)
             with isolated_rng(seed):

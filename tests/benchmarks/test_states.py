@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.states import QUANTITIES, STEP, decode, main, rank_curve, targets_of
+from benchmarks.states import (
+    QUANTITIES,
+    STEP,
+    decode,
+    main,
+    rank_curve,
+    targets_in_world,
+    targets_of,
+)
+from benchmarks.worlds.bodies import WorldSpec, draw_scene
 from nextvid_mm.demo.data.render import OUTLINES, clip_outline, clip_states
 from nextvid_mm.demo.data.spec import DemoSpec
 
@@ -60,7 +69,7 @@ def test_ranks_are_read_from_all_logs_of_a_run(tmp_path):
 
 
 def test_the_figure_is_drawn_from_what_was_measured(tmp_path, capsys):
-    scores = dict.fromkeys(QUANTITIES, 0.5) | dict(outline=40.0, rank=30.0)
+    scores = dict.fromkeys(QUANTITIES, 0.5) | dict(kind=40.0, rank=30.0)
     file, figure = tmp_path / 'states.json', tmp_path / 'figures/states.png'
     file.write_text(json.dumps(dict(untrained=scores, full=scores | dict(ranks=[[20, 9.0]]))))
     main(['--json', str(file), '--figure', str(figure)])
@@ -68,3 +77,13 @@ def test_the_figure_is_drawn_from_what_was_measured(tmp_path, capsys):
     assert '40.0' in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(['--json', str(tmp_path / 'absent.json')])
+
+
+def test_states_of_a_body_are_those_of_its_way():
+    spec = WorldSpec()
+    ways = np.stack([draw_scene(spec, 'val', index)[0].ways for index in (1, 6)])  # right, coming
+    found = targets_in_world(ways)
+    assert found['velocity'][0, 0] > 0
+    assert not found['velocity'][1].any()
+    assert found['growth'][1] > 0
+    np.testing.assert_allclose(found['position'][0], ways[0, 2 * STEP + 1, :2])

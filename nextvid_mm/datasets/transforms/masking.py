@@ -35,6 +35,7 @@ class FrameIsolatedMasking(BaseTransform):
 
     The grid of patches is that of the frames it meets; each grid has its own K.
 
+    Required keys: the frames, and ``position`` (set by ``MixtureDataset``) with ``unmasked_clips``.
     Added key: ``masks``, a list over strategies of ``dict(visible=LongTensor (K,),
     hidden=LongTensor (N - K,))``: sorted indices of patches in a frame, row by row.
 
@@ -50,6 +51,8 @@ class FrameIsolatedMasking(BaseTransform):
         rim: Draws that leave up to so many patches more or fewer than K are taken, too, and
             adjusted at the rim of their blocks. 0: exact draws only, of which there are few where
             blocks are large.
+        unmasked_clips: So many clips from the start of a run are shown whole, as with ``'none'``:
+            masks warm up. A multiple of the batch size, or one batch would hold both kinds.
 
     Raises:
         ValueError: If a strategy hides nothing, or a value is out of its range.
@@ -62,7 +65,13 @@ class FrameIsolatedMasking(BaseTransform):
         aspect_ratio: Sequence[float] = (0.75, 1.5),
         quantile: float = 0.1,
         rim: int = 0,
+        unmasked_clips: int = 0,
     ) -> None:
+        if unmasked_clips < 0:
+            raise ValueError(
+                f'FrameIsolatedMasking: unmasked_clips={unmasked_clips} is a number of clips: '
+                '0 or more'
+            )
         if not 0 <= quantile <= 1:
             raise ValueError(f'FrameIsolatedMasking: quantile={quantile} must lie in [0, 1]')
         if rim < 0:
@@ -77,6 +86,7 @@ class FrameIsolatedMasking(BaseTransform):
                 "'none' to mask nothing"
             )
         self.patch_size, self.quantile, self.rim = patch_size, quantile, rim
+        self.unmasked_clips = unmasked_clips
         self._configs = [dict(config, aspect_ratio=tuple(aspect_ratio)) for config in configs]
         self._per_grid: dict[Grid, list[tuple[BlockStrategy, int]]] = {}
         for config in self._configs:
@@ -134,6 +144,9 @@ class FrameIsolatedMasking(BaseTransform):
                 f'{type(self).__name__} meets no frames: put mmaction.FormatShape before it'
             )
         grid = self.grid_of(size)
+        if self.unmasked_clips and results['position'] < self.unmasked_clips:
+            results['masks'] = show_all(grid)
+            return results
         entropy = np.random.randint(0, 2**32, size=4, dtype=np.uint32)
         results['masks'] = self.sample(grid, np.random.default_rng(entropy))
         return results
@@ -149,8 +162,7 @@ class FrameIsolatedMasking(BaseTransform):
             What ``results['masks']`` holds.
         """
         if not self._configs:
-            every = torch.arange(grid[0] * grid[1])
-            return [dict(visible=every, hidden=every.clone())]
+            return show_all(grid)
         return [
             split_mask(strategy.draw_exactly(num_visible, rng, self.rim))
             for strategy, num_visible in self.strategies(grid)
@@ -212,6 +224,12 @@ def _say_rare(strategy: BlockStrategy, num_visible: int) -> None:
             'current',
             logging.WARNING,
         )
+
+
+def show_all(grid: Grid) -> list[dict[str, Tensor]]:
+    """The one mask that shows and asks for every patch."""
+    every = torch.arange(grid[0] * grid[1])
+    return [dict(visible=every, hidden=every.clone())]
 
 
 def split_mask(hidden: NDArray[np.bool_]) -> dict[str, Tensor]:

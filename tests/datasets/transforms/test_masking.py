@@ -124,6 +124,20 @@ def test_the_grid_follows_the_frames():
         assert torch.equal(masks[1]['hidden'], again[1]['hidden'])
 
 
+def test_the_first_clips_of_a_run_are_shown_whole():
+    transform = FrameIsolatedMasking(16, unmasked_clips=32)
+    counts = {
+        position: [
+            len(mask['visible'])
+            for mask in transform(dict(img_shape=(64, 64), position=position))['masks']
+        ]
+        for position in (0, 31, 32)
+    }
+    assert counts == {0: [16], 31: [16], 32: transform.num_visible((4, 4))}
+    with pytest.raises(ValueError, match='unmasked_clips=-1 is a number of clips: 0 or more'):
+        FrameIsolatedMasking(16, unmasked_clips=-1)
+
+
 def test_without_masking_everything_is_visible_and_hidden():
     transform = FrameIsolatedMasking(16, strategies='none')
     assert transform.num_visible((4, 4)) == [16]
