@@ -1,7 +1,6 @@
 """GoodputHook: what the time goes into, and useful operations over it."""
 
 import json
-import time
 from itertools import count
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ from mmengine.hooks import Hook
 from noise_training import train_tiny
 
 from nextvid_mm import goodput
+from nextvid_mm.engine import clock
 from nextvid_mm.engine.hooks.advice import GLOSSARY
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.goodput import GoodputHook, clip_costs, device_peak
@@ -19,34 +19,56 @@ from nextvid_mm.plan.flops import step_cost
 SHARES = ('host_share', 'save_share', 'val_share', 'goodput')
 
 
-class Spend(Hook):
-    """Spends most of the time in a hook."""
+@pytest.fixture
+def wait(monkeypatch):
+    """Lets time pass at once, on the clocks of the loop and of the hook."""
+    now = [100.0]
+    for module in (clock, goodput):
+        monkeypatch.setattr(module, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def wait(seconds):
+        now[0] += seconds
+
+    return wait
+
+
+class Work(Hook):
+    """A micro-batch takes a second, the hook before a step ``host``, and a save ``save``."""
+
+    def __init__(self, wait, host=0, save=0):
+        self.wait, self.host, self.save = wait, host, save
+
+    def before_train(self, runner):
+        step = runner.model.train_step
+
+        def slow(*arguments, **settings):
+            self.wait(1)
+            return step(*arguments, **settings)
+
+        runner.model.train_step = slow
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
-        time.sleep(0.5)
+        self.wait(self.host)
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        self.wait(self.save)
 
 
-def test_shares_of_the_time(tmp_path):
-    runner = train_tiny(tmp_path, GoodputHook(), Spend())
+def test_shares_of_the_time(tmp_path, wait):
+    runner = train_tiny(tmp_path, GoodputHook(), Work(wait, host=3))
     scalars = runner.message_hub.log_scalars
     share = {name: scalars[f'train/{name}'].current() for name in SHARES}
-    assert all(0 <= value <= 1 for value in share.values())
-    assert share['host_share'] > 0.1
-    assert share['save_share'] == share['val_share'] == 0
-    assert sum(share.values()) < 1.0001
+    assert share == pytest.approx(dict(host_share=0.6, save_share=0, val_share=0, goodput=0.4))
     assert 'train/tflops' not in scalars  # nobody can say what the noise's masks are
     logged = json.loads(next(tmp_path.rglob('scalars.json')).read_text().splitlines()[-1])
     assert set(SHARES) <= set(logged) <= set(GLOSSARY)
 
 
-def test_saves_are_counted_as_saves(tmp_path):
-    class Slow(Hook):
-        def before_save_checkpoint(self, runner, checkpoint):
-            time.sleep(0.5)
-
+def test_saves_are_counted_as_saves(tmp_path, wait):
     changes = {'default_hooks.checkpoint.interval': 1, 'log_processor.window_size': 2}
-    runner = train_tiny(tmp_path, GoodputHook(), Slow(), **changes)
-    assert runner.message_hub.get_scalar('train/save_share').current() > 0.1
+    runner = train_tiny(tmp_path, GoodputHook(), Work(wait, save=5), **changes)
+    share = runner.message_hub.get_scalar('train/save_share').current()
+    assert share == pytest.approx(5 / 9)  # of the first step: the log comes before the second
 
 
 @pytest.mark.parametrize('peak', [None, 100.0])
