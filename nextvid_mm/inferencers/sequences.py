@@ -196,9 +196,7 @@ def write_sequences(
     return note
 
 
-def _begun(
-    inferencer: FeatureInferencer, folder: Path, settings: Mapping[str, Any]
-) -> dict[str, Any]:
+def _begun(inferencer: FeatureInferencer, folder: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """``features.json`` before this run: what an earlier one of the same settings has done."""
     encoder, settings = inferencer.encoder, inferencer.settings | settings
     note = dict(fps=inferencer.reader.fps, channels=encoder.embed_dims, settings=settings)
