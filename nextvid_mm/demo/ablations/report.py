@@ -237,7 +237,8 @@ def draw_curves(table: str, found: Comparison, chance: Mapping[str, float], path
     figure = Figure(figsize=(13, 16), layout='constrained')
     views = [(question, probe) for question in QUESTIONS for probe in PROBES]
     axes = figure.subplots(len(views), 2, squeeze=False)
-    colours = colormaps['tab20'](range(20))
+    names = 10 if len(found.rows) <= 10 else 20
+    colours = colormaps[f'tab{names}'](range(names))
     for line, (question, probe) in enumerate(views):
         for place, (key, label) in enumerate(
             (('step', 'optimiser steps'), ('cpu_seconds', 'processor seconds'))
