@@ -30,6 +30,7 @@ def config(tmp_path, global_state):
     ]
     folder = dict(type='VideoFolder', folder=str(tmp_path / 'clips'), pipeline=steps)
     demo.train_dataloader.dataset.sources = [dict(name='mine', weight=1.0, dataset=folder)]
+    demo.work_dir = str(tmp_path / 'work')  # as a run writes it
     path = tmp_path / 'mine.py'
     demo.dump(path)
     return path
