@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks.worlds.still import stillness
+from benchmarks.worlds.still import main, stillness
 
 
 def test_a_clip_that_stands_still_is_its_own_copy_but_where_it_changes():
@@ -15,3 +15,11 @@ def test_a_clip_that_stands_still_is_its_own_copy_but_where_it_changes():
     unexplained, moving = stillness(part, 16, 4)
     assert 0 < unexplained < 1
     assert 0.2 < moving <= 0.25  # one patch of four
+
+
+def test_the_command_measures_both_worlds(monkeypatch, capsys):
+    clips = torch.randint(0, 256, (2, 3, 4, 32, 32), dtype=torch.uint8)
+    monkeypatch.setattr('benchmarks.worlds.still.load_clips', lambda *arguments: (clips, None))
+    main(['--clips', '2'])
+    printed = capsys.readouterr().out
+    assert printed.count('demo') == printed.count('bodies') == 2
