@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.worlds import compare as worlds
 from nextvid_mm.demo.ablations import TABLES, Budget, comparison, markdown, read_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,3 +59,9 @@ def test_a_table_is_run_by_the_command_of_the_page(run, monkeypatch, tmp_path):
     words = [*shlex.split(command, comments=True)[2:], '--work-dir', str(tmp_path)]
     with pytest.raises(SystemExit, match=r'run_ablations: error: .* runs of another budget'):
         run(words)
+
+
+def test_the_second_world_s_table_is_that_of_its_results():
+    shown = re.search(r'<!-- worlds -->\n(.*?)<!-- end -->', PAGE, re.DOTALL)[1]
+    expected = worlds.markdown(ROOT / 'benchmarks/results/worlds', worlds.validation_labels())
+    assert shown == expected, f'write this into docs/ablations.md:\n{expected}'

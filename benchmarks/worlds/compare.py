@@ -248,6 +248,13 @@ def paired(mine: str, base: str, truth: Sequence[int]) -> tuple[float, float]:
     return float(change.mean()), float(1.96 * change.std(ddof=1) / len(change) ** 0.5)
 
 
+def validation_labels() -> dict[str, Sequence[int]]:
+    """Labels of the validation clips by question."""
+    spec = WorldSpec()
+    labels = [spec.labels(index) for index in range(spec.num_val)]
+    return dict(zip(QUESTIONS, zip(*labels, strict=True), strict=True))
+
+
 def markdown(results: Path, truth: Mapping[str, Sequence[int]]) -> str:
     """The table of all results in a folder, with differences to untrained, clip by clip.
 
@@ -293,10 +300,7 @@ def main(words: Sequence[str] | None = None) -> None:
     rows = [row for name in args.rows for row in ROWS if row.name == name]
     for seed in () if args.no_run else args.seeds:
         compare(rows, seed, args.steps_scale, args.work_dir, args.results)
-    spec = WorldSpec()
-    clips = [spec.labels(index) for index in range(spec.num_val)]
-    truth = dict(zip(QUESTIONS, zip(*clips, strict=True), strict=True))
-    print(markdown(args.results, truth), end='')
+    print(markdown(args.results, validation_labels()), end='')
 
 
 if __name__ == '__main__':
