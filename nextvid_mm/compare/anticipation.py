@@ -1,7 +1,7 @@
 """Recognition before a clip is over, or before an action begins: accuracy against what was seen.
 
 Features are of the past only. A causal encoder gives those of every prefix in one pass, or frame by
-frame in a stream; any other is run again on every prefix.
+frame in a stream, and one of images frame by frame; any other is run again on every prefix.
 
 Shape legend: B clips, T tubelets, N tokens per tubelet, C channels.
 """
@@ -42,8 +42,8 @@ class Curve:
         causal: whether one pass, or a stream, serves all prefixes.
         shares: of the clip that has been seen, %, rounded to whole tubelets.
         top1: of a linear probe on the mean token of the prefix, fitted for each share, %.
-        milliseconds: per new frame: a push into a stream, or the prefix encoded again, averaged
-            over the clip; the fastest of three.
+        milliseconds: per new frame: a push into a stream, the frame alone, or the prefix encoded
+            again, averaged over the clip; the fastest of three.
         leads: seconds from the end of what has been seen to the begin of the action, at least;
             None where the clip is the action itself.
         left_out: samples that were not read, training and validation.
@@ -250,10 +250,11 @@ def milliseconds_per_frame(model: Any, clip: Tensor) -> float:
         _wait(clip)
         start = time.perf_counter()
         for count in range(1, total + 1):
-            if stream is None:
-                model.encode(clip[:, :, : count * size])
+            new = clip[:, :, (count - 1) * size : count * size]
+            if stream is not None:
+                stream.push(new)
             else:
-                stream.push(clip[:, :, (count - 1) * size : count * size])
+                model.encode(new if encoder.per_frame else clip[:, :, : count * size])
         _wait(clip)
         times.append(time.perf_counter() - start)
     return 1000 * min(times) / (total * size)

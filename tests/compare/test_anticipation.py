@@ -75,6 +75,10 @@ def test_an_encoder_that_sees_both_ways_is_run_on_every_prefix(monkeypatch):
     monkeypatch.setattr(model, 'encode', lambda x: lengths.append(x.shape[2]) or encode(x))
     milliseconds_per_frame(model, CLIPS[:1])
     assert lengths == [2, 4, 6, 8] * 3
+    lengths.clear()
+    model.backbone.per_frame = True
+    milliseconds_per_frame(model, CLIPS[:1])
+    assert lengths == [2, 2, 2, 2] * 3
 
 
 def test_segments_have_no_order(videos, tmp_path):

@@ -124,6 +124,7 @@ class TransformersEncoder(AdaptedEncoder):
             init_cfg=init_cfg,
         )
         self.takes_video = tubelet is not None
+        self.causal = self.per_frame = not self.takes_video
 
     def tokens(self, pixels: Tensor) -> Tensor:
         """Last hidden states ``(B, L, C)`` of the patches."""

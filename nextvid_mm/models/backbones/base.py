@@ -39,6 +39,8 @@ class ClipEncoder(Part, HubFolder):
 
     causal = False
     """Whether a token sees own and earlier tubelets only."""
+    per_frame = False
+    """Whether it sees its own only; then a new tubelet can be encoded alone."""
     streams = False
     """Whether it can go tubelet by tubelet, see ``VideoEncoder.encode_step``."""
 

@@ -41,6 +41,8 @@ class PerFrameViT(ClipEncoder):
         TypeError: if it is no ViT.
     """
 
+    causal = per_frame = True
+
     def __init__(
         self,
         model: str,
