@@ -1,5 +1,6 @@
 """Targets outside of training: passes, statistics, and a cache equal to the online path."""
 
+import copy
 import runpy
 import sys
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_the_tool_writes_a_file_that_normalises(vae_cfg, tmp_path, monkeypatch, 
 
 
 def test_what_has_no_statistics_is_refused(vae_cfg):
-    pixels = vae_cfg.copy()
+    pixels = copy.deepcopy(vae_cfg)
     pixels.model.target_generator = dict(type='PixelTarget', patch_size=4)
     with pytest.raises(ValueError, match='PixelTarget takes no file of statistics'):
         compute_statistics(pixels, num_clips=1)
