@@ -170,6 +170,12 @@ TABLES: dict[str, tuple[Row, ...]] = {
     'extra': (
         _row('extra_queries-hidden', 'queries at hidden patches'),
         _row('extra_queries-all', 'queries at all patches'),
+        Row(
+            'mask-warm-up',
+            'masks from step 151',
+            _FULL.config,
+            options=((f'{_MASKS}.unmasked_clips', 2400),),
+        ),
     ),
     'search': _search(),
     'scaling': _scaling(),
