@@ -22,6 +22,7 @@ from benchmarks.workload import (
     mask_sizes,
     precision,
 )
+from nextvid_mm.engine.allocator import keep_freed_memory
 from nextvid_mm.engine.optim import AutocastOptimWrapper
 from nextvid_mm.layers import ClipBatch
 from nextvid_mm.models.algorithms import NextVid
@@ -57,6 +58,7 @@ class Stepper:
 
     def __init__(self, model: NextVid, batch: dict[str, Any], dtype: str | None = None):
         self.model, self.batch = model, batch
+        keep_freed_memory()  # as the training loop does
         self.optimizer: AutocastOptimWrapper = build_optimizer(model, dtype, self.fused)
 
     def losses(self, clip: Tensor, batch: ClipBatch) -> dict[str, Tensor]:

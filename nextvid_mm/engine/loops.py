@@ -9,6 +9,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
 from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import derive_seed
+from nextvid_mm.engine.allocator import keep_freed_memory
 from nextvid_mm.engine.clock import Clock
 from nextvid_mm.engine.hooks.stage import EMAHook, StageHook
 from nextvid_mm.engine.processes import (
@@ -161,6 +162,7 @@ class StageTrainLoop(EpochBasedTrainLoop):
                 f'{type(self.runner.optim_wrapper).__name__}'
             )
         self._require_hooks()
+        keep_freed_memory()
         batches: Iterator[Any] | None = None
         try:
             self.runner.call_hook('before_train')

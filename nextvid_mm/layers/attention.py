@@ -25,7 +25,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from torch.nn.functional import scaled_dot_product_attention
 
 from .precision import without_autocast
-from .prefix import attend_to_prefixes, group_of, types_of
+from .prefix import attend_to_prefixes, group_of, type_of
 from .rope import RopeTable, split_rotated
 
 # What meets what: a function of queries, keys, values and the number of query blocks, such as
@@ -53,7 +53,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if mask is None:
         return attend_to_prefixes(q, k, v, blocks=1, group=1)
-    kind = types_of(q)[1]
+    kind = type_of(q)
     with without_autocast(q.device.type):
         return scaled_dot_product_attention(q.to(kind), k.to(kind), v.to(kind), attn_mask=mask)
 
@@ -90,7 +90,7 @@ def prefix_attention(
     if backend == 'flex':
         return flex_prefix_attention(q, k, v, num_blocks)
     if group is None:
-        group = group_of(q, max(q.shape[2], k.shape[2]) // num_blocks)
+        group = group_of(q, max(q.shape[2], k.shape[2]) // num_blocks, num_blocks)
     return attend_to_prefixes(q, k, v, num_blocks, min(group, num_blocks))
 
 

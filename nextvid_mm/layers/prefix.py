@@ -11,7 +11,7 @@ Shape legend: B batch, h heads, T blocks (tubelets), Nq and Nk tokens per block,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
 
 from .precision import fast_dtype, without_autocast
+from .products import attend_by_products, prefixes
 
 aten = torch.ops.aten
 HALVES = (torch.bfloat16, torch.float16)
@@ -31,20 +32,21 @@ class Way(NamedTuple):
     group_tokens: int
     """Frames with fewer tokens attend in groups of about so many: below it, the fixed cost of a
     call is more than the arithmetic that a group wastes on hidden pairs. 1: never."""
-    forward: torch.dtype | None
-    """Type of the forward pass under autocast; None: that of autocast."""
-    backward: torch.dtype | None
-    """Type of the backward pass under autocast; None: that of autocast."""
+    dtype: torch.dtype | None
+    """What PyTorch's fused kernel is given under autocast; None: autocast's type."""
+    products: bool = False
+    """Under autocast in bfloat16, by matrix products instead of that kernel."""
 
 
 # Measured by `python -m benchmarks attention --groups`. On processors with AVX2, from 10 to 256
-# tokens and 7 to 31 frames, the groups are best or within a few percent of it. With AMX or
-# AVX512-BF16, forward passes take half the time in bfloat16, backward passes three times as long as
-# in float32; groups pay below some 20 tokens. CUDA's kernel takes no mask, so that a group would
-# leave it: by arithmetic, not measured.
-PLAIN_CPU = Way(256, torch.float32, torch.float32)
-BFLOAT16_CPU = Way(64, torch.bfloat16, torch.float32)
-GPU = Way(1, None, None)
+# tokens and 7 to 31 frames, the groups are best or within a few percent of it. With AVX512-BF16,
+# products take half the time of the kernel, of which the forward pass would be faster in bfloat16
+# and the backward pass in float32; for AMX, which speeds up products even more, that was not
+# measured. CUDA's kernel takes no mask, so that a group would leave it: by arithmetic, not
+# measured.
+PLAIN_CPU = Way(256, torch.float32)
+BFLOAT16_CPU = Way(64, torch.float32, products=True)
+GPU = Way(1, None)
 # Asked once: a question to the processor would cut a compiled block into pieces.
 CPU = BFLOAT16_CPU if fast_dtype('cpu') is torch.bfloat16 else PLAIN_CPU
 
@@ -54,17 +56,11 @@ def way_of(x: Tensor) -> Way:
     return CPU if x.device.type == 'cpu' else GPU
 
 
-def types_of(q: Tensor) -> tuple[torch.dtype, torch.dtype]:
-    """Types of forward and backward pass for queries.
-
-    Without autocast, and for float32, both are that of the queries.
-    """
+def type_of(q: Tensor) -> torch.dtype:
+    """What the fused kernel is given for queries; without autocast, their own type."""
     if q.dtype not in HALVES or not _autocasts(q):
-        return q.dtype, q.dtype
-    way = way_of(q)
-    forward, backward = way.forward or q.dtype, way.backward or q.dtype
-    # float16 is no type to compute in on a CPU.
-    return (backward if q.dtype is torch.float16 else forward), backward
+        return q.dtype
+    return way_of(q).dtype or q.dtype
 
 
 def _autocasts(x: Tensor) -> bool:
@@ -72,9 +68,10 @@ def _autocasts(x: Tensor) -> bool:
     return torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
 
 
-def group_of(q: Tensor, tokens: int) -> int:
-    """Blocks per call, for blocks of so many tokens."""
-    return max(1, way_of(q).group_tokens // tokens)
+def group_of(q: Tensor, tokens: int, blocks: int) -> int:
+    """Blocks per call, for blocks of so many tokens: about as many in each call."""
+    most = max(1, way_of(q).group_tokens // tokens)
+    return math.ceil(blocks / math.ceil(blocks / most))
 
 
 def has_kernel(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> bool:
@@ -97,44 +94,27 @@ def attend_to_prefixes(q: Tensor, k: Tensor, v: Tensor, blocks: int, group: int)
         group: blocks per call, 1 computes no hidden pair.
 
     Returns:
-        ``(B, h, T * Nq, D)``, in the type of the forward pass.
+        ``(B, h, T * Nq, D)``, in bfloat16 or the type of the kernel.
     """
-    forward, backward = types_of(q)
+    kind = type_of(q)
     needs = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    if needs and has_kernel(q, k, v, forward) and (group == 1 or q.device.type == 'cpu'):
+    if not has_kernel(q, k, v, kind):
+        needs = False
+    elif way_of(q).products and q.dtype is torch.bfloat16 and _autocasts(q):
         with without_autocast(q.device.type):
-            return _Prefixes.apply(q, k, v, blocks, group, (forward, backward))
-    if needs:
-        forward = backward
-    q, k, v = q.to(forward), k.to(forward), v.to(forward)
+            return attend_by_products(q, k, v, blocks, group, needs)
+    if needs and (group == 1 or q.device.type == 'cpu'):
+        with without_autocast(q.device.type):
+            return _Prefixes.apply(q, k, v, blocks, group, kind)
+    q, k, v = q.to(kind), k.to(kind), v.to(kind)
     with without_autocast(q.device.type):
         outputs = [
-            scaled_dot_product_attention(q[rows], k[columns], v[columns], attn_mask=mask)
-            for rows, columns, mask in _calls(q, k, blocks, group)
+            scaled_dot_product_attention(
+                q[:, :, rows], k[:, :, columns], v[:, :, columns], attn_mask=hidden
+            )
+            for rows, columns, hidden in prefixes(q, k, blocks, group, kind)
         ]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
-
-
-def _calls(
-    q: Tensor, k: Tensor, blocks: int, group: int
-) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...], Tensor | None]]:
-    """For each group its queries, the keys up to its end, and a mask over its own staircase."""
-    nq, nk = q.shape[2] // blocks, k.shape[2] // blocks
-    every = slice(None)
-    for start in range(0, blocks, group):
-        stop = min(start + group, blocks)
-        mask = None
-        if stop - start > 1:
-            query = torch.arange(start, stop, device=q.device).repeat_interleave(nq)
-            key = torch.arange(stop, device=q.device).repeat_interleave(nk)
-            hidden = query[:, None] < key[None, :]
-            mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device)
-            mask = mask.masked_fill(hidden, -torch.inf)
-        yield (
-            (every, every, slice(start * nq, stop * nq)),
-            (every, every, slice(0, stop * nk)),
-            mask,
-        )
 
 
 class _Prefixes(torch.autograd.Function):
@@ -142,24 +122,17 @@ class _Prefixes(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        blocks: int,
-        group: int,
-        types: tuple[torch.dtype, torch.dtype],
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, blocks: int, group: int, kind: torch.dtype
     ) -> Tensor:
-        forward, ctx.backward_type = types
         ctx.blocks, ctx.group, ctx.given = blocks, group, q.dtype
-        q, k, v = q.to(forward), k.to(forward), v.to(forward)
+        q, k, v = q.to(kind), k.to(kind), v.to(kind)
         kept: list[Tensor] = []
         whole = _like(q) if group < blocks else None
-        for rows, columns, mask in _calls(q, k, blocks, group):
-            out, *rest = _forward(q[rows], k[columns], v[columns], mask)
+        for rows, columns, hidden in prefixes(q, k, blocks, group, kind):
+            out, *rest = _forward(q[:, :, rows], k[:, :, columns], v[:, :, columns], hidden)
             kept += rest
             if whole is not None:
-                whole[rows] = out
+                whole[:, :, rows] = out
         out = out if whole is None else whole
         ctx.save_for_backward(q, k, v, out, *kept)
         ctx.kept = len(rest)
@@ -170,26 +143,27 @@ class _Prefixes(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         tensors, kept = saved[:4], saved[4:]
-        kind, given = ctx.backward_type, ctx.given
-        q, k, v, out, grad = (x.to(kind) for x in (*tensors, grad))
-        calls = list(_calls(q, k, ctx.blocks, ctx.group))
+        given = ctx.given
+        q, k, v, out, grad = (x.to(tensors[0].dtype) for x in (*tensors, grad))
+        calls = list(prefixes(q, k, ctx.blocks, ctx.group, q.dtype))
         grad_q: Any = None
         grad_k: Any = None
         grad_v: Any = None
         for number in reversed(range(len(calls))):
-            rows, columns, mask = calls[number]
+            rows, columns, hidden = calls[number]
             rest = kept[number * ctx.kept : (number + 1) * ctx.kept]
-            queries, keys = (grad[rows], q[rows]), (k[columns], v[columns])
-            parts = _backward(*queries, *keys, out[rows], *rest, mask=mask)
+            queries, outs = (x[:, :, rows] for x in (q, out))
+            keys, values = (x[:, :, columns] for x in (k, v))
+            parts = _backward(grad[:, :, rows], queries, keys, values, outs, *rest, mask=hidden)
             if len(calls) == 1:
                 grad_q, grad_k, grad_v = parts
             elif grad_k is None:  # the last group, which has all keys
                 grad_q, grad_k, grad_v = _like(q), *parts[1:]
-                grad_q[rows] = parts[0]
+                grad_q[:, :, rows] = parts[0]
             else:
-                grad_q[rows] = parts[0]
-                grad_k[columns] += parts[1]
-                grad_v[columns] += parts[2]
+                grad_q[:, :, rows] = parts[0]
+                grad_k[:, :, columns] += parts[1]
+                grad_v[:, :, columns] += parts[2]
         return grad_q.to(given), grad_k.to(given), grad_v.to(given), None, None, None
 
 

@@ -80,31 +80,33 @@ class Rope3D(ExactBuffers):
             patches: ``(B, N)`` patch numbers inside a tubelet; None means all patches.
             first_tubelet: time position of the first tubelet of ``grid``.
         """
-        device = self.frequency.device
+        table = self._whole(grid, first_tubelet)
         if patches is None:
-            patches = torch.arange(grid.patches, device=device)[None]
-        times = torch.arange(first_tubelet, first_tubelet + grid.tubelets, device=device)
-        B, N = patches.shape
-        shape = (B, grid.tubelets, N)
+            return RopeTable(*(part[None, None] for part in table))
+        start = torch.arange(grid.tubelets, device=patches.device) * grid.patches
+        tokens = (start[:, None] + patches[:, None]).flatten()
+        found = (part.index_select(0, tokens) for part in table)
+        return RopeTable(*(part.view(len(patches), 1, -1, self.head_dim) for part in found))
+
+    def _whole(self, grid: TokenGrid, first_tubelet: int) -> tuple[Tensor, Tensor]:
+        """Cosines and sines ``(T * N, D)`` of all tokens, in the type that layers compute in."""
+        device, kind = self.frequency.device, self.frequency.device.type
+        numbers = torch.arange(grid.tubelets * grid.patches, device=device)
+        times, patches = numbers // grid.patches + first_tubelet, numbers % grid.patches
         rows, columns = patches // grid.width, patches % grid.width
         if self.span is not None:
             rows = rows * ((self.span - 1) / max(grid.height - 1, 1))
             columns = columns * ((self.span - 1) / max(grid.width - 1, 1))
-        positions = (
-            times[None, :, None].expand(shape),
-            rows[:, None].expand(shape),
-            columns[:, None].expand(shape),
-        )
-        position = torch.stack(positions, dim=-1).reshape(B, 1, grid.tubelets * N, 3, 1)
+        position = torch.stack((times, rows, columns), dim=-1)[:, None, :, None]
+        angle = (position * self.frequency[:, None]).flatten(-2)  # (T * N, 2, 3 * pairs per axis)
         idle = self.head_dim // 2 - 3 * self.pairs_per_axis
-        angles = []
-        for half in self.frequency:
-            angle = (position * half).flatten(-2)
-            angles.append(nn.functional.pad(angle, (0, idle)))
-        angle = torch.cat(angles, dim=-1)
-        sin = angle.sin().float()
-        sin[..., : self.head_dim // 2].neg_()
-        return RopeTable(angle.cos().float(), sin)
+        angle = nn.functional.pad(angle, (0, idle)).flatten(1)
+        cos, sin = angle.cos().float(), angle.sin().float()
+        sin[:, : self.head_dim // 2].neg_()
+        if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+            # Once for all layers, which would have to do it in each.
+            return cos.to(torch.get_autocast_dtype(kind)), sin.to(torch.get_autocast_dtype(kind))
+        return cos, sin
 
 
 def apply_rope(x: Tensor, table: RopeTable) -> Tensor:

@@ -37,18 +37,21 @@ def test_every_way_equals_a_dense_mask_within_the_precision_of_its_types(monkeyp
     halves = [leaf.detach().bfloat16().requires_grad_() for leaf in leaves]
     with torch.autocast('cpu', torch.bfloat16):
         found = with_gradients(lambda *qkv: prefix_attention(*qkv, FRAMES), halves, grad)
-    assert found[0].dtype == (way.forward or torch.bfloat16)
+    by_kernel = way.dtype or torch.bfloat16
+    assert found[0].dtype == (torch.bfloat16 if way.products else by_kernel)
     for a, b in zip(found, exact, strict=True):
         # 2 % of what is typical: three roundings to eight bits.
         assert (a - b).norm() < 0.02 * b.norm()
 
 
-def test_without_gradients_the_forward_pass_alone_decides_the_type(monkeypatch):
+def test_autocast_and_the_device_decide_the_type(monkeypatch):
     monkeypatch.setattr(prefix, 'way_of', lambda x: BFLOAT16_CPU)
     (q, k, v), _ = inputs(torch.bfloat16)
     with torch.autocast('cpu', torch.bfloat16), torch.no_grad():
         assert prefix_attention(q, k, v, FRAMES).dtype == torch.bfloat16
         assert sdpa(q, k, v).dtype == torch.bfloat16
+        mask = autoregressive_mask(FRAMES, NQ, NK)
+        assert sdpa(q, k, v, mask).dtype == torch.float32, 'a mask of pairs takes the kernel'
     with torch.autocast('cpu', torch.float16), torch.no_grad():
         assert sdpa(q.half(), k.half(), v.half()).dtype == torch.float32, 'no type for a CPU'
     assert sdpa(q, k, v).dtype == torch.bfloat16, 'without autocast all is as given'
@@ -91,8 +94,8 @@ def test_the_kernel_of_cuda_is_called_as_it_wants(monkeypatch, dtype):
         assert [grad.shape for grad in grads] == [q.shape, k.shape, k.shape]
 
 
-def test_groups_follow_the_device(monkeypatch):
+def test_groups_follow_the_device_and_are_alike(monkeypatch):
     x = torch.zeros(1)
-    for way, groups in ((PLAIN_CPU, [32, 1, 1]), (BFLOAT16_CPU, [8, 1, 1]), (GPU, [1, 1, 1])):
+    for way, groups in ((PLAIN_CPU, [7, 1, 1]), (BFLOAT16_CPU, [4, 1, 1]), (GPU, [1, 1, 1])):
         monkeypatch.setattr(prefix, 'way_of', lambda _, way=way: way)
-        assert [prefix.group_of(x, tokens) for tokens in (8, 200, 400)] == groups
+        assert [prefix.group_of(x, tokens, 7) for tokens in (10, 200, 400)] == groups

@@ -13,7 +13,7 @@ WORKLOAD = Workload('tiny', frames=8, batch=2, tau_samples=2)
 
 
 def test_a_step_costs_what_pytorch_counts(monkeypatch):
-    monkeypatch.setattr(attention, 'group_of', lambda q, tokens: 1)  # no hidden pair is computed
+    monkeypatch.setattr(attention, 'group_of', lambda *_: 1)  # no hidden pair is computed
     monkeypatch.setattr(prefix, 'has_kernel', lambda *_: False)
     model, batch = build_model(WORKLOAD), make_batch(WORKLOAD)
     data = model.data_preprocessor(batch, training=True)
