@@ -136,8 +136,9 @@ class _Products(torch.autograd.Function):
         grad_v: Any = None
         calls = list(prefixes(q, k, ctx.blocks, ctx.group, torch.float32))
         for (rows, columns, hidden), weights in zip(calls[::-1], kept[::-1], strict=True):
-            given = (q[:, rows], k[:, columns], v[:, columns], grad[:, rows])
-            parts = _gradients(*(x.contiguous() for x in given), hidden, weights)
+            queries, grads = (x[:, rows].contiguous() for x in (q, grad))
+            keys, values = (x[:, columns].contiguous() for x in (k, v))
+            parts = _gradients(queries, keys, values, grads, hidden, weights)
             grad_q[:, rows] = parts[0]
             if grad_k is None:  # the last group, which has all keys; others are added in float32
                 grad_k, grad_v = (x.float() if len(calls) > 1 else x for x in parts[1:])
