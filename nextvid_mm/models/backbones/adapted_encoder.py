@@ -127,13 +127,21 @@ class TransformersEncoder(AdaptedEncoder):
         self.causal = self.per_frame = not self.takes_video
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """Last hidden states ``(B, L, C)`` of the patches."""
-        B, frames = len(pixels), pixels.transpose(1, 2)
+        """Last hidden states ``(B, L, C)`` of the patches.
+
+        Raises:
+            ValueError: if a VideoMAE gets clips of another length than its table of positions.
+        """
+        B, frames, config = len(pixels), pixels.transpose(1, 2), self.network.config
+        if config.model_type == 'videomae' and frames.shape[1] != config.num_frames:
+            raise ValueError(
+                f'{self.source} takes clips of {config.num_frames} frames as it is, found '
+                f'{frames.shape[1]}: a file of tools/convert_checkpoint.py --from videomae takes '
+                'any number'
+            )
         patches = pixels.shape[-2] // self.patch_size * (pixels.shape[-1] // self.patch_size)
         if self.takes_video:
-            options = (
-                dict(skip_predictor=True) if self.network.config.model_type == 'vjepa2' else {}
-            )
+            options = dict(skip_predictor=True) if config.model_type == 'vjepa2' else {}
             hidden = self.network(frames, **options).last_hidden_state
             return hidden[:, -patches * (pixels.shape[2] // self.tubelet_size) :]
         hidden = self.network(frames.flatten(0, 1)).last_hidden_state

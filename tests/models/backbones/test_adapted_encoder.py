@@ -112,6 +112,13 @@ def test_models_of_transformers_as_they_are(tmp_path, make):
     assert item.features.shape == (48,)
 
 
+def test_a_length_that_videomae_has_no_positions_for(tmp_path):
+    videomae(tmp_path)
+    encoder = MODELS.build(dict(type='TransformersEncoder', path=str(tmp_path)))
+    with pytest.raises(ValueError, match='takes clips of 4 frames as it is, found 2: a file of'):
+        encoder.encode(torch.zeros(1, 3, 2, 32, 32))
+
+
 def test_a_folder_that_is_not_there():
     with pytest.raises(
         FileNotFoundError, match="path='absent' of TransformersEncoder is no folder"
