@@ -270,6 +270,7 @@ def write_curves(
 ) -> dict[str, Path]:
     """Write ``STEM.json`` and ``STEM.png``: accuracy against what was seen, and cost."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     paths = {ending: folder / f'{stem}.{ending}' for ending in ('json', 'png')}
     write_text(paths['json'], json.dumps([asdict(curve) for curve in curves], indent=1) + '\n')
@@ -285,6 +286,8 @@ def write_curves(
         early.set(xlabel='seconds before the action')
         early.invert_xaxis()
     cost.set(xlabel='ms per new frame', xscale='log', title='all seen; squares: run again')
+    cost.xaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
+    cost.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     early.legend(fontsize=7)
     save_picture(figure, paths['png'], dpi=120)
     return paths
