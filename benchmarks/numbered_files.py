@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -69,7 +71,8 @@ def write(kind: Kind, folder: Path) -> Path:
     if kind.codec == 'pillow':
         _write_with_pillow(path, settings.get('frames', FRAMES), kind.rate)
         return path
-    with av.open(str(path), 'w', options=settings.get('container', {})) as container:
+    options = settings.get('container', {})
+    with _scheduled_as_before(), av.open(str(path), 'w', options=options) as container:
         before = settings.get('extra')
         finish = before(container) if before else None
         _encode(container, kind)
@@ -78,6 +81,23 @@ def write(kind: Kind, folder: Path) -> Path:
     if 'change' in settings:
         settings['change'](path)
     return path
+
+
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """Undo what SVT-AV1 does: where it may, as root, it makes the thread real-time, for good.
+
+    What that thread starts later would be, too, and threads that poll, such as Gloo's, then keep
+    the cores for themselves.
+    """
+    if not hasattr(os, 'sched_getscheduler'):  # macOS
+        yield
+        return
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 def _encode(container: Any, kind: Kind, offset: int = 0) -> None:
@@ -222,18 +242,8 @@ def kinds() -> list[Kind]:
             dict(gop=60),
         ),
         ('vp8.ogv', 'libvpx', {'b': '1M', 'deadline': 'realtime', 'cpu-used': '8'}, dict(gop=60)),
-        (
-            'av1.mp4',
-            'libsvtav1',
-            svt,
-            dict(gop=60),
-        ),
-        (
-            'av1.mkv',
-            'libsvtav1',
-            svt,
-            dict(gop=60),
-        ),
+        ('av1.mp4', 'libsvtav1', svt, dict(gop=60)),
+        ('av1.mkv', 'libsvtav1', svt, dict(gop=60)),
         ('mjpeg.avi', 'mjpeg', {}, dict(pix_fmt='yuvj420p')),
         ('ffv1.mkv', 'ffv1', {}, {}),
         ('prores.mov', 'prores_ks', {}, dict(pix_fmt='yuv422p10le')),
