@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import ClipRequest, derive_seed
 from nextvid_mm.datasets.samplers import EpochSampler
+from nextvid_mm.engine.allocator import freed_memory_kept
 from nextvid_mm.engine.probe import ProbeMetric, ProbeOptimWrapperConstructor
 from nextvid_mm.engine.probe.features import (
     FeatureCache,
     FeatureSet,
     cached_dataset,
     cached_loader,
-    freed_memory_kept,
 )
 from nextvid_mm.engine.probe.training import advance_rates
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy

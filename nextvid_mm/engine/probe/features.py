@@ -9,13 +9,10 @@ Shape legend: n samples, N tokens, C channels.
 from __future__ import annotations
 
 import copy
-import ctypes
 import hashlib
 import json
 import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,8 +35,6 @@ DEFAULT_CACHE = 'work_dirs/features'
 # Leave some room for everything else that is written.
 _KEEP_FREE_BYTES = 1 << 30
 _NOTE, _TOKENS = 'features.json', 'tokens.bin'
-# Of the GNU C library's `mallopt`, with its values while freed memory is kept, and otherwise.
-_TRIM_THRESHOLD, _MMAP_MAX = (-1, 2**31 - 1, 128 << 10), (-4, 0, 1 << 16)
 
 
 @dataclass(frozen=True)
@@ -173,30 +168,6 @@ class FeatureCache:
         path = str(self.folder / _TOKENS)
         flat = torch.from_file(path, shared=write, size=size, dtype=self.dtype)
         return flat.view(shape[0], *shape[-2:])
-
-
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """Let the C library keep memory that tensors on the CPU leave, and give it back at the end.
-
-    The steps of a grid of probes need the same large buffers again and again. Given back and taken
-    anew each time, as is the GNU library's way, they are a third of a step: the system clears every
-    page. Elsewhere nothing happens.
-    """
-    set_option = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
-    if set_option is None:
-        yield
-        return
-    options = (_TRIM_THRESHOLD, _MMAP_MAX)
-    for option, kept, _ in options:
-        set_option(option, kept)
-    try:
-        yield
-    finally:
-        for option, _, usual in options:
-            set_option(option, usual)
-        if trim := getattr(ctypes.CDLL(None), 'malloc_trim', None):
-            trim(0)
 
 
 def cached_loader(config: Config, split: str) -> GuardedLoader:

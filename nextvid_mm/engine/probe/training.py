@@ -22,13 +22,13 @@ from rich.progress import Progress, TaskID
 from torch import nn
 
 from nextvid_mm.datasets.request import derive_seed
+from nextvid_mm.engine.allocator import freed_memory_kept
 from nextvid_mm.engine.loops import run_seed, validates
 from nextvid_mm.engine.probe.features import (
     MODE,
     FeatureCache,
     cached_dataset,
     cached_loader,
-    freed_memory_kept,
 )
 from nextvid_mm.engine.probe.results import RESULTS, read_record
 from nextvid_mm.engine.processes import GuardedLoader, WaitStopped

@@ -1,14 +1,12 @@
 import json
-import resource
 import shutil
-import sys
 
 import pytest
 import torch
 from probing import build_probe, toy_batches
 
 from nextvid_mm.datasets.request import ClipRequest
-from nextvid_mm.engine.probe.features import FeatureCache, freed_memory_kept
+from nextvid_mm.engine.probe.features import FeatureCache
 
 
 class Loader(list):
@@ -91,20 +89,3 @@ def test_a_full_disk_is_noticed_before_encoding(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda path: usage)
     with pytest.raises(OSError, match=r'features of 24 samples need .* GB'):
         FeatureCache(tmp_path, build_probe(), {}).fill(Loader(toy_batches()))
-
-
-@pytest.mark.skipif(sys.platform != 'linux', reason='of the GNU C library')
-def test_buffers_are_touched_once():
-    """Pages that the system has to clear in ten rounds of the same buffers."""
-
-    def faults():
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(10):
-            parts = [torch.ones(10 << 20) for _ in range(2)]  # of 40 MB
-            del parts
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    with freed_memory_kept():
-        faults()
-        kept = faults()
-    assert 10 * kept < faults()
