@@ -37,6 +37,7 @@ from nextvid_mm.demo.ablations.results import (
 from nextvid_mm.demo.ablations.tables import Row
 from nextvid_mm.demo.following import follow
 from nextvid_mm.files import write_text
+from nextvid_mm.layers.precision import fast_dtype
 from nextvid_mm.progress import progress_bar, quiet_log
 from nextvid_mm.registry import SCOPE
 from nextvid_mm.stopping import end_children
@@ -212,12 +213,16 @@ class Run:
 
 
 def machine() -> dict[str, Any]:
-    """What computed a result."""
+    """What computed a result.
+
+    Processors of one name differ in speed: family and model tell them apart where Linux does.
+    """
     text = Path('/proc/cpuinfo').read_text() if Path('/proc/cpuinfo').is_file() else ''
-    names = re.findall(r'^model name\s*:\s*(.+)$', text, re.MULTILINE)
+    fields = dict(re.findall(r'^(model name|cpu family|model)\s*:\s*(.+)$', text, re.MULTILINE))
+    kind = [f'{key} {fields[key]}' for key in ('cpu family', 'model') if key in fields]
     return dict(
-        processor=names[0] if names else platform.processor(),
-        bfloat16='amx_bf16' in text,
+        processor=', '.join([fields.get('model name', platform.processor()), *kind]),
+        bfloat16=fast_dtype('cpu') is torch.bfloat16,
         threads=THREADS,
         torch=torch.__version__,
     )
