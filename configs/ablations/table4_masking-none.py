@@ -1,4 +1,4 @@
-# As table4_masking-blocks, but the encoder sees every patch and every patch is predicted.
+# As table2_generation-isolation, but the encoder sees every patch and every patch is predicted.
 _base_ = '../_base_/ablations/paper.py'
 
 model = dict(align_head=None, reference=None)

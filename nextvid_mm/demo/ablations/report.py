@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Entry:
     Attributes:
         top1: by question and seed, %.
         gaps: to the first row, by question; None of the first row itself and without common seeds.
-        cpu_seconds: mean of the runs.
+        cpu_seconds: mean of the runs, on one machine.
         collapsed: seeds whose features have collapsed; they count like any other.
         steps: optimiser steps of each run.
     """
@@ -93,7 +93,7 @@ class Comparison:
         steps: entries by row at the end of the runs.
         time: entries by row when the quickest row was through, ``seconds`` of processor time.
         seconds: of the quickest trained row.
-        results: everything.
+        results: everything, times on one machine.
         probe: whose accuracies these are, a key of ``PROBES``.
     """
 
@@ -117,22 +117,51 @@ def paired(mine: Mapping[int, float], first: Mapping[int, float]) -> Difference 
     return Difference(statistics.mean(gaps), half, len(gaps))
 
 
+def on_one_machine(results: Sequence[RunResult], first: str) -> list[RunResult]:
+    """Results with processor times as the machine that has run ``first`` most would have taken.
+
+    Another machine's times are scaled by what ``first`` took on both. They are NaN for trained rows
+    of a machine that has not run ``first``.
+    """
+    taken: dict[str, list[float]] = {}
+    for result in results:
+        if result.row == first:
+            taken.setdefault(str(result.machine), []).append(result.last.cpu_seconds)
+    if not taken:
+        return list(results)
+    measure = statistics.mean(max(taken.values(), key=len))
+    factors = {
+        kind: measure / statistics.mean(times) for kind, times in taken.items() if all(times)
+    }
+    scaled = []
+    for result in results:
+        factor = factors.get(str(result.machine), math.nan)
+        moments = [
+            replace(m, cpu_seconds=m.cpu_seconds and m.cpu_seconds * factor) for m in result.moments
+        ]
+        scaled.append(replace(result, moments=moments))
+    return scaled
+
+
 def comparison(
     rows: Sequence[Row], results: Sequence[RunResult], probe: str = 'top1'
 ) -> Comparison:
     """Compare rows that have results, by one of ``PROBES``; the first of them is the measure."""
-    by_row = {row.name: [r for r in results if r.row == row.name] for row in rows}
-    there = [row for row in rows if by_row[row.name]]
-    costs = {
-        row.name: statistics.mean(r.last.cpu_seconds for r in by_row[row.name]) for row in there
-    }
+    there = [row for row in rows if any(r.row == row.name for r in results)]
+    results = on_one_machine(results, there[0].name) if there else []
+    by_row = {row.name: [r for r in results if r.row == row.name] for row in there}
+    costs = {name: _mean(r.last.cpu_seconds for r in runs) for name, runs in by_row.items()}
     seconds = min((cost for cost in costs.values() if cost > 0), default=0.0)
     tables = []
     for limit in (math.inf, seconds):
         entries: dict[str, Entry] = {}
         for row in there:
             top1 = {
-                question: {r.seed: r.at_seconds(limit, question, probe) for r in by_row[row.name]}
+                question: {
+                    r.seed: r.at_seconds(limit, question, probe)
+                    for r in by_row[row.name]
+                    if math.isinf(limit) or not math.isnan(r.last.cpu_seconds)
+                }
                 for question in QUESTIONS
             }
             first = entries[there[0].name].top1 if entries else None
@@ -145,7 +174,13 @@ def comparison(
             )
         tables.append(entries)
     steps, time = tables
-    return Comparison(there, steps, time, seconds, list(results), probe)
+    return Comparison(there, steps, time, seconds, results, probe)
+
+
+def _mean(times: Iterable[float]) -> float:
+    """Of those that are known; NaN if none is."""
+    known = [time for time in times if not math.isnan(time)]
+    return statistics.mean(known) if known else math.nan
 
 
 def cells(found: Comparison, row: Row) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -97,8 +98,11 @@ class RunResult:
     def at_seconds(self, seconds: float, question: str, probe: str = 'top1') -> float:
         """Top-1 of ``probe`` after some processor time, between moments on a straight line.
 
-        Before the first moment it is that of the first; after the end, that of the end.
+        Before the first moment it is that of the first; after the end, that of the end. Infinite
+        seconds mean the end, also where times are not known.
         """
+        if math.isinf(seconds):
+            return getattr(self.last, probe)[question]
         times = [moment.cpu_seconds for moment in self.moments]
         return float(np.interp(seconds, times, [getattr(m, probe)[question] for m in self.moments]))
 

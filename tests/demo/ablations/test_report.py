@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -27,18 +28,18 @@ SCORES = {
 }
 
 
-def results(seeds=2, rank=9.0):
+def results(seeds=2, rank=9.0, scores=SCORES):
     found = []
-    for name, (scores, cost) in SCORES.items():
+    for name, (levels, cost) in scores.items():
         for seed in range(seeds):
-            ends = (1.0,) if len(scores[seed]) == 1 else (0.2, 1.0)
+            ends = (1.0,) if len(levels[seed]) == 1 else (0.2, 1.0)
             moments = [
                 Moment(
                     round(1500 * part) if cost else 0, 0, cost * part, 1.0, {},
                     dict(how=value / 2, what=40.0),
                     dict(how=value, what=70.0), rank, 1.0,
                 )
-                for part, value in zip(ends, scores[seed], strict=True)
+                for part, value in zip(ends, levels[seed], strict=True)
             ]  # fmt: skip
             found.append(RunResult(name, seed, {}, moments, {}))
     return found
@@ -73,6 +74,26 @@ def test_rows_are_compared_at_equal_steps_and_at_equal_time():
     assert found.time['table2_full'].top1['how'] == {0: 20.0, 1: 30.0}
     assert found.time['next-frame'].gaps['how'].mean == pytest.approx(27.5)
     assert found.steps['table2_full'].gaps == dict(how=None, what=None)
+
+
+def test_times_of_several_machines_are_those_of_the_one_that_ran_the_first_row_most():
+    quick, slow, other = (dict(processor=name) for name in ('quick', 'slow', 'other'))
+    machines = {('table2_full', 2): slow, ('next-frame', 2): slow, ('next-frame', 3): other}
+    scores = {name: ([levels[0]] * 4, cost) for name, (levels, cost) in SCORES.items()}
+    runs = []
+    for run in results(4, scores=scores):
+        machine = machines.get((run.row, run.seed), quick)
+        factor = 2 if machine is slow else 1
+        moments = [replace(m, cpu_seconds=m.cpu_seconds * factor) for m in run.moments]
+        runs.append(replace(run, machine=machine, moments=moments))
+    found = comparison(ROWS, runs)
+    assert found.steps['table2_full'].cpu_seconds == 1000.0
+    assert found.seconds == found.steps['next-frame'].cpu_seconds == 200.0
+    # Steps need no clock; what other machines' seconds are worth is not known.
+    assert set(found.steps['next-frame'].top1['how']) == {0, 1, 2, 3}
+    assert set(found.time['next-frame'].top1['how']) == {0, 1, 2}
+    assert set(found.time['table2_full'].top1['how'].values()) == {20.0}
+    assert set(found.time['untrained'].top1['how']) == {0, 1, 2, 3}
 
 
 def test_rows_without_results_are_left_out():

@@ -38,7 +38,7 @@ def test_unknown_tables_and_rows_are_refused():
     ):
         select_rows('table9')
     with pytest.raises(
-        ValueError, match=r"table4 has no rows \['x'\]; it has table4_masking-blocks"
+        ValueError, match=r"table4 has no rows \['x'\]; it has table2_generation-isolation"
     ):
         select_rows('table4', ['x'])
 
