@@ -129,7 +129,7 @@ def on_one_machine(results: Sequence[RunResult], first: str) -> list[RunResult]:
             taken.setdefault(str(result.machine), []).append(result.last.cpu_seconds)
     if not taken:
         return list(results)
-    measure = statistics.mean(max(taken.values(), key=len))
+    measure = statistics.mean(taken[max(taken, key=lambda kind: len(taken[kind]))])
     factors = {
         kind: measure / statistics.mean(times) for kind, times in taken.items() if all(times)
     }
