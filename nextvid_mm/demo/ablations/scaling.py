@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
-from nextvid_mm.demo.ablations.report import CONFIDENCE
+from nextvid_mm.demo.ablations.comparing import CONFIDENCE
 from nextvid_mm.demo.ablations.results import QUESTIONS, RunResult
 from nextvid_mm.files import save_picture
 

@@ -1,104 +1,24 @@
-import math
-from dataclasses import replace
-
-import pytest
 from rich.console import Console
 
 from nextvid_mm.demo.ablations import (
     Moment,
     RunResult,
-    best_settings,
     comparison,
     make_tables,
     markdown,
     select_rows,
-    tuned,
     write_report,
 )
-from nextvid_mm.demo.ablations.report import Difference, paired
-from nextvid_mm.demo.ablations.results import result_file, write_result
+from tests.support.ablation_results import ROWS
+from tests.support.ablation_results import made_up_results as results
 
-ROWS = select_rows('compare', ['table2_full', 'next-frame', 'untrained'])
 CHANCE = dict(how=8.3, what=9.1)
-# how at 20 % and at the end, and the processor seconds of the whole run, by seed
-SCORES = {
-    'table2_full': ([(20.0, 60.0), (30.0, 64.0)], 1000.0),
-    'next-frame': ([(40.0, 50.0), (44.0, 55.0)], 200.0),
-    'untrained': ([(30.0,), (36.0,)], 0.0),
-}
-
-
-def results(seeds=2, rank=9.0, scores=SCORES):
-    found = []
-    for name, (levels, cost) in scores.items():
-        for seed in range(seeds):
-            ends = (1.0,) if len(levels[seed]) == 1 else (0.2, 1.0)
-            moments = [
-                Moment(
-                    round(1500 * part) if cost else 0, 0, cost * part, 1.0, {},
-                    dict(how=value / 2, what=40.0),
-                    dict(how=value, what=70.0), rank, 1.0,
-                )
-                for part, value in zip(ends, levels[seed], strict=True)
-            ]  # fmt: skip
-            found.append(RunResult(name, seed, {}, moments, {}))
-    return found
 
 
 def text_of(rows, found):
     console = Console(width=250, record=True, file=open('/dev/null', 'w'))  # noqa: SIM115
     console.print(*make_tables('compare', comparison(rows, found), CHANCE))
     return console.export_text()
-
-
-def test_paired_differences_have_students_intervals():
-    found = paired({0: 3.0, 1: 5.0, 2: 4.0, 9: 100.0}, {0: 1.0, 1: 1.0, 2: 1.0})
-    assert (found.mean, found.seeds) == (3.0, 3)
-    assert found.half == pytest.approx(4.302653 / 3**0.5)
-    assert found.apart
-    assert str(found) == '+3.0 ± 2.5 *'
-    assert str(Difference(1.0, 2.5, 3)) == '+1.0 ± 2.5'
-
-
-def test_one_seed_is_never_apart_and_no_common_seed_is_nothing():
-    one = paired({0: 90.0}, {0: 10.0})
-    assert (one.half, one.apart, str(one)) == (math.inf, False, '+80.0')
-    assert paired({0: 90.0}, {1: 10.0}) is None
-
-
-def test_rows_are_compared_at_equal_steps_and_at_equal_time():
-    found = comparison(ROWS, results())
-    assert found.seconds == 200.0
-    assert found.steps['next-frame'].gaps['how'].mean == pytest.approx(-9.5)
-    # After 200 seconds the full method is at its first moment, 20 % of its steps.
-    assert found.time['table2_full'].top1['how'] == {0: 20.0, 1: 30.0}
-    assert found.time['next-frame'].gaps['how'].mean == pytest.approx(27.5)
-    assert found.steps['table2_full'].gaps == dict(how=None, what=None)
-
-
-def test_times_of_several_machines_are_those_of_the_one_that_ran_the_first_row_most():
-    quick, slow, other = (dict(processor=name) for name in ('quick', 'slow', 'other'))
-    machines = {('table2_full', 2): slow, ('next-frame', 2): slow, ('next-frame', 3): other}
-    scores = {name: ([levels[0]] * 4, cost) for name, (levels, cost) in SCORES.items()}
-    runs = []
-    for run in results(4, scores=scores):
-        machine = machines.get((run.row, run.seed), quick)
-        factor = 2 if machine is slow else 1
-        moments = [replace(m, cpu_seconds=m.cpu_seconds * factor) for m in run.moments]
-        runs.append(replace(run, machine=machine, moments=moments))
-    found = comparison(ROWS, runs)
-    assert found.steps['table2_full'].cpu_seconds == 1000.0
-    assert found.seconds == found.steps['next-frame'].cpu_seconds == 200.0
-    # Steps need no clock; what other machines' seconds are worth is not known.
-    assert set(found.steps['next-frame'].top1['how']) == {0, 1, 2, 3}
-    assert set(found.time['next-frame'].top1['how']) == {0, 1, 2}
-    assert set(found.time['table2_full'].top1['how'].values()) == {20.0}
-    assert set(found.time['untrained'].top1['how']) == {0, 1, 2, 3}
-
-
-def test_rows_without_results_are_left_out():
-    found = comparison(ROWS, [run for run in results() if run.row != 'table2_full'])
-    assert [row.name for row in found.rows] == ['next-frame', 'untrained']
 
 
 def test_the_table_shows_both_questions_seeds_and_the_paper():
@@ -110,45 +30,6 @@ def test_the_table_shows_both_questions_seeds_and_the_paper():
     assert '31.0 ± 1.4' in neighbours
     assert any('how 8.3, what 9.1' in line for line in lines)
     assert not any('one of these two rows' in line for line in lines)
-
-
-def searched(rows, scores):
-    budget = dict(steps_scale=0.3, options={}, probe_options={})
-    top1 = [dict(how=float(how), what=50.0) for how in scores]
-    return [
-        RunResult(row.name, 100, budget, [Moment(1, 1, 1.0, 1.0, {}, seen, seen, 9.0, 1.0)], {})
-        for row, seen in zip(rows, top1, strict=True)
-    ]
-
-
-def test_the_best_setting_of_each_method_is_named():
-    rows = select_rows('search')
-    best = best_settings(comparison(rows, searched(rows, range(36))))
-    assert [row.name for row in best] == [rows[place].name for place in (8, 17, 26, 35)]
-
-
-def test_rows_take_the_best_setting_that_was_found(tmp_path):
-    rows = select_rows('search')
-    # The first method is best as it is (its fifth setting), the second at its last setting.
-    scores = [90 if place in (4, 17) else 10 for place in range(36)]
-    for run in searched(rows, scores):
-        write_result(result_file(tmp_path, run.row, 100), run)
-    compare = select_rows('compare', ['table2_full', 'extra_no-masking', 'videomae', 'untrained'])
-    full, no_masking, videomae, untrained = tuned(compare, tmp_path)
-    assert [full, no_masking, untrained] == [compare[0], compare[1], compare[3]]
-    assert videomae.name == 'search_videomae_rate-2_2'
-    assert videomae.rate == 2
-    assert dict(videomae.options)['train_dataloader.dataset.pipeline.1.ratio'] == 0.875
-    result_file(tmp_path, rows[9].name, 100).unlink()
-    with pytest.raises(FileNotFoundError, match='no result of search_videomae_rate-0.5_0'):
-        tuned(compare, tmp_path)
-    assert tuned(compare[:1], tmp_path) == compare[:1]
-
-
-def test_a_collapsed_seed_is_shown_and_counted():
-    found = comparison(ROWS, results(rank=1.1))
-    assert found.steps['table2_full'].seeds == '2 (collapsed: 0, 1)'
-    assert found.steps['table2_full'].level('how') == '62.0 ± 2.8'
 
 
 def test_a_figure_of_unknown_row_has_its_footnote():
