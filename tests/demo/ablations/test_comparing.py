@@ -2,6 +2,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from ablation_results import ROWS, SCORES
+from ablation_results import made_up_results as results
 
 from nextvid_mm.demo.ablations import (
     Moment,
@@ -13,8 +15,6 @@ from nextvid_mm.demo.ablations import (
 )
 from nextvid_mm.demo.ablations.comparing import Difference, paired
 from nextvid_mm.demo.ablations.results import result_file, write_result
-from tests.support.ablation_results import ROWS, SCORES
-from tests.support.ablation_results import made_up_results as results
 
 
 def test_paired_differences_have_students_intervals():

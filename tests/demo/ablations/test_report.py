@@ -1,3 +1,5 @@
+from ablation_results import ROWS
+from ablation_results import made_up_results as results
 from rich.console import Console
 
 from nextvid_mm.demo.ablations import (
@@ -9,8 +11,6 @@ from nextvid_mm.demo.ablations import (
     select_rows,
     write_report,
 )
-from tests.support.ablation_results import ROWS
-from tests.support.ablation_results import made_up_results as results
 
 CHANCE = dict(how=8.3, what=9.1)
 
