@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,13 @@ def world_config(row: Row, folder: Path) -> Path:
     write_text(base, at_demo_scale(config).replace("'./", f"'{config.parent.as_posix()}/"))
     write_text(path, f'{before}{str(base.resolve())!r}{after}')
     return path
+
+
+def floor_contrast() -> float:
+    """Of the folder in use, as its ``spec.txt`` has it."""
+    spec = Path(os.environ.get('BODIES', 'data/bodies')) / 'spec.txt'
+    words = dict(line.split() for line in spec.read_text(encoding='utf-8').splitlines())
+    return float(words['contrast'])
 
 
 def pretrain(row: Row, seed: int, scale: float, work_dir: Path) -> dict[str, Any]:
@@ -212,19 +220,21 @@ def compare(rows: Sequence[Row], seed: int, scale: float, work_dir: Path, result
     """Run and probe the rows that have no result yet."""
     init_default_scope(SCOPE)
     torch.set_num_threads(1)
-    world = None
+    world, contrast = None, floor_contrast()
+    floor = '' if contrast == 1 else f'_floor-{contrast:g}'
     for row in rows:
         trained = row.config is not None
         length = f'_x{scale:g}' if trained else ''
-        path = results / f'{row.name}{length}_seed_{seed}.json'
+        path = results / f'{row.name}{length}{floor}_seed_{seed}.json'
         if path.is_file():
             continue
-        record = pretrain(row, seed, scale, work_dir / f'x{scale:g}') if trained else {}
+        record = pretrain(row, seed, scale, work_dir / f'x{scale:g}{floor}') if trained else {}
         world = world or World()
         backbone = _FINE if row.name.endswith(FINE) else PRETRAIN
         tokens = world.tokens(record.pop('encoder', None), seed, backbone)
         record = dict(
-            row=row.name, title=row.title, seed=seed, steps_scale=scale if trained else 0,
+            row=row.name, title=row.title, contrast=contrast, seed=seed,
+            steps_scale=scale if trained else 0,
             config=row.config, options=dict(row.options),
             clips_train=len(tokens['train']), clips_val=len(tokens['val']),
             **record, **world.probe(tokens, seed), machine=machine(),
@@ -264,15 +274,16 @@ def markdown(results: Path, truth: Mapping[str, Sequence[int]]) -> str:
     """
     records = [json.loads(path.read_text(encoding='utf-8')) for path in results.glob('*.json')]
     names = [row.name for row in ROWS]
-    records.sort(key=lambda r: (r['steps_scale'], names.index(r['row']), r['seed']))
-    bases = {(r['row'], r['seed']): r for r in records}
-    head = ['row', 'steps', 'seed']
+    records.sort(key=lambda r: (-r['contrast'], r['steps_scale'], names.index(r['row']), r['seed']))
+    bases = {(r['row'], r['contrast'], r['seed']): r for r in records}
+    head = ['floor', 'row', 'steps', 'seed']
     for question in QUESTIONS:
         head += [f'{question}, k-NN', 'linear', '10', '100', 'all', 'to untrained']
     lines = [[*head, 'rank'], ['---'] * (len(head) + 1)]
     for r in records:
-        base = bases.get((f'untrained{FINE if r["row"].endswith(FINE) else ""}', r['seed']))
-        cells = [r['title'], str(r.get('step', 0)), str(r['seed'])]
+        plain = f'untrained{FINE if r["row"].endswith(FINE) else ""}'
+        base = bases.get((plain, r['contrast'], r['seed']))
+        cells = [f'{r["contrast"]:g}', r['title'], str(r.get('step', 0)), str(r['seed'])]
         for question in QUESTIONS:
             kinds = ('k-NN', 'linear', '10', '100', 'all')
             cells += [f'{r[question][kind]:.1f}' for kind in kinds]
@@ -293,10 +304,15 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument('--rows', nargs='+', choices=names, default=names)
     parser.add_argument('--seeds', nargs='+', type=int, default=[0])
     parser.add_argument('--steps-scale', type=float, default=1.0, help='factor on all steps')
+    parser.add_argument(
+        '--videos', help='folder of python -m benchmarks.worlds (default: data/bodies)'
+    )
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/worlds'))
     parser.add_argument('--results', type=Path, default=RESULTS)
     parser.add_argument('--no-run', action='store_true', help='print the table of what is there')
     args = parser.parse_args(words)
+    if args.videos:
+        os.environ['BODIES'] = args.videos  # what the configs read, here and in children
     rows = [row for name in args.rows for row in ROWS if row.name == name]
     for seed in () if args.no_run else args.seeds:
         compare(rows, seed, args.steps_scale, args.work_dir, args.results)

@@ -1,8 +1,9 @@
 # The demo's pretraining, unchanged, on the videos of python -m benchmarks.worlds. Every row of the
 # ablations does the same: tools/run_ablations.py --cfg-options with the two paths below.
+# $BODIES may name another folder of such videos.
 _base_ = '../../configs/nextvid/vit-tiny_demo.py'
 
-root = 'data/bodies/'
+root = '{{$BODIES:data/bodies}}/'
 video_pipeline = [
     dict(step, cache_dir=root + 'cache') if 'cache_dir' in step else step
     for step in _base_.video_pipeline

@@ -1,7 +1,7 @@
 # Which of eight motions; ten labelled clips a motion. All labels: ann_file ending in how/train.txt.
 _base_ = '../../configs/probe/demo.py'
 
-root = 'data/bodies/'
+root = '{{$BODIES:data/bodies}}/'
 model = dict(cls_head=dict(num_classes=8))
 test_pipeline = [
     dict(step, cache_dir=root + 'cache') if 'cache_dir' in step else step

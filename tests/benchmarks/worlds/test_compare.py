@@ -9,6 +9,7 @@ from benchmarks.worlds.compare import (
     ROWS,
     attentive,
     first_of_each,
+    floor_contrast,
     main,
     markdown,
     paired,
@@ -56,23 +57,37 @@ def test_differences_are_taken_clip_by_clip():
 
 def test_the_table_compares_with_random_weights_of_the_same_seed(tmp_path):
     of = dict.fromkeys(('k-NN', 'linear', '10', '100', 'all'), 50.0)
-    for name, title, answers, scale in (
-        ('untrained', 'untrained', '0000', 0),
-        ('full', 'full method', '0120', 1.0),
+    for name, title, contrast, answers, scale in (
+        ('untrained', 'untrained', 1.0, '0000', 0),
+        ('full', 'full method', 1.0, '0120', 1.0),
+        ('full', 'full method', 0.25, '0120', 1.0),
     ):
         record = dict(
-            row=name, title=title, seed=0, steps_scale=scale, clips_val=4, rank=9.0,
+            row=name, title=title, contrast=contrast, seed=0, steps_scale=scale,
+            clips_val=4, rank=9.0,
             how=of | dict(answers=answers), what=of | dict(answers='0000'),
         )  # fmt: skip
-        (tmp_path / f'{name}.json').write_text(json.dumps(record))
+        (tmp_path / f'{name}_{contrast}.json').write_text(json.dumps(record))
     truth = dict(how=[0, 1, 2, 1, 7], what=[0, 1, 2, 1, 7])
     lines = markdown(tmp_path, truth).splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert '| – |' in lines[2]
     assert '+50.0 ± 56.6' in lines[3]
+    assert lines[4].startswith('| 0.25 | full method |')
+    assert '| – |' in lines[4]  # random weights have not seen this floor
 
 
 def test_the_command_prints_the_results_of_the_repository(monkeypatch, capsys):
     monkeypatch.chdir(project_folder())
     main(['--no-run'])
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(list(RESULTS.glob('*.json')))
+
+
+def test_another_folder_of_videos_is_named_by_a_variable(monkeypatch, tmp_path):
+    (tmp_path / 'spec.txt').write_text('seed 0\ncontrast 0.25\n')
+    monkeypatch.setenv('BODIES', str(tmp_path))
+    assert floor_contrast() == 0.25
+    (row,) = (row for row in ROWS if row.name == 'full')
+    config = checked_config(str(world_config(row, tmp_path / 'work')))
+    (source,) = config.train_dataloader.dataset.sources
+    assert source.dataset.data_prefix.video == f'{tmp_path}/videos_train'
