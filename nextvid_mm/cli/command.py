@@ -172,6 +172,11 @@ def what_is_wrong(error: BaseException) -> str:
         text = text[[found.end() for found in _LAST_ERROR.finditer(text)][-1] :].strip()
     if 'out of memory' in text or isinstance(error, MemoryError):
         return f'{_OUT_OF_MEMORY} ({(text.splitlines() or ["MemoryError"])[0]})'
+    if any(kind.__name__ == 'TorchDynamoException' for kind in type(error).__mro__):
+        lines = text.splitlines()
+        told = next((line for line in lines if 'error: ' in line), lines[0] if lines else '')
+        fix = _NO_COMPILER if _COMPILERS.search(text) else ''
+        return f'torch.compile failed ({told.strip()}): {fix}set model.compile=False'
     sentence = isinstance(error, KeyError) and ' ' in text
     if text and (sentence or isinstance(error, (*_TOLD, TypeError))):
         return text
@@ -183,6 +188,12 @@ def what_is_wrong(error: BaseException) -> str:
 _OUT_OF_MEMORY = (
     'out of memory: lower micro_batch_size in train_cfg.stages (or the batch size), or set '
     'with_cp=True; tools/plan_memory.py says what fits. --resume goes on from the last checkpoint'
+)
+# What PyTorch says where a compiler is missing, or its headers are; and what to do about it.
+_COMPILERS = re.compile(r'C\+\+ compiler|C\+\+ compile error|triton installation|C compiler')
+_NO_COMPILER = (
+    'install a C++ compiler such as g++ (CXX names another) with the headers of Python, on a GPU '
+    'Triton and a C compiler, or '
 )
 
 

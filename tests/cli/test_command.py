@@ -1,6 +1,7 @@
 """What all tools share: help, names, doors, errors, exit codes, and how little is imported."""
 
 import ast
+import os
 import re
 import signal
 import subprocess
@@ -171,6 +172,50 @@ def test_out_of_memory_says_what_to_lower():
     assert said.startswith('out of memory: lower micro_batch_size')
     assert 'Tried to allocate 2 GiB' in said
     assert what_is_wrong(MemoryError()).endswith('(MemoryError)')
+
+
+@pytest.mark.parametrize('compiler', ['absent', 'without headers'])
+def test_a_compiler_that_is_missing_is_told_in_one_line(compiler, tmp_path):
+    script = tmp_path / 'c++'
+    if compiler == 'without headers':
+        script.write_text(
+            '#!/bin/sh\ncase "$*" in *--version*) exit 0;; esac\n'
+            'echo "a.cpp:1:10: fatal error: Python.h: No such file or directory" >&2; exit 1\n'
+        )
+        script.chmod(0o755)
+    code = """
+import torch
+from nextvid_mm.cli import errors_in_one_line
+module = torch.nn.GELU()
+module.compile(dynamic=False)
+with errors_in_one_line('train'):
+    module(torch.ones(2, 4))
+"""
+    environment = os.environ | dict(CXX=str(script), TORCHINDUCTOR_CACHE_DIR=str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = f"No working C++ compiler found in torch._inductor.config.cpp.cxx: (None, '{script}')"
+    if compiler == 'without headers':
+        told = 'a.cpp:1:10: fatal error: Python.h: No such file or directory'
+    assert done.returncode == 1
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith('train: error: torch.compile failed (')
+    assert f'{told}): install a C++ compiler such as g++' in said
+    assert said.endswith(' or set model.compile=False')
+    assert 'Traceback' not in done.stderr
+
+
+def test_of_other_errors_while_compiling_only_the_beginning_is_told():
+    from torch._dynamo.exc import Unsupported
+
+    said = what_is_wrong(Unsupported('no such operator\n\nSet TORCHDYNAMO_VERBOSE=1 for more'))
+    assert said == 'torch.compile failed (no such operator): set model.compile=False'
 
 
 @pytest.mark.parametrize(
