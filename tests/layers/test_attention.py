@@ -7,7 +7,6 @@ from dense import (
     autoregressive_mask,
     causal_mask,
     dense_attention,
-    frames_of,
     isolated_mask,
     split_heads,
 )
@@ -30,10 +29,12 @@ from nextvid_mm.layers.attention import (
     MANY_BLOCKS,
     allow_many_shapes,
     attention_layers,
+    block_mask,
     flex_prefix_attention,
 )
 
 SHAPES = [(1, 1, 3), (2, 4, 1), (3, 5, 6), (2, 8, 9)]  # batch, frames, tokens per frame
+MANY = (1, MANY_BLOCKS, 3)  # as many as `flex` is chosen for
 DIM, HEADS = 24, 2
 
 
@@ -56,10 +57,22 @@ def test_prefix_attention_equals_a_dense_mask(batch, frames, nq, nk, group):
     )
 
 
+@pytest.fixture
+def flex_learns(monkeypatch):
+    """FlexAttention has gradients on a CPU, too, which PyTorch refuses before it asks for them.
+
+    Not compiled, it computes all pairs and hides some: which pairs is tested, not which tiles.
+    """
+    monkeypatch.setattr('torch.nn.attention.flex_attention._validate_device', lambda *_: None)
+
+
+@pytest.mark.usefixtures('flex_learns')
+@pytest.mark.parametrize('backend', ['sdpa', 'flex'])
 @pytest.mark.parametrize('masked', [False, True])
-@pytest.mark.parametrize(('batch', 'frames', 'tokens'), SHAPES)
-def test_causal_attention_equals_a_dense_mask(batch, frames, tokens, masked):
+@pytest.mark.parametrize(('batch', 'frames', 'tokens'), [*SHAPES, MANY])
+def test_causal_attention_equals_a_dense_mask(batch, frames, tokens, masked, backend):
     layer = FrameAttention(DIM, HEADS, causal=True).double()
+    set_attention_backend(layer, backend)
     grid = TokenGrid(frames, 3, 5) if masked else TokenGrid(frames, 1, tokens)
     patches = some_patches(batch, tokens, grid) if masked else None
     rope = Rope3D(DIM // HEADS)(grid, patches)
@@ -100,10 +113,13 @@ def test_isolated_attention_equals_a_dense_mask_with_time_in_the_rotation(
     assert_same_with_gradients(lambda x: layer(x, frame_rope), dense, (x,), tolerance=1e-5)
 
 
+@pytest.mark.usefixtures('flex_learns')
+@pytest.mark.parametrize('backend', ['sdpa', 'flex'])
 @pytest.mark.parametrize('visible', [2, 6])
-@pytest.mark.parametrize(('batch', 'frames', 'tokens'), SHAPES)
-def test_context_attention_equals_a_dense_mask(batch, frames, tokens, visible):
+@pytest.mark.parametrize(('batch', 'frames', 'tokens'), [*SHAPES, MANY])
+def test_context_attention_equals_a_dense_mask(batch, frames, tokens, visible, backend):
     layer = ContextAttention(DIM, HEADS).double()
+    set_attention_backend(layer, backend)
     grid = TokenGrid(frames, 3, 5)
     make_rope = Rope3D(DIM // HEADS)
     query_rope = make_rope(grid, some_patches(batch, tokens, grid), first_tubelet=1)
@@ -130,13 +146,29 @@ def test_heads_that_do_not_divide_the_width_are_refused():
 
 
 @pytest.mark.parametrize(('frames', 'nq', 'nk'), [(1, 3, 3), (4, 5, 5), (3, 6, 2), (40, 5, 5)])
-@torch.no_grad()
-def test_it_equals_a_dense_mask(frames, nq, nk):
-    q = torch.randn(2, 2, frames * nq, 16)
-    k, v = torch.randn(2, 2, 2, frames * nk, 16)
-    mask = frames_of(frames, nq)[:, None] >= frames_of(frames, nk)
-    out = flex_prefix_attention(q, k, v, frames)
-    torch.testing.assert_close(out, dense_attention(q, k, v, mask), atol=1e-5, rtol=1e-5)
+@pytest.mark.usefixtures('flex_learns')
+def test_flex_equals_a_dense_mask(frames, nq, nk):
+    q = torch.randn(2, 2, frames * nq, 16, dtype=torch.float64)
+    k, v = torch.randn(2, 2, 2, frames * nk, 16, dtype=torch.float64)
+    mask = autoregressive_mask(frames, nq, nk)
+    assert_same_with_gradients(
+        lambda q, k, v: flex_prefix_attention(q, k, v, frames),
+        lambda q, k, v: dense_attention(q, k, v, mask),
+        (q, k, v),
+    )
+
+
+@pytest.mark.parametrize(('frames', 'nq', 'nk'), [(3, 90, 90), (16, 40, 24), (40, 5, 5)])
+def test_tiles_of_flex_leave_no_pair_out_and_hide_all_others(frames, nq, nk):
+    tiles = block_mask(frames, nq, nk, torch.device('cpu'))
+    mask = autoregressive_mask(frames, nq, nk)
+    rows, columns = tiles.BLOCK_SIZE
+    for row, queries in enumerate(mask.split(rows)):
+        whole = tiles.full_kv_indices[0, 0, row, : tiles.full_kv_num_blocks[0, 0, row]].tolist()
+        partly = tiles.kv_indices[0, 0, row, : tiles.kv_num_blocks[0, 0, row]].tolist()
+        for column, pairs in enumerate(queries.split(columns, dim=1)):
+            assert (column in whole) + (column in partly) == pairs.any()
+            assert pairs.all() or column not in whole
 
 
 @torch.no_grad()
