@@ -34,6 +34,7 @@ WAYS: tuple[tuple[bool, str, bool | str], ...] = (
     (True, 'flex', True), (False, 'flex', 'products'), (False, 'flex', True),
 )  # fmt: skip
 WARM_UP, REPEATS = 2, 5
+COMPILED, EAGER = 90.0, 20.0  # seconds of a cell, guesses
 COLUMNS = (
     'encoder', 'frames', 'clips', 'blocks', 'attention', 'with_cp',
     'ms a clip', '±', 'GB', 'first step s', 'state',
@@ -101,8 +102,7 @@ class Grid:
         clock: Callable[[], float] = time.perf_counter,
     ):
         self.load, self.device, self.backend, self.clock = load, device, backend, clock
-        # Guesses, until a cell of the kind has been measured.
-        self.expected: dict[tuple[str, bool], float] = {}
+        self.taken: dict[Cell, float] = {}  # seconds, with everything: models, compilation, steps
 
     def measure_all(
         self, cells: Sequence[Cell], seconds: float, note: Callable[[Report], None] = lambda _: None
@@ -117,15 +117,12 @@ class Grid:
         report = Report('steps', vars(self.load) | dict(device=self.device), COLUMNS)
         end, dropped = self.clock() + seconds, []
         for cell in cells:
-            left = end - self.clock()
-            if left < self.expected.get(
-                (cell.size, cell.compiled), 60.0 if cell.compiled else 20.0
-            ):
+            start = self.clock()
+            if end - start < self.expected(cell):
                 dropped.append(cell)
                 continue
-            start = self.clock()
-            report.add(**cell.row, **self.measure(cell))
-            self.expected[cell.size, cell.compiled] = self.clock() - start
+            report.add(**cell.row, **self.measure(cell, end))
+            self.taken[cell] = self.clock() - start
             note(report)
         report.notes.append(
             f'{len(report.rows)} of {len(cells)} cells. A step: preprocessing, losses, gradients, '
@@ -138,10 +135,22 @@ class Grid:
             report.notes.append(f'no time for {len(dropped)} cells: {names}')
         return report
 
-    def measure(self, cell: Cell) -> dict[str, Any]:
-        """Time and memory of a cell, with fewer clips where memory does not suffice."""
+    def expected(self, cell: Cell) -> float:
+        """Seconds of a cell: of its likes so far the longest; a guess before the first of them."""
+        alike = {c: s for c, s in self.taken.items() if c.compiled == cell.compiled}
+        same = [s for c, s in alike.items() if (c.size, c.frames) == (cell.size, cell.frames)]
+        return max(same or alike.values(), default=COMPILED if cell.compiled else EAGER)
+
+    def measure(self, cell: Cell, end: float = float('inf')) -> dict[str, Any]:
+        """Time and memory of a cell, with fewer clips where memory does not suffice.
+
+        Args:
+            cell: what.
+            end: by the clock; as long as the last try took must be left for another.
+        """
         clips, last = cell.clips, ''
         while clips:
+            start = self.clock()
             try:
                 return dict(clips=clips) | self._measure(replace(cell, clips=clips))
             except (torch.OutOfMemoryError, MemoryError):
@@ -151,6 +160,9 @@ class Grid:
             finally:
                 self._clear()
             clips //= 2
+            now = self.clock()
+            if clips and end - now < now - start:
+                return dict(clips=2 * clips, state=f'{last}, no time for fewer')
         return dict(clips=1, state=last)
 
     def _measure(self, cell: Cell) -> dict[str, Any]:

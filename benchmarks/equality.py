@@ -8,12 +8,13 @@ the tensor with the largest.
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from io import BytesIO
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ from nextvid_mm.registry import MODELS
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
 COLUMNS = ('what', 'way', 'type', 'outputs', 'gradients', 'allowed', 'equal')
 Outputs = tuple[list[Tensor], list[Tensor]]
+COMPILING = 40.0  # seconds, a guess
 
 
 def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
@@ -53,34 +55,70 @@ def difference(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
     return worst
 
 
-def compare_ways(device: str, backend: str = 'inductor', small: bool = False) -> Report:
+class Case(NamedTuple):
+    """One way and its reference."""
+
+    what: str
+    way: str
+    dtype: torch.dtype
+    work: Callable[[], Outputs]
+    expected: Outputs
+    compiles: bool = False
+    """Takes a compiler's time."""
+    rank: int = 0
+    """Of those that compile, the lowest come first."""
+
+    def row(self) -> dict[str, Any]:
+        """Do it, and say how far from the reference it is and how long it took."""
+        allowed, start = TOLERANCES[self.dtype], time.perf_counter()
+        kind = str(self.dtype).removeprefix('torch.')
+        row: dict[str, Any] = dict(what=self.what, way=self.way, type=kind, allowed=allowed)
+        try:
+            outputs, gradients = self.work()
+            row['outputs'] = difference(outputs, self.expected[0])
+            # FlexAttention has no backward pass on a CPU, a frozen autoencoder nowhere.
+            row['gradients'] = difference(gradients, self.expected[1]) if gradients else None
+            worst = max(row['outputs'], row['gradients'] or 0.0)
+            row['equal'] = 'yes' if worst <= allowed else 'NO'
+        except Exception as error:
+            row['equal'], row['error'] = 'failed', one_line(error)
+        return row | dict(seconds=time.perf_counter() - start)
+
+
+def compare_ways(
+    device: str,
+    backend: str = 'inductor',
+    small: bool = False,
+    seconds: float = float('inf'),
+    clock: Callable[[], float] = time.perf_counter,
+) -> Report:
     """Hold every way against its reference; what fails is a row, too.
 
     Args:
         device: where.
         backend: of ``torch.compile``.
         small: sizes for a test.
+        seconds: for all, compilation included; what does not fit is named.
+        clock: seconds; a test has its own.
     """
     report = Report('every way against the reference', dict(device=device), COLUMNS)
-    cases = (_attention, _blocks, _losses, _latents)
-    for case in cases:
-        for what, way, dtype, work, expected in case(device, backend, small):
-            row: dict[str, Any] = dict(what=what, way=way, type=str(dtype).removeprefix('torch.'))
-            allowed = TOLERANCES[dtype]
-            row['allowed'] = allowed
-            try:
-                outputs, gradients = work()
-                row['outputs'] = difference(outputs, expected[0])
-                # FlexAttention has no backward pass on a CPU.
-                row['gradients'] = difference(gradients, expected[1]) if gradients else None
-                worst = max(row['outputs'], row['gradients'] or 0.0)
-                row['equal'] = 'yes' if worst <= allowed else 'NO'
-            except Exception as error:
-                row['equal'], row['error'] = 'failed', one_line(error)
-            report.add(**row)
+    end, dropped = clock() + seconds, []
+    makers = (_attention, _losses, _latents, _blocks)
+    cases = [case for maker in makers for case in maker(device, backend, small)]
+    taken: dict[bool, list[float]] = {False: [0.0], True: []}
+    for case in sorted(cases, key=lambda case: (case.compiles, case.rank)):
+        start = clock()
+        if end - start < max(taken[case.compiles], default=COMPILING):
+            dropped.append(case)
+            continue
+        report.add(**case.row())
+        taken[case.compiles].append(clock() - start)
     wrong = [row for row in report.rows if row['equal'] != 'yes']
     report.notes.append(f'{len(report.rows) - len(wrong)} of {len(report.rows)} are equal')
     report.notes += [f'{r["what"]}, {r["way"]}: {r["error"]}' for r in wrong if 'error' in r]
+    if dropped:
+        names = '; '.join(f'{case.what}, {case.way}, {case.dtype}' for case in dropped)
+        report.notes.append(f'no time for {len(dropped)} ways: {names}')
     return report
 
 
@@ -111,9 +149,6 @@ def _autocast(device: str, dtype: torch.dtype) -> Any:
         if dtype is torch.float32
         else torch.autocast(torch.device(device).type, dtype)
     )
-
-
-Case = tuple[str, str, torch.dtype, Callable[[], Outputs], Outputs]
 
 
 def _attention(device: str, backend: str, small: bool) -> Iterator[Case]:
@@ -149,7 +184,8 @@ def _attention(device: str, backend: str, small: bool) -> Iterator[Case]:
                         return [prefix_attention(*(x.detach() for x in given), **settings)], []
                     return _with_gradients(lambda: prefix_attention(*given, **settings), given)
 
-            yield f'attention, {name}', way, dtype, work, expected
+            compiles = way == 'flex' and torch.device(device).type == 'cuda'
+            yield Case(f'attention, {name}', way, dtype, work, expected, compiles)
 
 
 def _blocks(device: str, backend: str, small: bool) -> Iterator[Case]:
@@ -179,7 +215,7 @@ def _blocks(device: str, backend: str, small: bool) -> Iterator[Case]:
         kernels = ('sdpa', 'flex') if first or name == 'ContextBlock' else ('sdpa',)
         settings = (False, 'light', 'products', True) if first else ('products',)
         kept = ('products',)
-        for compiled, kernel, with_cp in product((False, True), kernels, settings):
+        for compiled, with_cp, kernel in product((False, True), settings, kernels):
             # A test compiles one way of each kernel.
             if small and (kernel == 'flex' or compiled) and with_cp not in kept:
                 continue
@@ -190,7 +226,10 @@ def _blocks(device: str, backend: str, small: bool) -> Iterator[Case]:
                 allow_many_shapes()
                 made.compile(dynamic=False, backend=backend)
             way = f'{"compiled" if compiled else "eager"}, {kernel}, with_cp={with_cp!r}'
-            yield name, way, torch.bfloat16, partial(run, made, torch.bfloat16), expected
+            compiles = compiled or (kernel == 'flex' and torch.device(device).type == 'cuda')
+            work = partial(run, made, torch.bfloat16)
+            rank = settings.index(with_cp)
+            yield Case(name, way, torch.bfloat16, work, expected, compiles, rank)
 
 
 def _run_block(device: str, inputs: list[Any], block: nn.Module, dtype: torch.dtype) -> Outputs:
@@ -220,7 +259,10 @@ def _losses(device: str, backend: str, small: bool) -> Iterator[Case]:
     compiled = build_model(load, device)
     compiled.compile_blocks(backend=backend)
     for dtype, (way, made) in product(TOLERANCES, dict(eager=model, compiled=compiled).items()):
-        yield 'losses', way, dtype, partial(run, made, made.loss, dtype), expected
+        compiles, exact = way == 'compiled', dtype is torch.float32
+        if not (small and compiles and exact):  # a test compiles it once
+            work = partial(run, made, made.loss, dtype)
+            yield Case('losses', way, dtype, work, expected, compiles, int(exact))
 
 
 def _latents(device: str, backend: str, small: bool) -> Iterator[Case]:
@@ -244,13 +286,12 @@ def _latents(device: str, backend: str, small: bool) -> Iterator[Case]:
         fast.to(device).eval()
         if way == 'compiled':
             fast.network.encoder.compile(dynamic=False, backend=backend)
-        yield (
-            'latents',
-            way,
-            torch.bfloat16,
-            lambda fast=fast: ([fast.encode_frames(frames)], []),
-            expected,
-        )
+        work = partial(_encoded, fast, frames)
+        yield Case('latents', way, torch.bfloat16, work, expected, way == 'compiled')
+
+
+def _encoded(target: Any, frames: Tensor) -> Outputs:
+    return [target.encode_frames(frames)], []
 
 
 def compare_resumed(workload: Workload, device: str, steps: int = 2) -> Report:

@@ -28,9 +28,10 @@ from nextvid_mm.plan.activations import ActivationCounter, build_on_meta
 from nextvid_mm.plan.memory_plan import FLOAT32, count_weights, plan
 from nextvid_mm.progress import track
 
-# Of the time that is left, for steps; the rest is for bounds and plans.
-STEPS_SHARE = 0.8
-SHORT_OF_TIME = 20.0  # seconds of a bound
+# Of the whole time, for comparing ways; of what is left then, for steps. The rest is for bounds and
+# plans.
+WAYS_SHARE, STEPS_SHARE = 0.3, 0.8
+BOUND = 20.0  # seconds, a guess
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Scale:
         load = Workload('tiny', 4, 2, 64)
         cells = [c for c in grid([('tiny', 4)], 1) if c.with_cp is not True]
         cells = [c for c in cells if c.attention == 'sdpa' or not c.compiled]
-        return cls(cells, load, Workload('tiny', 4, 2), True, 'eager')
+        return cls(cells, load, Workload('tiny', 4, 2), True, 'aot_eager')
 
 
 class GpuReport:
@@ -89,11 +90,12 @@ class GpuReport:
         self.end = clock() + 60 * minutes
         self.reports: dict[str, Report] = {}
         self.failed: dict[str, str] = {}
+        self.spent: dict[str, float] = {}  # seconds by part
 
     def run(self) -> list[Report]:
         """All parts; one that fails is named, and the others go on."""
         parts: dict[str, Callable[[], Report]] = {
-            'ways': lambda: compare_ways(self.device, self.scale.backend, self.scale.small),
+            'ways': self._ways,
             'resumed': lambda: compare_resumed(self.scale.resumed, self.device),
             'peaks': self._peaks,
             'steps': self._steps,
@@ -101,16 +103,23 @@ class GpuReport:
             'decoding': self._decoding,
         }
         for name, part in parts.items():
+            start = self.clock()
             try:
                 self._keep(name, part())
             except Exception as error:
                 self.failed[name] = one_line(error)
-                self._write()
+            self.spent[name] = self.clock() - start
+            self._write()
         return list(self.reports.values())
 
     def _keep(self, name: str, report: Report) -> None:
         self.reports[name] = report
         self._write()
+
+    def _ways(self) -> Report:
+        seconds = WAYS_SHARE * (self.end - self.clock())
+        small = self.scale.small
+        return compare_ways(self.device, self.scale.backend, small, seconds, self.clock)
 
     def _steps(self) -> Report:
         seconds = STEPS_SHARE * (self.end - self.clock())
@@ -160,9 +169,11 @@ class GpuReport:
         device = self._known() or Device(
             'measured', self.bandwidth, self.half, self.single, shares=(1.0, 1.0, 1.0)
         )
-        skipped = []
+        skipped: list[tuple[str, int]] = []
+        taken: list[float] = []
         for place in track(places, 'bounds', 'places'):
-            if self.end - self.clock() < SHORT_OF_TIME:
+            start = self.clock()
+            if self.end - start < max(taken, default=BOUND):
                 skipped.append(place)
                 continue
             load = replace(self.scale.load, size=place[0], frames=place[1], batch=1)
@@ -170,6 +181,7 @@ class GpuReport:
             for row in measured:
                 if (row['encoder'], row['frames']) == place:
                     report.add(**{key: row[key] for key in columns}, **expected.beside(row))
+            taken.append(self.clock() - start)
         report.notes.append(
             f'bounds of {device.name}, without recomputation and optimiser: no step can be faster. '
             'Planned: activations under autocast, weights, gradients, moments, reference encoder, '
@@ -213,7 +225,8 @@ class GpuReport:
         """Write what there is, so that a run that dies has left it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         reports = {name: asdict(report) for name, report in self.reports.items()}
-        found = dict(machine=machine(), device=self.device, failed=self.failed, reports=reports)
+        found = dict(machine=machine(), device=self.device, seconds=self.spent)
+        found |= dict(failed=self.failed, reports=reports)
         write_text(self.folder / 'gpu.json', json.dumps(found, indent=1, default=str) + '\n')
         write_text(self.folder / 'gpu.md', '\n'.join(self._page()) + '\n')
 
@@ -221,6 +234,7 @@ class GpuReport:
         yield '# One GPU\n'
         for key, value in machine().items():
             yield f'- {key}: {value}'
+        yield '- seconds: ' + ', '.join(f'{name} {took:.0f}' for name, took in self.spent.items())
         if not self._on_gpu:
             yield '\n**Not a GPU: sizes of a test. Nothing here says how fast anything is.**'
         for name, error in self.failed.items():

@@ -12,7 +12,7 @@ import torch
 from benchmarks import gpu_report
 from benchmarks.cells import PLACES, WAYS, Cell, Grid, grid
 from benchmarks.cli import parse, run
-from benchmarks.equality import compare_resumed, compare_ways, difference
+from benchmarks.equality import Case, compare_resumed, compare_ways, difference
 from benchmarks.gpu_report import GpuReport, Scale, places_of
 from benchmarks.report import Report
 from benchmarks.workload import Workload
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def made(tmp_path_factory):
     """Everything once."""
     folder = tmp_path_factory.mktemp('gpu')
-    report = GpuReport(folder, 'cpu', 10, Scale.tiny())
+    report = GpuReport(folder, 'cpu', 60, Scale.tiny())
     report.run()
     torch._dynamo.reset()
     return report
@@ -34,7 +34,7 @@ def test_all_parts_are_in_both_files(made):
     assert not made.failed
     stored = json.loads((made.folder / 'gpu.json').read_text())
     names = ['ways', 'resumed', 'peaks', 'steps', 'bounds', 'decoding']
-    assert list(stored['reports']) == names
+    assert list(stored['reports']) == list(stored['seconds']) == names
     assert all(stored['reports'][name]['rows'] for name in names)
     page = (made.folder / 'gpu.md').read_text()
     assert all(f'## {report.title}' in page for report in made.reports.values())
@@ -45,7 +45,10 @@ def test_every_way_is_the_reference(made):
     rows = made.reports['ways'].rows
     assert {row['equal'] for row in rows} == {'yes'}
     assert {row['what'] for row in rows} >= {'CausalBlock', 'DiTBlock', 'losses', 'latents'}
-    assert any(row['way'] == "compiled, sdpa, with_cp='products'" for row in rows)
+    compiled = {row['what'] for row in rows if 'compiled' in row['way'] and row['gradients']}
+    assert compiled == {'CausalBlock', 'ContextBlock', 'DiTBlock', 'losses'}
+    assert any(row['what'] == 'latents' and row['way'] == 'compiled' for row in rows)
+    assert not any('no time' in note for note in made.reports['ways'].notes)
     assert [row['bit for bit'] for row in made.reports['resumed'].rows] == ['yes', 'yes']
 
 
@@ -88,15 +91,47 @@ class _Clock:
 def test_what_no_time_is_left_for_is_named(monkeypatch):
     clock, cells, notes = _Clock(), grid([('tiny', 4)], 1), []
 
-    def measure(self, cell):
-        clock.now += 15
+    def measure(self, cell, end):
+        clock.now += 40 if cell.compiled else 15
         return dict(state='ok')
 
     monkeypatch.setattr(Grid, 'measure', measure)
-    report = Grid(Workload('tiny', 4), 'cpu', clock=clock).measure_all(cells, 70, notes.append)
-    assert 0 < len(report.rows) < len(cells)
+    runner = Grid(Workload('tiny', 4), 'cpu', clock=clock)
+    report = runner.measure_all(cells, 130, notes.append)
+    # Compiled, eager, compiled, eager: what is left then is too little for either kind.
+    assert [row['blocks'] for row in report.rows] == ['compiled', 'eager', 'compiled', 'eager']
     assert len(notes) == len(report.rows)
     assert f'no time for {len(cells) - len(report.rows)} cells: tiny 4' in report.notes[-1]
+    assert runner.expected(cells[0]) == 41.0
+    assert runner.expected(replace(cells[0], frames=64)) == 41.0, 'of the most similar ones'
+
+
+def test_ways_take_no_longer_than_they_may(monkeypatch):
+    clock, done = _Clock(), []
+
+    def work(way, seconds):
+        def run():
+            clock.now += seconds
+            done.append(way)
+            return [torch.ones(1)], [torch.ones(1)]
+
+        return run
+
+    def cases(*_):
+        ones = [torch.ones(1)], [torch.ones(1)]
+        for way, rank in (('late', 1), ('first', 0), ('never', 2), ('neither', 2)):
+            yield Case('block', way, torch.float32, work(way, 70), ones, True, rank)
+        yield Case('block', 'eager', torch.float32, work('eager', 1), ones)
+
+    for name in ('_attention', '_losses', '_latents'):
+        monkeypatch.setattr(f'benchmarks.equality.{name}', lambda *_: iter(()))
+    monkeypatch.setattr('benchmarks.equality._blocks', cases)
+    report = compare_ways('cpu', small=True, seconds=180, clock=clock)
+    assert done == ['eager', 'first', 'late']
+    assert report.notes == [
+        '3 of 3 are equal',
+        'no time for 2 ways: block, never, torch.float32; block, neither, torch.float32',
+    ]
 
 
 def test_less_memory_takes_fewer_clips(monkeypatch):
@@ -116,6 +151,9 @@ def test_less_memory_takes_fewer_clips(monkeypatch):
     assert runner.measure(cell)['error'].startswith('ZeroDivisionError')
     monkeypatch.setattr(Grid, '_measure', lambda *_: bytearray(1 << 62))
     assert runner.measure(cell) == dict(clips=1, state='no memory for 1')
+    hasty = Grid(Workload('tiny', 4), 'cpu', clock=_Clock())
+    told = 'no memory for 4, no time for fewer'
+    assert hasty.measure(cell, end=3.5) == dict(clips=4, state=told)
 
 
 def test_differences_are_found():
