@@ -35,6 +35,7 @@ from benchmarks.sources import compare_sources, measure_lists, provision
 from benchmarks.step import compare_steps, component_table
 from benchmarks.timing import CLOCKS
 from benchmarks.workload import (
+    NETWORKS,
     PATCH,
     SIZES,
     TARGETS,
@@ -94,6 +95,7 @@ def workload_of(args: Namespace) -> Workload:
         args.tau_samples,
         args.images,
         RECOMPUTE[args.recompute],
+        tuple(args.recomputed),
     )
 
 
@@ -366,6 +368,7 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
     images = 8 if traced else 0
     add('--images', type=int, default=images, help=f'static clips of them (default: {images})')
     add('--recompute', choices=RECOMPUTE, default='none', help='with_cp of our networks')
+    add('--recomputed', nargs='+', choices=NETWORKS, default=NETWORKS, help='which (default: all)')
     _add_own_flags(command, add)
 
 

@@ -37,6 +37,7 @@ def _read(name: str) -> Config:
 
 SIZES = ARCHITECTURES
 TARGETS = ('pixel', 'vae')
+NETWORKS = ('encoder', 'predictor', 'decoder')
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Workload:
         target: ``pixel`` (pooled to 96 channels) or ``vae`` (the VA-VAE's shape, random weights).
         tau_samples: noise levels per condition.
         images: how many clips of the batch are static.
-        with_cp: recomputation of all three networks: False, ``light``, ``products`` or True.
+        with_cp: recomputation: False, ``light``, ``products`` or True.
+        recomputed: the networks that do so, of ``NETWORKS``; the others keep everything.
     """
 
     size: str = 'tiny'
@@ -62,6 +64,7 @@ class Workload:
     tau_samples: int = 1
     images: int = 0
     with_cp: bool | str = False
+    recomputed: tuple[str, ...] = NETWORKS
 
     def __post_init__(self) -> None:
         for key, value, allowed in (
@@ -81,8 +84,8 @@ class Workload:
         model.backbone.update(arch=arch, img_size=self.pixels)
         model.neck.in_channels = model.align_head.out_channels = arch['embed_dims']
         model.head.tau_samples = self.tau_samples
-        for net in (model.backbone, model.neck, decoder):
-            net.with_cp = self.with_cp
+        for name, net in zip(NETWORKS, (model.backbone, model.neck, decoder), strict=True):
+            net.with_cp = self.with_cp if name in self.recomputed else False
         if self.size == 'tiny':  # one block would say little of the time that blocks take
             model.neck.depth = decoder.depth = 2
         if self.target == 'pixel':

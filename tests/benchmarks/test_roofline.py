@@ -27,3 +27,17 @@ def test_the_report_adds_up():
     assert len(biggest.rows) == 5
     assert 'lower bound' in table.title
     assert set(DEVICES) >= {'h100', 'a100'}
+
+
+def test_recomputation_of_one_network_costs_less_than_of_all():
+    """All but products moves more bytes and multiplies nothing again; everything does."""
+
+    def row(**settings):
+        (row,) = bounds(['tiny'], [8], Workload('tiny', 8, 2, 64, **settings))[0].rows
+        return row
+
+    plain, all_three = row(), row(with_cp='products')
+    one = row(with_cp='products', recomputed=('predictor',))
+    assert plain['memory'] < one['memory'] < all_three['memory']
+    assert plain['product'] == one['product'] == all_three['product']
+    assert plain['product'] < row(with_cp=True, recomputed=('predictor',))['product']
