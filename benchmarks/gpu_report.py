@@ -30,7 +30,7 @@ from nextvid_mm.progress import track
 
 # Of the whole time, for comparing ways; of what is left then, for steps. The rest is for bounds and
 # plans.
-WAYS_SHARE, STEPS_SHARE = 0.3, 0.8
+WAYS_SHARE, STEPS_SHARE = 0.4, 0.8
 BOUND = 20.0  # seconds, a guess
 
 

@@ -121,15 +121,16 @@ def test_ways_take_no_longer_than_they_may(monkeypatch):
         ones = [torch.ones(1)], [torch.ones(1)]
         for way, rank in (('late', 1), ('first', 0), ('never', 2), ('neither', 2)):
             yield Case('block', way, torch.float32, work(way, 70), ones, True, rank)
+        yield Case('other', 'small', torch.float32, work('small', 10), ones, True, 3)
         yield Case('block', 'eager', torch.float32, work('eager', 1), ones)
 
     for name in ('_attention', '_losses', '_latents'):
         monkeypatch.setattr(f'benchmarks.equality.{name}', lambda *_: iter(()))
     monkeypatch.setattr('benchmarks.equality._blocks', cases)
-    report = compare_ways('cpu', small=True, seconds=180, clock=clock)
-    assert done == ['eager', 'first', 'late']
+    report = compare_ways('cpu', small=True, seconds=200, clock=clock)
+    assert done == ['eager', 'first', 'late', 'small'], 'what is of no known length by a guess'
     assert report.notes == [
-        '3 of 3 are equal',
+        '4 of 4 are equal',
         'no time for 2 ways: block, never, torch.float32; block, neither, torch.float32',
     ]
 
