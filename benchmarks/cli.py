@@ -396,7 +396,8 @@ def _add_own_flags(command: str, add: Callable) -> None:
         sizes = ['large', 'huge', 'giant']
         add('--sizes', nargs='+', choices=SIZES, default=sizes, help='encoders (default: L, H, G)')
         add('--lengths', type=int, nargs='+', default=[16, 64], help='video frames per clip')
-        add('--here', action='store_true', help='instead: predict steps of this CPU, and run them')
+        text = 'instead: time each operator of a step alone on this CPU, then run the step '
+        add('--here', action='store_true', help=text + '(a minute a size, beside the steps)')
         add('--top', type=int, default=8, help='biggest operators to show (default: 8)')
     elif command == 'scale':
         add('--axis', choices=('encoder', *AXES), default='encoder', help='what grows')

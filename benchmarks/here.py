@@ -1,167 +1,181 @@
-"""The bound's way of counting, held against this CPU: does it predict a step that was run?
+"""A forecast for this CPU: every operator of a traced step is called alone, then the step is run.
 
-For a GPU, the data sheet gives bandwidth and peaks. A CPU's depend on what is done and on whether
-it fits a cache, so that a short measurement takes them at several sizes: additions, activation
-functions, norms, products in both types, attention forwards and backwards.
+The trace says which operators run, on which shapes, strides and types, and how often. Each distinct
+call is made on real tensors and timed; times how often it occurs, and added up, that is the
+forecast. Inputs come from memory, not from the cache, and outputs go to memory of their own.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from torch.nn import functional as F
+from torch import Tensor
+from torch.utils._pytree import tree_unflatten
 
 from benchmarks.report import Report, processor_name
-from benchmarks.roofline import Device, bound
 from benchmarks.step import Stepper, make_stepper
 from benchmarks.timing import side_by_side, timed
-from benchmarks.tracing import StepTracer, Work
+from benchmarks.tracing import Argument, Ran, StepTracer
 from benchmarks.workload import Workload, mask_sizes, precision
 from nextvid_mm.layers.precision import DTYPES
+from nextvid_mm.progress import track
 
-HALF, SINGLE = torch.bfloat16, torch.float32
-# What takes a function instead of an addition for each number.
-FUNCTIONS = {'gelu', 'gelu_backward', 'silu', 'silu_backward', 'exp', 'cos', 'sin', 'sigmoid'}
-NORMS = {'native_layer_norm', 'native_layer_norm_backward', 'native_group_norm'}
-Points = list[tuple[float, float]]
-"""Sizes with seconds, growing."""
-
-
-def between(points: Points, size: float) -> float:
-    """Seconds of a size, by powers between its neighbours; beyond the ends in proportion."""
-    (first, least), (last, most) = points[0], points[-1]
-    if size <= first:
-        return least  # what a call takes at least
-    if size >= last:
-        return most * size / last
-    right = next(n for n, (known, _) in enumerate(points) if known >= size)
-    (a, seconds_a), (b, seconds_b) = points[right - 1], points[right]
-    share = math.log(size / a) / math.log(b / a)
-    return seconds_a ** (1 - share) * seconds_b**share
+# Bytes that tensors of a type are cut from: several times a processor's last cache.
+STORE = 1 << 27
+# A measurement is this long, or one call, and this many calls at most: what they return is kept
+# meanwhile.
+SECONDS, CALLS = 2e-3, 64
 
 
-@dataclass(frozen=True)
-class Probed(Device):
-    """A CPU by measurement.
-
-    Attributes:
-        points: seconds by bytes or operations, for each kind of work.
-    """
-
-    points: Mapping[str, Points] = field(default_factory=dict)
-
-    def seconds(self, work: Work) -> float:
-        """Time of an operator."""
-        half = work.dtype.itemsize == 2
-        if work.kind == 'memory':
-            kind = 'function' if work.name in FUNCTIONS else 'norm'
-            kind = kind if work.name in FUNCTIONS | NORMS else 'memory'
-            return between(
-                self.points[kind + ('16' if half and kind == 'function' else '')], work.bytes
-            )
-        kind = 'product'
-        if work.kind == 'attention':
-            kind = 'back' if 'backward' in work.name else 'attention'
-        return between(self.points[kind + ('16' if half else '32')], work.flops)
-
-
-def probe(repeats: int = 3, largest: int = 24, clock: str = 'wall') -> Probed:
-    """Measure this CPU: some seconds.
+class Store:
+    """Numbers in memory: a tensor taken lies behind the last one, so that no cache has it.
 
     Args:
-        repeats: runs of every size; the fastest counts.
-        largest: power of two of numbers in the largest tensor.
-        clock: ``wall`` or ``cpu``.
+        size: bytes of each type; more if a tensor needs more.
     """
-    found: dict[str, Points] = {}
 
-    def take(name: str, size: float, work: Callable[[], object]) -> None:
-        work()
-        # A call of microseconds is too short for a clock.
-        times = max(1, min(200, int(2e-3 / max(1e-6, timed(work, clock)[1]))))
-        runs = [
-            timed(lambda: [work() for _ in range(times)], clock)[1] / times for _ in range(repeats)
-        ]
-        found.setdefault(name, []).append((size, min(runs)))
+    def __init__(self, size: int = STORE) -> None:
+        self.size = size
+        self.buffers: dict[torch.dtype, Tensor] = {}
+        self.ends: dict[torch.dtype, int] = {}
+        self.numbers = torch.rand(1 << 16) + 0.5
 
-    for power in range(8, largest + 1, 2):
-        x = torch.randn(1 << power).view(-1, 256)
-        y, half = x.clone(), x.to(HALF)
-        weight = torch.ones(256)
-        take('memory', 3 * x.nbytes, lambda x=x, y=y: x + y)
-        take('function', 2 * x.nbytes, lambda x=x: F.gelu(x))
-        take('function16', 2 * half.nbytes, lambda half=half: F.gelu(half))
-        take('norm', 2 * x.nbytes, lambda x=x, w=weight: F.layer_norm(x, (256,), w, w))
-    for name, dtype in (('16', HALF), ('32', SINGLE)):
-        for side in (16, 64, 128, 256, 512, 1024):
-            a, b = torch.randn(2, side, side).to(dtype)
-            take('product' + name, 2.0 * side**3, lambda a=a, b=b: a @ b)
-        for tokens in (16, 64, 256, 1024):
-            q, k, v = (torch.randn(4, 4, tokens, 64).to(dtype).requires_grad_() for _ in range(3))
-            out = F.scaled_dot_product_attention(q, k, v)
-            pairs = 16 * tokens**2 * 64
-            grad = torch.ones_like(out)
-            take(
-                'attention' + name,
-                4.0 * pairs,
-                lambda q=q, k=k, v=v: F.scaled_dot_product_attention(q, k, v),
-            )
-            take(
-                'back' + name,
-                10.0 * pairs,
-                lambda out=out, grad=grad, leaves=(q, k, v): torch.autograd.grad(
-                    out, leaves, grad, retain_graph=True
-                ),
-            )
-    (size, seconds), peaks = found['memory'][-1], [found[f'product{n}'][-1] for n in ('16', '32')]
-    half_peak, single = (size / seconds for size, seconds in peaks)
-    return Probed(processor_name(), size / seconds, half_peak, single, points=found)
+    def take(self, like: Argument, limit: int) -> Tensor:
+        """A tensor of the argument's shape, strides and type.
+
+        Args:
+            like: what the operator was called with.
+            limit: integers are below it.
+        """
+        steps = zip(like.shape, like.strides, strict=True)
+        span = 1 + sum((n - 1) * step for n, step in steps) if like.shape.numel() else 0
+        if not like.dtype.is_floating_point:
+            drawn = torch.randint(max(1, limit), (span,)).to(like.dtype)
+            return drawn.as_strided(like.shape, like.strides)
+        buffer = self.buffers.get(like.dtype)
+        if buffer is None or len(buffer) < span:
+            count = max(span, self.size // like.dtype.itemsize)
+            buffer = self.numbers.to(like.dtype).repeat(-(-count // len(self.numbers)))
+            self.buffers[like.dtype] = buffer
+        start = self.ends.get(like.dtype, 0)
+        start = start if start + span <= len(buffer) else 0
+        self.ends[like.dtype] = start + -(-span // 64) * 64  # begins with a line of the cache
+        return buffer.as_strided(like.shape, like.strides, start)
+
+    def renew(self) -> None:
+        """Give all numbers their first values, after an operator that changes its inputs."""
+        for buffer in self.buffers.values():
+            buffer.view(-1, len(self.numbers)).copy_(self.numbers)
 
 
-def compare_here(
-    loads: Sequence[Workload], repeats: int = 5, clock: str = 'wall', device: Probed | None = None
-) -> Report:
+def prepare(ran: Ran, store: Store) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Arguments for calling an operator again.
+
+    Integers are indices along the first dimension of the first tensor, as everywhere in this model.
+    """
+    tensors: dict[int, Tensor] = {}
+    values: list[Any] = []
+    for value in _mended(ran):
+        if isinstance(value, Argument):
+            if value.number not in tensors:
+                first = tensors[0].shape if tensors else value.shape
+                tensors[value.number] = store.take(value, first[0] if first else 1)
+            value = tensors[value.number]
+        values.append(value)
+    args, kwargs = tree_unflatten(values, ran.structure)
+    return args, kwargs
+
+
+def _mended(ran: Ran) -> Sequence[Any]:
+    """Arguments as the CPU has them: norms keep mean and deviation in the type of their weights.
+
+    PyTorch's fake tensors say that they have the input's.
+    """
+    if ran.operator is not torch.ops.aten.native_layer_norm_backward.default:
+        return ran.arguments
+    types = {x.number: x.dtype for x in ran.arguments if isinstance(x, Argument)}
+    return [
+        x._replace(dtype=types.get(4, x.dtype))
+        if isinstance(x, Argument) and x.number in (2, 3)
+        else x
+        for x in ran.arguments
+    ]
+
+
+def alone(ran: Ran, store: Store, repeats: int = 5, clock: str = 'wall') -> float:
+    """Seconds that a call takes by itself: the median of ``repeats`` measurements."""
+
+    def measure(times: int) -> float:
+        prepared = [prepare(ran, store) for _ in range(times)]
+
+        def call() -> None:
+            _ = [ran.operator(*args, **kwargs) for args, kwargs in prepared]
+
+        return timed(call, clock)[1] / times
+
+    measure(1)
+    times = max(1, min(CALLS, int(SECONDS / max(1e-7, measure(1)))))
+    seconds = statistics.median(measure(times) for _ in range(repeats))
+    if ran.operator._schema.is_mutable:
+        store.renew()
+    return seconds
+
+
+@torch.no_grad()
+def forecast(counted: Counter[Ran], clock: str = 'wall', repeats: int = 5) -> float:
+    """Seconds of calls, each as long as it takes alone."""
+    store = Store()
+    calls = track(counted.items(), 'operators', 'calls', len(counted))
+    return sum(times * alone(ran, store, repeats, clock) for ran, times in calls)
+
+
+def compare_here(loads: Sequence[Workload], repeats: int = 5, clock: str = 'wall') -> Report:
     """Losses and gradients on this CPU: predicted operator by operator, and measured.
 
     Args:
         loads: the steps.
         repeats: timed runs of each.
         clock: ``wall`` or ``cpu``.
-        device: as `probe` has found it.
     """
-    device = device or probe(clock=clock)
     report = Report(
-        f'losses and gradients on {device.name}, predicted and measured',
-        dict(threads=torch.get_num_threads(), repeats=repeats, dtype=precision('cpu')),
+        f'losses and gradients on {processor_name()}, predicted and measured',
+        dict(threads=torch.get_num_threads(), repeats=repeats, clock=clock)
+        | dict(dtype=precision('cpu')),
         ('encoder', 'frames', 'clips', 'predicted s', 'measured s', '±', 'predicted / measured'),
     )
     for load in loads:
         stepper = make_stepper('ours', load)
-        tracer = StepTracer(
-            load.config(), mask_sizes(stepper.batch), DTYPES[precision('cpu')], like_cuda=False
-        )
-        predicted = bound(tracer.count(load.frames, load.batch, load.images)[0], device)
-        work = partial(_losses_and_gradients, stepper)
+        counted = calls_of(load, stepper)
+        predicted = forecast(counted, clock, repeats)
+        data = stepper.model.data_preprocessor(stepper.batch, training=True)
+        work = partial(losses_and_gradients, stepper, data)
         series = side_by_side({'step': work}, repeats, 1, clock, load.size)['step']
-        share = predicted / series.median
         row = dict(encoder=load.size, frames=load.frames, clips=load.batch)
+        row |= dict(calls=sum(counted.values()), distinct=len(counted))
         row |= {'predicted s': predicted, 'measured s': series.median}
-        row |= {'±': f'{series.spread:.0%}', 'predicted / measured': share}
+        row |= {'±': f'{series.spread:.0%}', 'predicted / measured': predicted / series.median}
         report.add(**row, seconds=series.seconds)
     report.notes.append(
-        f'{device.bandwidth / 1e9:.3g} GB/s of memory; products of 1,024 squared: '
-        f'{device.half / 1e9:.4g} GFLOP/s in bfloat16, {device.single / 1e9:.4g} in float32; '
-        'others by their size'
+        'predicted: every distinct call of the traced step alone, inputs not in the cache, times '
+        'how often it occurs; what lies between operators (modules, autograd, Python) is left out'
     )
     return report
 
 
-def _losses_and_gradients(stepper: Stepper) -> None:
-    data = stepper.model.data_preprocessor(stepper.batch, training=True)
+def calls_of(load: Workload, stepper: Stepper) -> Counter[Ran]:
+    """How often each call occurs in the losses and gradients of a step; traced, not run."""
+    dtype = DTYPES[precision('cpu')]
+    tracer = StepTracer(load.config(), mask_sizes(stepper.batch), dtype, like_cuda=False)
+    return tracer.ran(load.frames, load.batch, load.images)
+
+
+def losses_and_gradients(stepper: Stepper, data: Mapping[str, Any]) -> None:
+    """Compute them for a batch on the device, and forget them."""
     with stepper.optimizer.optim_context(stepper.model):
         losses = stepper.losses(data['inputs'].flatten(0, 1), data['data_samples'])
         sum(losses.values(), start=torch.zeros(())).backward()

@@ -19,9 +19,11 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch._subclasses import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from nextvid_mm.layers import BatchMask, ClipBatch
@@ -76,6 +78,25 @@ class Work(NamedTuple):
         return self.read + self.written
 
 
+class Argument(NamedTuple):
+    """A tensor that an operator was called with."""
+
+    shape: torch.Size
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+    number: int
+    """Among the tensors of the call; one that is passed twice has the same."""
+
+
+class Ran(NamedTuple):
+    """An operator as it was called, without the data: enough to call it again."""
+
+    operator: OpOverload
+    arguments: tuple[Any, ...]
+    """One after the other, tensors as `Argument`."""
+    structure: TreeSpec
+
+
 @dataclass
 class _Call:
     """An operator of a trace, with the storages that it reads and writes."""
@@ -93,18 +114,23 @@ class Trace(TorchDispatchMode):
     """Writes down the operators that run within it."""
 
     calls: list[_Call] = field(default_factory=list)
+    ran: list[Ran] = field(default_factory=list)  # views and allocations, too
     part: str = 'rest'
 
     def __post_init__(self) -> None:
         super().__init__()
-        self.kept: list[Any] = []  # a storage that is gone would lend its number to another
+        # A storage that is gone would lend its number to another. Tensors themselves are not kept:
+        # autograd copies a gradient that someone else holds.
+        self.kept: list[StorageWeakRef] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace != 'prim':  # questions that fake tensors ask of themselves
+            self.ran.append(_ran(func, args, kwargs or {}))
         out = func(*args, **(kwargs or {}))
         packet = func.overloadpacket
         written = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
         read = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, Tensor)]
-        self.kept += written
+        self.kept += [StorageWeakRef(x.untyped_storage()) for x in written]
         # Views share the storage of what they show; in-place operators do, too, but change it.
         fresh = [x for x in written if not any(_place(x) == _place(y) for y in read)]
         mutates = func._schema.is_mutable
@@ -126,6 +152,18 @@ class Trace(TorchDispatchMode):
         dtype = read[0].dtype if flops else widest
         work = Work(self.part, name, kind, dtype, sum(reads.values()), sum(writes.values()), flops)
         self.calls.append(_Call(work, reads, writes))
+
+
+def _ran(operator: OpOverload, args: Any, kwargs: Any) -> Ran:
+    leaves, structure = tree_flatten((args, kwargs))
+    numbers: dict[int, int] = {}
+    arguments = tuple(
+        Argument(x.shape, x.stride(), x.dtype, numbers.setdefault(id(x), len(numbers)))
+        if isinstance(x, Tensor)
+        else x
+        for x in leaves
+    )
+    return Ran(operator, arguments, structure)
 
 
 def _place(tensor: Tensor) -> int:
@@ -181,20 +219,38 @@ class StepTracer:
         Returns:
             Operators one by one, and with neighbours joined as a compiler joins them, see `fuse`.
         """
-        singles = self._trace(frames, clips, images)
+        eager, fused = self._deep(
+            frames,
+            clips,
+            images,
+            lambda trace: (call.work for call in trace.calls),
+            lambda trace: fuse(trace.calls),
+        )
+        return eager, fused
+
+    def ran(self, frames: int, clips: int, images: int = 0) -> Counter[Ran]:
+        """How often each call of an operator occurs there, views included; as for `count`."""
+        return self._deep(frames, clips, images, lambda trace: trace.ran)[0]
+
+    def _deep(
+        self, frames: int, clips: int, images: int, *readings: Callable[[Trace], Iterable[Any]]
+    ) -> list[Counter[Any]]:
+        """What is read off the trace of a step, counted for networks of full depth."""
+
+        def counted(longer: str | None = None) -> list[Counter[Any]]:
+            trace = self._trace(frames, clips, images, longer)
+            return [Counter(read(trace)) for read in readings]
+
+        singles = counted()
         totals = [Counter(single) for single in singles]
         for part, blocks in self.blocks.items():
             if len(blocks) > 1:
-                doubles = self._trace(frames, clips, images, part)
-                for total, single, double in zip(totals, singles, doubles, strict=True):
-                    for work in single.keys() | double.keys():
-                        total[work] += (len(blocks) - 1) * (double[work] - single[work])
-        eager, fused = (Counter({w: n for w, n in total.items() if n}) for total in totals)
-        return eager, fused
+                for total, single, double in zip(totals, singles, counted(part), strict=True):
+                    for what in single.keys() | double.keys():
+                        total[what] += (len(blocks) - 1) * (double[what] - single[what])
+        return [Counter({w: n for w, n in total.items() if n}) for total in totals]
 
-    def _trace(
-        self, frames: int, clips: int, images: int, longer: str | None = None
-    ) -> tuple[Counted, Counted]:
+    def _trace(self, frames: int, clips: int, images: int, longer: str | None = None) -> Trace:
         """Operators with one block per network, two in ``longer``."""
         for part, trunk in self.trunks.items():
             replace_blocks(trunk, self.blocks[part][: 2 if part == longer else 1])
@@ -211,7 +267,7 @@ class StepTracer:
             with trace:
                 loss.backward()
         self.model.zero_grad(set_to_none=True)
-        return Counter(call.work for call in trace.calls), Counter(fuse(trace.calls))
+        return trace
 
     def _batch(self, clips: int, images: int) -> ClipBatch:
         order = torch.arange(sum(self.masks[0]))
