@@ -178,6 +178,12 @@ TABLES: dict[str, tuple[Row, ...]] = {
             _FULL.config,
             options=((f'{_MASKS}.unmasked_clips', 2400),),
         ),
+        Row(
+            'motion',
+            '0.9 of both losses where something moves',
+            _FULL.config,
+            options=(('model.head.motion', 0.9), ('model.align_head.motion', 0.9)),
+        ),
     ),
     'search': _search(),
     'scaling': _scaling(),
