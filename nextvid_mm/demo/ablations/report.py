@@ -122,7 +122,8 @@ def draw_curves(table: str, found: Comparison, chance: Mapping[str, float], path
                 _draw_row(axis, runs, key, (probe, question), colour, row.title)
             axis.axhline(chance[question], color='grey', linestyle=':')
             axis.set(xlabel=label, ylabel=f'{question}, {PROBES[probe]}: top-1 (%)')
-    axes[0][0].legend(fontsize=8)
+    legend = axes[0][0].get_legend_handles_labels()
+    figure.legend(*legend, loc='outside lower center', ncols=5)
     figure.suptitle(f'{table}, demo scale; probes at five moments of every run')
     save_picture(figure, path, dpi=120)
     return path
