@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nextvid_mm.demo.ablations.comparing import Comparison, comparison
-from nextvid_mm.demo.ablations.results import (
-    PROBES,
-    QUESTIONS,
-    RunResult,
-)
+from nextvid_mm.demo.ablations.results import PROBES, QUESTIONS, RunResult
 from nextvid_mm.demo.ablations.tables import FOOTNOTE, Row
 from nextvid_mm.files import save_picture, write_text
 
@@ -26,7 +23,7 @@ def cells(found: Comparison, row: Row) -> list[str]:
     line = [row.title, steps.seeds]
     for question in QUESTIONS:
         line += [steps.level(question), str(steps.gaps[question] or '')]
-    line += [f'{steps.cpu_seconds:.0f}']
+    line.append('–' if math.isnan(steps.cpu_seconds) else f'{steps.cpu_seconds:.0f}')
     line += [str(time.gaps[question] or '') for question in QUESTIONS]
     return [*line, ' / '.join(row.paper) if row.paper else '–']
 
