@@ -10,6 +10,7 @@ from nextvid_mm.demo.ablations import (
     RunResult,
     best_settings,
     comparison,
+    markdown,
     select_rows,
     tuned,
 )
@@ -60,6 +61,9 @@ def test_times_of_several_machines_are_those_of_the_one_that_ran_the_first_row_m
     assert set(found.time['next-frame'].top1['how']) == {0, 1, 2}
     assert set(found.time['table2_full'].top1['how'].values()) == {20.0}
     assert set(found.time['untrained'].top1['how']) == {0, 1, 2, 3}
+    alone = [replace(run, machine=other) for run in runs if run.row == 'next-frame']
+    only = comparison(ROWS, [run for run in runs if run.row != 'next-frame'] + alone)
+    assert 'nan' not in markdown(only)
 
 
 def test_rows_without_results_are_left_out():
