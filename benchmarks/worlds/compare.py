@@ -50,6 +50,7 @@ _MOTION = (('model.head.motion', 0.9), ('model.align_head.motion', 0.9))
 _RESIDUAL = (('model.target_generator.residual', True), ('model.target_generator.std', 0.25))
 _WARM_UP = ('train_dataloader.dataset.pipeline.1.unmasked_clips', 2400)
 _STAGES = 'train_cfg.stages'
+_CLIP_NORM = ('model.align_head.normalize_target', 'clip')
 
 
 def _row(name: str, title: str, *options: tuple[str, Any], config: str = _FULL) -> Row:
@@ -72,6 +73,17 @@ ROWS = (
     ),
     _row(
         'lighter-masks', 'lighter masks', (f'{_MASKS}.0.scale', 0.1), (f'{_MASKS}.1.scale', 0.25)
+    ),
+    _row('clip-norm', 'reference normalised by clip', _CLIP_NORM),
+    _row('motion-clip-norm', '0.9 of both, reference normalised by clip', *_MOTION, _CLIP_NORM),
+    _row(
+        'motion-flow-clip-norm', '0.9 of the flow loss, reference normalised by clip',
+        _MOTION[0], _CLIP_NORM,
+    ),
+    _row(
+        'motion-flow-clip-norm-no-masking',
+        '0.9 of the flow loss, reference normalised by clip, no masking',
+        _MOTION[0], _CLIP_NORM, config=f'{ABLATIONS}/extra_no-masking.py',
     ),
     _row('half-speed', '4 frames per second', (f'{_VIDEOS}.1.fps', 4)),
     _row('mask-warm-up', 'no masks for 150 steps', _WARM_UP),

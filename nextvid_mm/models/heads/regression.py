@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss, layer_norm, mse_loss
+from torch.nn.functional import instance_norm, l1_loss, layer_norm, mse_loss
 
 from nextvid_mm.layers import TokenGrid
 from nextvid_mm.registry import MODELS
@@ -136,7 +136,10 @@ class AlignHead(LinearHead):
         in_channels: channels of the predictor.
         out_channels: channels of the encoder.
         loss_weight: weight of the loss (1.0 in the paper).
-        normalize_target: layer-normalise the reference features first.
+        normalize_target: ``token`` normalises every reference feature over its channels (V-JEPA),
+            ``clip`` every channel over the tokens of a clip (data2vec, arXiv 2202.03555, for
+            speech): what all tokens of a clip share is no target then, and a reference whose
+            features shrink or agree is no easier to match. None takes them as they are.
         motion: share of the loss that goes to tokens as far as their reference features change
             from tubelet to tubelet, see ``squared_error``.
         init_cfg: mmengine initialisation config.
@@ -147,11 +150,16 @@ class AlignHead(LinearHead):
         in_channels: int,
         out_channels: int,
         loss_weight: float = 1.0,
-        normalize_target: bool = False,
+        normalize_target: str | None = None,
         motion: float = 0.0,
         init_cfg: dict | None = None,
     ):
         super().__init__(in_channels, out_channels, loss_weight, init_cfg)
+        if normalize_target not in (None, 'token', 'clip'):
+            raise ValueError(
+                f'normalize_target={normalize_target!r} of AlignHead is not one of None, token, '
+                'clip'
+            )
         self.normalize_target = normalize_target
         self.motion = check_motion(motion, 'AlignHead')
 
@@ -165,7 +173,11 @@ class AlignHead(LinearHead):
     ) -> dict[str, Tensor]:
         """``loss_align``, see ``Head``; targets are features of the reference encoder."""
         target = target.detach().float()
-        if self.normalize_target:
+        if self.normalize_target == 'token':
             target = layer_norm(target, target.shape[-1:])
+        elif self.normalize_target == 'clip':
+            # A small eps: features that have shrunk must not be let off.
+            channels_first = instance_norm(target.flatten(1, 2).transpose(1, 2), eps=1e-8)
+            target = channels_first.transpose(1, 2).view_as(target)
         error = squared_error(self.proj(z), target, target, self.motion)
         return dict(loss_align=self.loss_weight * error)

@@ -70,8 +70,22 @@ def test_the_alignment_loss_is_the_weighted_mean_square_and_stops_at_the_referen
     assert reference.grad is None
 
 
-def test_normalised_targets_ignore_scale_and_shift():
-    head = AlignHead(6, 4, normalize_target=True)
+@pytest.mark.parametrize(('kind', 'over'), [('token', 3), ('clip', (1, 2))])
+def test_normalised_targets_have_mean_0_and_variance_1(kind, over):
+    head = AlignHead(6, 4, normalize_target=kind)
+    z, reference = torch.randn(2, 3, 5, 6), 5 * torch.randn(2, 3, 5, 4) + 2
+    std, mean = torch.std_mean(reference, dim=over, correction=0, keepdim=True)
+    expected = (head.proj(z) - (reference - mean) / std).square().mean()
+    torch.testing.assert_close(head.loss(z, reference, GRID)['loss_align'], expected)
+
+
+def test_features_that_have_shrunk_are_as_hard_to_match():
+    head = AlignHead(6, 4, normalize_target='clip')
     z, reference = torch.randn(2, 3, 5, 6), torch.randn(2, 3, 5, 4)
-    a, b = (head.loss(z, r, GRID)['loss_align'] for r in (reference, 5 * reference + 2))
-    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+    large, small = (head.loss(z, r, GRID)['loss_align'] for r in (reference, 3 + reference / 500))
+    torch.testing.assert_close(large, small, rtol=1e-2, atol=0)
+
+
+def test_an_unknown_normalisation_is_refused():
+    with pytest.raises(ValueError, match='normalize_target=True .* not one of None, token, clip'):
+        AlignHead(6, 4, normalize_target=True)
