@@ -179,6 +179,12 @@ TABLES: dict[str, tuple[Row, ...]] = {
             options=((f'{_MASKS}.unmasked_clips', 2400),),
         ),
         Row(
+            'clip-norm',
+            'reference normalised by clip',
+            _FULL.config,
+            options=(('model.align_head.normalize_target', 'clip'),),
+        ),
+        Row(
             'motion',
             '0.9 of both losses where something moves',
             _FULL.config,
