@@ -185,6 +185,15 @@ TABLES: dict[str, tuple[Row, ...]] = {
             options=(('model.align_head.normalize_target', 'clip'),),
         ),
         Row(
+            'clip-norm-weak',
+            'reference normalised by clip, 0.2 of the alignment',
+            _FULL.config,
+            options=(
+                ('model.align_head.normalize_target', 'clip'),
+                ('model.align_head.loss_weight', 0.2),
+            ),
+        ),
+        Row(
             'motion',
             '0.9 of both losses where something moves',
             _FULL.config,
