@@ -26,7 +26,7 @@ def root(tmp_path_factory):
     work.mkdir()
     (work / 'my_config.py').write_text(config_text(cfg))
     (root / 'finetuned.pth').rename(work / 'iter_9.pth')
-    (work / 'last_checkpoint').write_text('elsewhere/work/iter_9.pth')
+    (work / 'last_checkpoint').write_text('elsewhere/run/iter_9.pth')
     (root / 'broken.mp4').write_bytes(b'no video')
     tool(root / 'my_config.py', work / 'iter_9.pth', '--classes', root / 'names.txt',
          '--save', root / 'folder')  # fmt: skip
