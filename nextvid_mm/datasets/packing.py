@@ -97,8 +97,9 @@ def pack(
     encoding = encoding or Encoding()
     folder.mkdir(parents=True, exist_ok=True)
     _require_same(folder, entries, per_shard, encoding)
-    for left_by_a_kill in folder.glob(f'shard-*{TEMPORARY_SUFFIX}'):
-        left_by_a_kill.unlink()
+    for name in ('shard-', SETTINGS, TABLE):
+        for left_by_a_kill in folder.glob(f'{name}*{TEMPORARY_SUFFIX}'):
+            left_by_a_kill.unlink()
     parts = range(0, len(entries), per_shard)
     shards = [folder / f'shard-{number:06d}.tar' for number in range(len(parts))]
     jobs = [entries[first : first + per_shard] for first in parts]

@@ -102,6 +102,14 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, clip_folder, packed, monkeypat
     assert list(verify(tmp_path)) == []
 
 
+def test_what_a_kill_left_half_written_is_cleared_and_nothing_else(tmp_path, clip_folder):
+    left = ['shard-000000.tar.0a.tmp', 'shard-000001.bad.txt.0a.tmp', f'{TABLE}.0a.tmp']
+    for name in (*left, f'{packing.SETTINGS}.0a.tmp', 'own.tmp'):
+        (tmp_path / name).touch()
+    _pack(clip_folder / 'list.txt', tmp_path, clip_folder)
+    assert [path.name for path in tmp_path.glob('*.tmp')] == ['own.tmp']
+
+
 def test_several_processes_pack_the_same(tmp_path, clip_folder, packed):
     _pack(clip_folder / 'list.txt', tmp_path, clip_folder, workers=2)
     assert (tmp_path / TABLE).read_text() == (packed / TABLE).read_text()
