@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any
 
@@ -135,9 +136,10 @@ def _init_seeded_worker(seed: Callable[[int], Any] | None, worker_id: int) -> No
 class GuardedLoader:
     """A DataLoader whose passes neither hang nor leave a process behind.
 
-    Its workers end with their parent and outlive the signals that end a run, every wait is a
-    :func:`bounded_wait`, and the death of a worker is explained. Where there is a GPU, batches are
-    in memory that it copies from by itself (``pin_memory``). All else is the loader's own.
+    Its workers, persistent ones too, end with it or their parent and outlive the signals that end
+    a run, every wait is a :func:`bounded_wait`, and the death of a worker is explained. Where there
+    is a GPU, batches are in memory that it copies from by itself (``pin_memory``). All else is the
+    loader's own.
 
     Args:
         loader: what is guarded; before its first pass.
@@ -148,6 +150,8 @@ class GuardedLoader:
         loader.pin_memory = loader.pin_memory or torch.accelerator.is_available()
         if loader.num_workers:
             loader.worker_init_fn = partial(_init_seeded_worker, loader.worker_init_fn)
+            # With the guard, or before Python ends its children, by a signal they would outlive.
+            Finalize(self, _end_persistent_workers, (loader,), exitpriority=0)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__['loader'], name)
@@ -255,6 +259,12 @@ def stop_workers(batches: Iterator[Any]) -> None:
         if worker.is_alive():
             worker.kill()
             worker.join(5)
+
+
+def _end_persistent_workers(loader: DataLoader) -> None:
+    if loader._iterator is not None:
+        stop_workers(loader._iterator)
+        loader._iterator = None
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 
@@ -299,6 +301,31 @@ def test_a_guarded_loader_gives_what_its_loader_gives(persistent):
     for _ in guarded:
         break  # a pass that is broken off ...
     assert len(list(guarded)) == 3  # ... does no harm to the next
+
+
+PERSISTENT = """
+from torch.utils.data import DataLoader
+from nextvid_mm.engine.processes import GuardedLoader
+loader = GuardedLoader(DataLoader([1, 2], num_workers=1, persistent_workers=True))
+print(len(list(loader)))
+"""
+
+
+def test_a_program_does_not_wait_for_persistent_workers_at_its_end():
+    command = [sys.executable, '-c', PERSISTENT]
+    ended = subprocess.run(command, timeout=processes.GRACE_SECONDS / 2, capture_output=True)
+    assert (ended.returncode, ended.stdout.split()) == (0, [b'2'])
+    assert b'Traceback' not in ended.stderr
+
+
+def test_persistent_workers_end_with_their_guard():
+    guarded = GuardedLoader(DataLoader([1, 2], num_workers=1, persistent_workers=True))
+    assert len(list(guarded)) == 2
+    loader, workers = guarded.loader, guarded._iterator._workers
+    assert all(worker.is_alive() for worker in workers)
+    del guarded
+    assert not any(worker.is_alive() for worker in workers)
+    assert len(list(loader)) == 2
 
 
 def test_a_guarded_loader_ends_a_hang(monkeypatch):
