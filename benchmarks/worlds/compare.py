@@ -50,6 +50,7 @@ _MOTION = (('model.head.motion', 0.9), ('model.align_head.motion', 0.9))
 _RESIDUAL = (('model.target_generator.residual', True), ('model.target_generator.std', 0.25))
 _WARM_UP = ('train_dataloader.dataset.pipeline.1.unmasked_clips', 2400)
 _STAGES = 'train_cfg.stages'
+_ONE_UNMASKED = (f'{_MASKS}.0.num_blocks', 0)
 _CLIP_NORM = ('model.align_head.normalize_target', 'clip')
 
 
@@ -90,6 +91,17 @@ ROWS = (
         '0.9 of the flow loss, reference normalised by clip, 0.2 of the alignment, no masking',
         _MOTION[0], _CLIP_NORM, ('model.align_head.loss_weight', 0.2),
         config=f'{ABLATIONS}/extra_no-masking.py',
+    ),
+    _row('one-unmasked', 'one of the two passes unmasked', _ONE_UNMASKED),
+    _row(
+        'motion-one-unmasked',
+        '0.9 of both losses where something moves, one of the two passes unmasked',
+        *_MOTION, _ONE_UNMASKED,
+    ),
+    _row(
+        'motion-flow-clip-norm-one-unmasked',
+        '0.9 of the flow loss, reference normalised by clip, one of the two passes unmasked',
+        _MOTION[0], _CLIP_NORM, _ONE_UNMASKED,
     ),
     _row('half-speed', '4 frames per second', (f'{_VIDEOS}.1.fps', 4)),
     _row('mask-warm-up', 'no masks for 150 steps', _WARM_UP),

@@ -42,9 +42,9 @@ class FrameIsolatedMasking(BaseTransform):
     Args:
         patch_size: Side of a patch in pixels.
         strategies: Per strategy a dict of ``num_blocks``, ``scale`` (area of a block as a share of
-            the frame) and optionally ``num_visible`` (K itself). ``'none'`` is the ablation
-            without masking: a single strategy that has *all* patches as visible and *all* as
-            hidden, the only case where they overlap.
+            the frame) and optionally ``num_visible`` (K itself). With ``num_blocks=0`` *all*
+            patches are visible and *all* are hidden, the only case where they overlap. ``'none'``,
+            the ablation without masking, has this one strategy.
         aspect_ratio: Range of height / width of the blocks, drawn evenly.
         quantile: Where K is not given, it is this quantile of the numbers that the block sampler
             leaves visible; 0.5 shows as many as the sampler does.
@@ -77,7 +77,7 @@ class FrameIsolatedMasking(BaseTransform):
         if rim < 0:
             raise ValueError(f'FrameIsolatedMasking: rim={rim} is a number of patches: 0 or more')
         if isinstance(strategies, str) and strategies == 'none':
-            configs: Sequence[Mapping[str, Any]] = ()
+            configs: Sequence[Mapping[str, Any]] = [dict(num_blocks=0, scale=0.0)]
         elif strategies and not isinstance(strategies, str):
             configs = strategies
         else:
@@ -88,18 +88,18 @@ class FrameIsolatedMasking(BaseTransform):
         self.patch_size, self.quantile, self.rim = patch_size, quantile, rim
         self.unmasked_clips = unmasked_clips
         self._configs = [dict(config, aspect_ratio=tuple(aspect_ratio)) for config in configs]
-        self._per_grid: dict[Grid, list[tuple[BlockStrategy, int]]] = {}
+        self._per_grid: dict[Grid, list[tuple[BlockStrategy | None, int]]] = {}
         for config in self._configs:
             _check_strategy(config)
 
-    def strategies(self, grid: Grid) -> list[tuple[BlockStrategy, int]]:
+    def strategies(self, grid: Grid) -> list[tuple[BlockStrategy | None, int]]:
         """The block sampler of each strategy on a grid, and how many patches it leaves visible.
 
         Args:
             grid: Patches of a frame (rows, columns).
 
         Returns:
-            One pair per strategy; empty without masking.
+            One pair per strategy; its sampler is None where nothing is masked.
 
         Raises:
             ValueError: If blocks do not fit the grid, hide everything there, or never leave about
@@ -107,13 +107,16 @@ class FrameIsolatedMasking(BaseTransform):
         """
         if grid not in self._per_grid:
             self._per_grid[grid] = [
-                _settle(dict(config), grid, self.quantile) for config in self._configs
+                _settle(dict(config), grid, self.quantile)
+                if config['num_blocks']
+                else (None, grid[0] * grid[1])
+                for config in self._configs
             ]
         return self._per_grid[grid]
 
     def num_visible(self, grid: Grid) -> list[int]:
         """Visible patches of each strategy on a grid; all of them without masking."""
-        return [count for _, count in self.strategies(grid)] or [grid[0] * grid[1]]
+        return [count for _, count in self.strategies(grid)]
 
     def grid_of(self, size: Sequence[int]) -> Grid:
         """Patches (rows, columns) of frames of a size (height, width) in pixels.
@@ -145,7 +148,7 @@ class FrameIsolatedMasking(BaseTransform):
             )
         grid = self.grid_of(size)
         if self.unmasked_clips and results['position'] < self.unmasked_clips:
-            results['masks'] = show_all(grid)
+            results['masks'] = [show_all(grid)]
             return results
         entropy = np.random.randint(0, 2**32, size=4, dtype=np.uint32)
         results['masks'] = self.sample(grid, np.random.default_rng(entropy))
@@ -161,10 +164,10 @@ class FrameIsolatedMasking(BaseTransform):
         Returns:
             What ``results['masks']`` holds.
         """
-        if not self._configs:
-            return show_all(grid)
         return [
-            split_mask(strategy.draw_exactly(num_visible, rng, self.rim))
+            show_all(grid)
+            if strategy is None
+            else split_mask(strategy.draw_exactly(num_visible, rng, self.rim))
             for strategy, num_visible in self.strategies(grid)
         ]
 
@@ -187,6 +190,13 @@ def _check_strategy(config: Mapping[str, Any]) -> None:
         raise ValueError(
             f'FrameIsolatedMasking: num_visible={num_visible!r} must be a whole number of patches'
         )
+    if config['num_blocks'] == 0:
+        if num_visible is not None:
+            raise ValueError(
+                f'FrameIsolatedMasking: num_visible={num_visible} with num_blocks=0, which shows '
+                'every patch: leave it out'
+            )
+        return
     BlockStrategy((1, 1), **{key: config[key] for key in set(config) - {'num_visible'}})
 
 
@@ -226,10 +236,10 @@ def _say_rare(strategy: BlockStrategy, num_visible: int) -> None:
         )
 
 
-def show_all(grid: Grid) -> list[dict[str, Tensor]]:
-    """The one mask that shows and asks for every patch."""
+def show_all(grid: Grid) -> dict[str, Tensor]:
+    """The mask that shows and asks for every patch."""
     every = torch.arange(grid[0] * grid[1])
-    return [dict(visible=every, hidden=every.clone())]
+    return dict(visible=every, hidden=every.clone())
 
 
 def split_mask(hidden: NDArray[np.bool_]) -> dict[str, Tensor]:

@@ -179,6 +179,12 @@ TABLES: dict[str, tuple[Row, ...]] = {
             options=((f'{_MASKS}.unmasked_clips', 2400),),
         ),
         Row(
+            'one-unmasked',
+            'one of the two passes unmasked',
+            _FULL.config,
+            options=((f'{_STRATEGY}.0.num_blocks', 0),),
+        ),
+        Row(
             'clip-norm',
             'reference normalised by clip',
             _FULL.config,
@@ -191,6 +197,15 @@ TABLES: dict[str, tuple[Row, ...]] = {
             options=(
                 ('model.align_head.normalize_target', 'clip'),
                 ('model.align_head.loss_weight', 0.2),
+            ),
+        ),
+        Row(
+            'motion-flow-clip-norm-no-masking',
+            '0.9 of the flow loss, reference normalised by clip, no masking',
+            f'{ABLATIONS}/extra_no-masking.py',
+            options=(
+                ('model.head.motion', 0.9),
+                ('model.align_head.normalize_target', 'clip'),
             ),
         ),
         Row(

@@ -145,12 +145,25 @@ def test_without_masking_everything_is_visible_and_hidden():
     assert mask['visible'].tolist() == mask['hidden'].tolist() == list(range(16))
 
 
+def test_one_of_several_strategies_may_mask_nothing():
+    masked, whole = dict(num_blocks=1, scale=0.4), dict(num_blocks=0, scale=0.15)
+    transform = FrameIsolatedMasking(16, strategies=[whole, masked])
+    alone = FrameIsolatedMasking(16, strategies=[masked])
+    assert transform.num_visible((4, 4)) == [16, *alone.num_visible((4, 4))]
+    (all_, mask), (same,) = (
+        one.sample((4, 4), np.random.default_rng(0)) for one in (transform, alone)
+    )
+    assert all_['visible'].tolist() == all_['hidden'].tolist() == list(range(16))
+    assert torch.equal(mask['hidden'], same['hidden'])
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (dict(strategies=[]), "must be a list of dicts, or 'none'"),
         (dict(strategies='some'), "must be a list of dicts, or 'none'"),
-        (dict(strategies=[dict(num_blocks=0, scale=0.5)]), 'hides nothing'),
+        (dict(strategies=[dict(num_blocks=0, scale=0.4, num_visible=7)]), 'with num_blocks=0'),
+        (dict(strategies=[dict(num_blocks=-1, scale=0.5)]), 'hides nothing'),
         (dict(strategies=[dict(num_blocks=1, scal=0.5)]), 'a strategy has the keys'),
         (dict(strategies=[dict(num_blocks=1)]), r"found \['num_blocks'\]"),
         (dict(strategies=[dict(num_blocks=1, scale=1.5)]), 'scale=1.5 is a share'),
