@@ -16,7 +16,6 @@ from rich.table import Table
 from nextvid_mm.layers import ARCHITECTURES, resolve_arch
 from nextvid_mm.models.checkpoints import causal_settings, read_checkpoint, stored_backbone
 from nextvid_mm.plan.proposed_configs import (
-    DEMO_MASKS,
     PAPER_MASKS,
     Choice,
     Settings,
@@ -149,10 +148,13 @@ class Proposer:
             why = 'what a CPU trains in hours' if self.measured else 'as published'
         self._say('resolution', f'{draft.img_size} px', why)
         self._say('patch', f'{draft.patch_size} px', f'{grid} x {grid} patches a frame')
-        published = draft.masks == PAPER_MASKS
-        blocks = ' and '.join(f'{n} x {scale:g} of a frame' for n, scale in draft.masks)
-        lighter = 'lighter than published, which would hide nearly all of so few patches'
-        self._say('masks', blocks, 'as published' if published else lighter)
+        if draft.masks:
+            blocks = ' and '.join(f'{n} x {scale:g} of a frame' for n, scale in draft.masks)
+            self._say('masks', blocks, 'as published')
+        else:
+            self._say('masks', 'none', 'on so few patches they would hide what moves')
+            weighted = 'what gains without masks: docs/ablations.md'
+            self._say('losses', "motion=0.9, normalize_target='clip'", weighted)
         all_of_them = 'visible patches, too: hidden ones alone teach little on a small grid'
         self._say('queries', draft.queries, 'as published' if grid >= 12 else all_of_them)
         pixels = 'need no weights; VA-VAE latents, as published, are in docs/targets.md'
@@ -218,7 +220,7 @@ class Proposer:
             tubelet_size=tubelet,
             fps=clip.fps,
             num_frames=clip.num_frames,
-            masks=PAPER_MASKS if grid >= 6 else DEMO_MASKS,
+            masks=PAPER_MASKS if grid >= 6 else (),
             queries='hidden' if grid >= 12 else 'all',
             stages=published_stages(clip.num_frames, clip.longest),
             pictures=self._share_of_pictures(clip.different),

@@ -13,7 +13,6 @@ from typing import Any
 from nextvid_mm.engine.stages import Stage
 
 PAPER_MASKS = ((8, 0.15), (2, 0.7))
-DEMO_MASKS = ((3, 0.15), (1, 0.4))
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class Settings:
         tubelet_size: video frames of a token.
         fps: frames per second of a clip.
         num_frames: of a clip.
-        masks: blocks and scale of each strategy.
+        masks: blocks and scale of each strategy. Without any, clips are shown whole, and losses
+            look at what changes within a clip (docs/ablations.md).
         queries: ``hidden`` or ``all``.
         stages: the table.
         pictures: weight of still pictures; 0 without.
@@ -148,11 +148,14 @@ def _model(given: Settings) -> str:
     lines = ['    backbone=dict(', *(f'        {key},' for key in backbone), '    ),']
     saving = ', with_cp=True' if recompute else ''
     lines.append(f'    neck=dict(in_channels={given.width}{saving}),')
-    lines.append(f'    align_head=dict(out_channels={given.width}),')
+    reference = '' if given.masks else ", normalize_target='clip'"
+    lines.append(f'    align_head=dict(out_channels={given.width}{reference}),')
     decoder = [] if given.vavae else [f'target_channels={_channels(given)}']
     decoder += ['with_cp=True'] if recompute else []
-    if decoder:
-        lines.append(f'    head=dict(decoder=dict({", ".join(decoder)})),')
+    head = [] if given.masks else ['motion=0.9']
+    head += [f'decoder=dict({", ".join(decoder)})'] if decoder else []
+    if head:
+        lines.append(f'    head=dict({", ".join(head)}),')
     if not given.vavae:
         lines += ['    # Pooled pixels: targets that need no weights.', *_pixels(given)]
     lines.append(f'    queries={given.queries!r},')
@@ -196,7 +199,8 @@ def _short(value: Any) -> str:
 
 def _data(given: Settings) -> str:
     """Pipelines, sources and masks."""
-    blocks = [f'dict(num_blocks={n}, scale={scale})' for n, scale in given.masks]
+    blocks = ', '.join(f'dict(num_blocks={n}, scale={scale})' for n, scale in given.masks)
+    strategies = f'[{blocks}]' if blocks else "'none'"
     sources = _source('videos', 1 - given.pictures, 'VideoFolder', [f'folder={given.folder!r}'])
     still = ''
     if given.pictures:
@@ -227,7 +231,7 @@ video_pipeline = [
     dict(
         type='FrameIsolatedMasking',
         patch_size={given.patch_size},
-        strategies=[{', '.join(blocks)}],
+        strategies={strategies},
     ),
     dict(
         type='mmaction.PackActionInputs',

@@ -142,7 +142,7 @@ class FittedSchedule:
         ]
         times = clips / different
         often = (
-            'each from another start, under other masks'
+            'each from another start'
             if times < 1000
             else 'more than so few can teach: fewer hours, or more videos'
         )

@@ -67,6 +67,18 @@ def test_small_videos_get_small_patches_and_pictures_their_share():
     assert (upright.img_size, upright.patch_size) == (160, 16)
 
 
+def test_small_grids_are_shown_whole_and_losses_look_at_what_changes():
+    small = propose(folder(), hours=2)
+    assert (small.settings.img_size, small.settings.patch_size) == (64, 16)
+    assert small.settings.masks == ()
+    said = {choice.name: choice.value for choice in small.choices}
+    assert said['masks'] == 'none'
+    assert 'motion=0.9' in said['losses']
+    grid = propose(folder(height=64, width=80), Machine.of_gpus(1, 24))
+    assert grid.settings.masks == PAPER_MASKS  # 8 x 8 patches
+    assert 'losses' not in {choice.name for choice in grid.choices}
+
+
 def test_the_table_says_what_twice_the_hours_change():
     proposer = Proposer(folder(), CPU, Wishes(24.0), 'mine')
     console = Console(width=200, record=True)

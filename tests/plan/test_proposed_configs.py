@@ -4,7 +4,7 @@ from proposing import settings
 from nextvid_mm.config_files import check_config, check_file
 from nextvid_mm.models.algorithms import NextVid
 from nextvid_mm.plan.activations import build_on_meta
-from nextvid_mm.plan.proposed_configs import Choice, comment, pretrain_text
+from nextvid_mm.plan.proposed_configs import PAPER_MASKS, Choice, comment, pretrain_text
 from nextvid_mm.plan.step_time import config_of
 
 
@@ -34,6 +34,22 @@ def test_the_text_is_a_complete_config(changes, tmp_path):
     assert config.model.backbone.get('with_cp', False) == (not given.on_cpu)
     stages = config.train_cfg.stages
     assert [stage.steps for stage in stages] == [stage.steps for stage in given.stages]
+
+
+def test_without_masks_losses_look_at_what_changes():
+    for masks, motion, normalized, strategies in (
+        ((), 0.9, 'clip', 'none'),
+        (PAPER_MASKS, None, None, [dict(num_blocks=n, scale=scale) for n, scale in PAPER_MASKS]),
+    ):
+        config = config_of(pretrain_text(settings(masks=masks)))
+        assert config.model.head.get('motion') == motion
+        assert config.model.align_head.get('normalize_target') == normalized
+        (masking,) = [
+            step
+            for step in config.train_dataloader.dataset.pipeline
+            if step.type == 'FrameIsolatedMasking'
+        ]
+        assert masking.strategies == strategies
 
 
 def test_the_encoder_starts_from_a_file():
