@@ -115,18 +115,23 @@ def paired(mine: Mapping[int, float], first: Mapping[int, float]) -> Difference 
 def on_one_machine(results: Sequence[RunResult], first: str) -> list[RunResult]:
     """Results with processor times as the machine that has run ``first`` most would have taken.
 
-    Another machine's times are scaled by what ``first`` took on both. They are NaN for trained rows
-    of a machine that has not run ``first``.
+    Another machine's times are scaled by what rows that both have run took there and here, in the
+    geometric mean. They are NaN for trained rows of a machine without such a row.
     """
-    taken: dict[str, list[float]] = {}
+    taken: dict[str, dict[str, list[float]]] = {}
     for result in results:
-        if result.row == first:
-            taken.setdefault(str(result.machine), []).append(result.last.cpu_seconds)
-    if not taken:
+        if result.last.cpu_seconds:
+            rows = taken.setdefault(str(result.machine), {})
+            rows.setdefault(result.row, []).append(result.last.cpu_seconds)
+    if not any(first in rows for rows in taken.values()):
         return list(results)
-    measure = statistics.mean(taken[max(taken, key=lambda kind: len(taken[kind]))])
+    measure = max(taken.values(), key=lambda rows: len(rows.get(first, ())))
     factors = {
-        kind: measure / statistics.mean(times) for kind, times in taken.items() if all(times)
+        kind: statistics.geometric_mean(
+            statistics.mean(measure[row]) / statistics.mean(rows[row]) for row in common
+        )
+        for kind, rows in taken.items()
+        if (common := measure.keys() & rows.keys())
     }
     scaled = []
     for result in results:
