@@ -103,6 +103,12 @@ ROWS = (
         '0.9 of the flow loss, reference normalised by clip, one of the two passes unmasked',
         _MOTION[0], _CLIP_NORM, _ONE_UNMASKED,
     ),
+    _row(
+        'motion-flow-clip-norm-strong-no-masking',
+        '0.9 of the flow loss, reference normalised by clip, 3 times the alignment, no masking',
+        _MOTION[0], _CLIP_NORM, ('model.align_head.loss_weight', 3.0),
+        config=f'{ABLATIONS}/extra_no-masking.py',
+    ),
     _row('half-speed', '4 frames per second', (f'{_VIDEOS}.1.fps', 4)),
     _row('mask-warm-up', 'no masks for 150 steps', _WARM_UP),
     _row('late-reference', 'EMA of 0.9 in the warm-up', (f'{_STAGES}.0.ema_momentum', 0.9)),

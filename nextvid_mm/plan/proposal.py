@@ -155,7 +155,11 @@ class Proposer:
             self._say('masks', 'none', 'on so few patches they would hide what moves')
             weighted = 'what gains without masks: docs/ablations.md'
             self._say('losses', "motion=0.9, normalize_target='clip'", weighted)
-        all_of_them = 'visible patches, too: hidden ones alone teach little on a small grid'
+        all_of_them = (
+            'visible patches, too: hidden ones alone teach little on a small grid'
+            if draft.masks
+            else 'every patch of the next tubelet'
+        )
         self._say('queries', draft.queries, 'as published' if grid >= 12 else all_of_them)
         pixels = 'need no weights; VA-VAE latents, as published, are in docs/targets.md'
         targets = ('VA-VAE latents', 'as published') if draft.vavae else ('pooled pixels', pixels)
