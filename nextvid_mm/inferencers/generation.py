@@ -23,7 +23,7 @@ from nextvid_mm.inferencers.rollout import roll_out
 from nextvid_mm.layers import BatchMask
 from nextvid_mm.models.checkpoints import Generator
 from nextvid_mm.progress import track
-from nextvid_mm.visualization.sheets import hide_patches, tile_rows
+from nextvid_mm.visualization.sheets import show_patches, tile_rows
 
 DEFAULT_FRAMES = 16
 
@@ -106,7 +106,7 @@ def generate_masked(generator: Generator, seed: Seed, sampling: Sampling) -> Mas
     generated = model.generate(clips, mask, noise, sampling.num_steps, sampling.solver)
     return MaskedGeneration(
         original=clip[0],
-        masked=hide_patches(clip, hidden, model.backbone.patch_size)[0],
+        masked=show_patches(clip, visible, model.backbone.patch_size)[0],
         generated=torch.cat([clips[:, :, : model.backbone.tubelet_size], generated], dim=2),
     )
 

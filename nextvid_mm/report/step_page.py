@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nextvid_mm.files import write_text
 from nextvid_mm.visualization.figures import COLOURS, new_figure
-from nextvid_mm.visualization.sheets import hide_patches, tile_rows
+from nextvid_mm.visualization.sheets import show_patches, tile_rows
 
 from .page import Picture, Section, Table, drawing, photograph, render
 from .step import StepInsight
@@ -78,14 +78,14 @@ def _masks(look: StepInsight) -> Section:
     ]
     rows, strips, tubelet = [], [], look.model.backbone.tubelet_size
     for number, strategy in enumerate(look.strategies):
-        visible, hidden = strategy.mask
+        visible = strategy.mask.visible
         shown = look.grid.patches if visible is None else visible.shape[1]
         asked = look.grid.patches if strategy.positions is None else strategy.positions.shape[1]
         rows.append([str(number), f'{shown}', f'{look.grid.patches - shown}', f'{asked}',
                      f'{shown / look.grid.patches:.0%}'])  # fmt: skip
-        if hidden is None or shown == look.grid.patches:
+        if visible is None or shown == look.grid.patches:
             continue
-        masked = hide_patches(look.clip, hidden, look.model.backbone.patch_size)
+        masked = show_patches(look.clip, visible, look.model.backbone.patch_size)
         for clip, frames in enumerate(masked):
             strips.append((f'strategy {number}, clip {clip}', frames[:, ::tubelet]))
     header = ['strategy', 'visible', 'hidden', 'queried', 'share visible']

@@ -1,7 +1,7 @@
 """Pictures and curves; importing it registers the hook that draws while a model trains."""
 
 from .hooks import GenerationVisHook
-from .sheets import draw_sheet, generation_sheet, hide_patches, tile_rows
+from .sheets import draw_sheet, generation_sheet, show_patches, tile_rows
 from .trackers import MLflowVisBackend, WandbVisBackend
 
 __all__ = [
@@ -10,6 +10,6 @@ __all__ = [
     'WandbVisBackend',
     'draw_sheet',
     'generation_sheet',
-    'hide_patches',
+    'show_patches',
     'tile_rows',
 ]

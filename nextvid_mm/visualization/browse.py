@@ -26,7 +26,7 @@ from nextvid_mm.files import INSIDE, is_remote, save_picture, write_text
 from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.registry import DATASETS
 from nextvid_mm.visualization.figures import data_uri
-from nextvid_mm.visualization.sheets import hide_patches, tile_rows
+from nextvid_mm.visualization.sheets import show_patches, tile_rows
 
 # Frames and pixels per side of a replaced file.
 _GLIMPSES, _SIDE = 8, 64
@@ -66,9 +66,9 @@ def training_clips(config: Config, count: int, seed: int = 0, start: int = 0) ->
             title += f'; in place of {path} ({reason})'
         strips = [('as the model gets it', clip)]
         for number, mask in enumerate(data.get('masks', ())):
-            hidden = torch.as_tensor(mask['hidden']).reshape(1, -1)
-            masked = hide_patches(clip[None], hidden, patch)[0]
-            strips.append((f'mask {number}: {hidden.shape[1]} patches hidden', masked))
+            visible = torch.as_tensor(mask['visible']).reshape(1, -1)
+            masked = show_patches(clip[None], visible, patch)[0]
+            strips.append((f'mask {number}: {visible.shape[1]} patches visible', masked))
         yield Shown(title, strips)
 
 

@@ -24,17 +24,17 @@ _CAPTION_HEIGHT = 14
 _DIMMED = 0.5  # brightness that is left of frames under the colours of attention
 
 
-def hide_patches(clip: Tensor, hidden: Tensor, patch_size: int) -> Tensor:
-    """Paint the hidden patches of every frame grey.
+def show_patches(clip: Tensor, visible: Tensor, patch_size: int) -> Tensor:
+    """Paint all but the visible patches of every frame grey.
 
     Args:
         clip: ``(B, 3, T, height, width)`` in [-1, 1].
-        hidden: ``(B, M)`` patch numbers inside a frame, row by row.
+        visible: ``(B, K)`` patch numbers inside a frame, row by row.
         patch_size: pixels per side.
     """
     height, width = clip.shape[-2] // patch_size, clip.shape[-1] // patch_size
-    shown = torch.ones(clip.shape[0], height * width, device=clip.device)
-    shown = shown.scatter(1, hidden, 0.0).view(-1, 1, 1, height, width)
+    shown = torch.zeros(clip.shape[0], height * width, device=clip.device)
+    shown = shown.scatter(1, visible, 1.0).view(-1, 1, 1, height, width)
     shown = shown.repeat_interleave(patch_size, -2).repeat_interleave(patch_size, -1)
     return torch.where(shown > 0, clip, torch.full_like(clip, HIDDEN_GREY))
 
@@ -101,8 +101,8 @@ def draw_sheet(
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(clip)
     generated = model.generate(clip, mask, noise, num_steps)
     masked = clip
-    if mask.queried is not None:
-        masked = hide_patches(clip, mask.queried, backbone.patch_size)
+    if mask.visible is not None:
+        masked = show_patches(clip, mask.visible, backbone.patch_size)
     rows = []
     for number in range(len(clip)):
         for name, video in (('original', clip), ('masked', masked)):

@@ -65,6 +65,13 @@ def test_masked_generation_keeps_what_is_visible_and_fills_what_is_hidden(genera
     assert not torch.equal(first[hidden], result.original[:, 2:][hidden])
 
 
+def test_without_masks_everything_is_visible_and_generated(generator, seed):
+    whole = replace(generator, masking=dict(generator.masking, strategies='none'))
+    result = generate_masked(whole, seed, QUICK)
+    assert torch.equal(result.masked, result.original)
+    assert (result.generated[:, :, 2:] != result.original[:, 2:]).all(0).float().mean() > 0.9
+
+
 def test_seeds_decide(generator, seed):
     first, again = (continue_clip(generator, seed, 2, QUICK, progress=False) for _ in range(2))
     assert torch.equal(first, again)

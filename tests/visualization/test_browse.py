@@ -59,6 +59,15 @@ def test_clips_come_with_masks_file_times_and_source(config, tmp_path, capsys):
     assert (plain != masked).any()
 
 
+def test_without_masks_everything_is_visible(config):
+    demo = Config.fromfile(config)
+    demo.train_dataloader.dataset.pipeline[1].strategies = 'none'
+    (clip,) = training_clips(demo, 1)
+    (_, plain), (title, masked) = clip.strips
+    assert title == 'mask 0: 16 patches visible'
+    assert (plain == masked).all()
+
+
 def test_replaced_files_are_shown_as_far_as_they_can_be_read(tmp_path):
     good = write_clip(tmp_path / '#a.mp4')
     listed = tmp_path / 'replaced_samples.rank0.txt'

@@ -2,13 +2,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nextvid_mm.visualization import hide_patches, tile_rows
+from nextvid_mm.visualization import show_patches, tile_rows
 from nextvid_mm.visualization.sheets import overlay_attention
 
 
 def test_hidden_patches_turn_grey_in_every_frame_and_others_stay():
     clip = torch.rand(2, 3, 4, 8, 8) * 0.5 + 0.25
-    painted = hide_patches(clip, torch.tensor([[0], [3]]), patch_size=4)
+    painted = show_patches(clip, torch.tensor([[1, 2, 3], [0, 1, 2]]), patch_size=4)
     assert (painted[0, :, :, :4, :4] == 0).all()
     assert (painted[1, :, :, 4:, 4:] == 0).all()
     assert torch.equal(painted[0, :, :, 4:], clip[0, :, :, 4:])
