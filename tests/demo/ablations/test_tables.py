@@ -17,6 +17,7 @@ def test_what_is_compared_is_complete():
     assert names == [
         'table2_full',
         'extra_no-masking',
+        'small-grid',
         'table11_ema-none',
         'table2_generation-isolation',
         'extra_regression',
