@@ -50,7 +50,6 @@ _MOTION = (('model.head.motion', 0.9), ('model.align_head.motion', 0.9))
 _RESIDUAL = (('model.target_generator.residual', True), ('model.target_generator.std', 0.25))
 _WARM_UP = ('train_dataloader.dataset.pipeline.1.unmasked_clips', 2400)
 _STAGES = 'train_cfg.stages'
-_ONE_UNMASKED = (f'{_MASKS}.0.num_blocks', 0)
 _CLIP_NORM = ('model.align_head.normalize_target', 'clip')
 
 
@@ -92,16 +91,10 @@ ROWS = (
         _MOTION[0], _CLIP_NORM, ('model.align_head.loss_weight', 0.2),
         config=f'{ABLATIONS}/extra_no-masking.py',
     ),
-    _row('one-unmasked', 'one of the two passes unmasked', _ONE_UNMASKED),
-    _row(
-        'motion-one-unmasked',
-        '0.9 of both losses where something moves, one of the two passes unmasked',
-        *_MOTION, _ONE_UNMASKED,
-    ),
     _row(
         'motion-flow-clip-norm-one-unmasked',
         '0.9 of the flow loss, reference normalised by clip, one of the two passes unmasked',
-        _MOTION[0], _CLIP_NORM, _ONE_UNMASKED,
+        _MOTION[0], _CLIP_NORM, (f'{_MASKS}.0.num_blocks', 0),
     ),
     _row(
         'motion-flow-clip-norm-strong-no-masking',

@@ -16,6 +16,8 @@ from rich.table import Table
 from nextvid_mm.layers import ARCHITECTURES, resolve_arch
 from nextvid_mm.models.checkpoints import causal_settings, read_checkpoint, stored_backbone
 from nextvid_mm.plan.proposed_configs import (
+    MOTION,
+    NORMALIZED,
     PAPER_MASKS,
     Choice,
     Settings,
@@ -154,7 +156,7 @@ class Proposer:
         else:
             self._say('masks', 'none', 'on so few patches they would hide what moves')
             weighted = 'what gains without masks: docs/ablations.md'
-            self._say('losses', "motion=0.9, normalize_target='clip'", weighted)
+            self._say('losses', f'motion={MOTION}, normalize_target={NORMALIZED!r}', weighted)
         all_of_them = (
             'visible patches, too: hidden ones alone teach little on a small grid'
             if draft.masks

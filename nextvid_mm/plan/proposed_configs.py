@@ -13,6 +13,9 @@ from typing import Any
 from nextvid_mm.engine.stages import Stage
 
 PAPER_MASKS = ((8, 0.15), (2, 0.7))
+# What goes with clips that are shown whole: `motion` of the flow loss, and how the reference is
+# normalised.
+MOTION, NORMALIZED = 0.9, 'clip'
 
 
 @dataclass(frozen=True)
@@ -148,11 +151,11 @@ def _model(given: Settings) -> str:
     lines = ['    backbone=dict(', *(f'        {key},' for key in backbone), '    ),']
     saving = ', with_cp=True' if recompute else ''
     lines.append(f'    neck=dict(in_channels={given.width}{saving}),')
-    reference = '' if given.masks else ", normalize_target='clip'"
+    reference = '' if given.masks else f', normalize_target={NORMALIZED!r}'
     lines.append(f'    align_head=dict(out_channels={given.width}{reference}),')
     decoder = [] if given.vavae else [f'target_channels={_channels(given)}']
     decoder += ['with_cp=True'] if recompute else []
-    head = [] if given.masks else ['motion=0.9']
+    head = [] if given.masks else [f'motion={MOTION}']
     head += [f'decoder=dict({", ".join(decoder)})'] if decoder else []
     if head:
         lines.append(f'    head=dict({", ".join(head)}),')

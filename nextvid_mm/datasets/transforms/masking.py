@@ -42,9 +42,9 @@ class FrameIsolatedMasking(BaseTransform):
     Args:
         patch_size: Side of a patch in pixels.
         strategies: Per strategy a dict of ``num_blocks``, ``scale`` (area of a block as a share of
-            the frame) and optionally ``num_visible`` (K itself). With ``num_blocks=0`` *all*
-            patches are visible and *all* are hidden, the only case where they overlap. ``'none'``,
-            the ablation without masking, has this one strategy.
+            the frame) and optionally ``num_visible`` (K itself). With ``num_blocks=0``,
+            whatever the scale, *all* patches are visible and *all* are hidden, the only case where
+            they overlap. ``'none'``, the ablation without masking, has this one strategy.
         aspect_ratio: Range of height / width of the blocks, drawn evenly.
         quantile: Where K is not given, it is this quantile of the numbers that the block sampler
             leaves visible; 0.5 shows as many as the sampler does.

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nextvid_mm.plan.proposed_configs import MOTION, NORMALIZED
+
 ABLATIONS = 'configs/ablations'
 BASELINES = 'configs/baselines'
 #: The row whose targets are trained on the demo's own frames first.
@@ -54,7 +56,7 @@ _SMALL_GRID = Row(
     'small-grid',
     'setting for small grids',
     f'{ABLATIONS}/extra_no-masking.py',
-    options=(('model.head.motion', 0.9), ('model.align_head.normalize_target', 'clip')),
+    options=(('model.head.motion', MOTION), ('model.align_head.normalize_target', NORMALIZED)),
 )
 _VIDEOMAE = Row('videomae', 'masked video regression', f'{BASELINES}/videomae_demo.py')
 _VJEPA = Row('vjepa', 'masked latent regression', f'{BASELINES}/vjepa_demo.py')
@@ -185,12 +187,6 @@ TABLES: dict[str, tuple[Row, ...]] = {
             'masks from step 151',
             _FULL.config,
             options=((f'{_MASKS}.unmasked_clips', 2400),),
-        ),
-        Row(
-            'one-unmasked',
-            'one of the two passes unmasked',
-            _FULL.config,
-            options=((f'{_STRATEGY}.0.num_blocks', 0),),
         ),
         Row(
             'clip-norm',
