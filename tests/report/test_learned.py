@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -95,6 +96,8 @@ def test_generation_gives_figures_by_label_and_a_sheet(masked):
     metrics, sheet = learned.look_at_generation(build().eval(), clips(2), [0, 1], masking)
     assert sorted(metrics.by_label) == [0, 1]
     assert sheet.height == 2 * 3 * (14 + 32)
+    original, seen = (np.asarray(sheet)[top + 14 : top + 46] for top in (0, 46))
+    assert (original != seen).any() == masked
 
 
 def test_what_cannot_be_generated_is_one_sentence():
