@@ -23,3 +23,5 @@ pack = [
     for step in _base_.pack
 ]
 train_dataloader = dict(dataset=dict(pipeline=pack))
+# Published with one learning rate for all weights: the head's falls with the others.
+train_cfg = dict(stages=[dict(stage, flow_lr=None) for stage in _base_.train_cfg.stages])

@@ -16,3 +16,5 @@ model = dict(
     ),
     reference=dict(type='EMAReference'),
 )
+# Published with one learning rate for all weights: the head's falls with the others.
+train_cfg = dict(stages=[dict(stage, flow_lr=None) for stage in _base_.train_cfg.stages])

@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -170,9 +171,10 @@ class Run:
             steps = max(1, round(stage.steps * budget.steps_scale * row.steps))
             self.table_steps += steps
             self.options[f'train_cfg.stages.{place}.steps'] = steps
-            if row.rate != 1:
-                rates = [float(f'{lr * row.rate:.3g}') for lr in stage.lr]
-                self.options[f'train_cfg.stages.{place}.lr'] = rates
+            for key in ('lr', 'flow_lr') if row.rate != 1 else ():
+                if (rates := stage.get(key)) is not None:
+                    scaled = [float(f'{lr * row.rate:.3g}') for lr in np.broadcast_to(rates, 2)]
+                    self.options[f'train_cfg.stages.{place}.{key}'] = scaled
 
     def pretrain(self, progress: Progress, total: TaskID) -> None:
         """Train or go on training, unless the row is not trained."""

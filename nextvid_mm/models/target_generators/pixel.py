@@ -22,8 +22,8 @@ class PixelTarget(TargetGenerator):
         patch_size: pixels per side of an encoder patch.
         tubelet_size: video frames per encoder token.
         pool: side of the squares of pixels that are averaged; divides ``patch_size``.
-        norm_pix: normalise every patch by its own mean and standard deviation (MAE, arXiv
-            2111.06377); such targets cannot be turned back into pixels.
+        norm_pix: normalise every colour of a cube by its own mean and standard deviation, as
+            VideoMAE (arXiv 2203.12602) does; such targets cannot be turned back into pixels.
         residual: targets are the pixels minus those of the tubelet before, 0 where nothing moves:
             a copy of what was seen explains none of it. They cannot be turned back into pixels,
             and the first tubelet has none. Their spread is smaller: set ``std``.
@@ -63,11 +63,12 @@ class PixelTarget(TargetGenerator):
         return tokens[:, 1:] - tokens[:, :-1] if self.residual else tokens
 
     def normalize(self, raw: Tensor) -> Tensor:
-        """By the patch's own statistics, or by the fixed ones."""
+        """By the cube's own statistics, colour by colour, or by the fixed ones."""
         if not self.norm_pix:
             return super().normalize(raw)
-        centred = raw - raw.mean(-1, keepdim=True)
-        return centred / (raw.var(-1, keepdim=True) + 1e-6).sqrt()
+        colours = raw.unflatten(-1, (3, -1))
+        centred = colours - colours.mean(-1, keepdim=True)
+        return (centred / (colours.var(-1, keepdim=True) + 1e-6).sqrt()).flatten(-2)
 
     def denormalize(self, target: Tensor) -> Tensor:
         """Inverse of ``normalize``.

@@ -27,11 +27,12 @@ def test_pooled_pixels_are_means_and_come_back_smooth():
     torch.testing.assert_close(*means, atol=0.05, rtol=0)
 
 
-def test_patches_can_be_normalised_by_themselves_but_not_shown():
+def test_every_colour_of_a_cube_can_be_normalised_by_itself_but_not_shown():
     target = PixelTarget(patch_size=4, norm_pix=True)
-    clean = target(torch.rand(2, 3, 8, 16, 16))
-    torch.testing.assert_close(clean.mean(-1), torch.zeros(2, 3, 16), atol=1e-4, rtol=0)
-    torch.testing.assert_close(clean.std(-1), torch.ones(2, 3, 16), atol=1e-2, rtol=0)
+    colours = torch.tensor([1.0, 0.5, 0.1]).view(3, 1, 1, 1)
+    clean = target(colours * torch.rand(2, 3, 8, 16, 16)).unflatten(-1, (3, -1))
+    torch.testing.assert_close(clean.mean(-1), torch.zeros(2, 3, 16, 3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(clean.std(-1), torch.ones(2, 3, 16, 3), atol=1e-2, rtol=0)
     with pytest.raises(ValueError, match='norm_pix=True of PixelTarget'):
         target.to_pixels(clean, GRID)
 
