@@ -90,12 +90,18 @@ class Clips(NamedTuple):
     """Outline of the object, or which body."""
 
 
+def clip_frames(spec: DemoSpec | WorldSpec) -> slice:
+    """Frames of a video that a probe's clip shows: the middle ones."""
+    before = (spec.frames - FRAMES) // 2
+    return slice(before, before + FRAMES)
+
+
 def demo_clips(split: str, count: int) -> Clips:
     """Clips of the demo."""
     settings, spec = cached_dataset(Config.fromfile(PROBE), split), DemoSpec()
     settings['dataset']['ann_file'] = f'{DATA}/demo_{split}_list_videos.txt'
     settings['dataset']['indices'] = count
-    states = np.stack([clip_states(spec, split, i) for i in range(count)])
+    states = np.stack([clip_states(spec, split, i)[clip_frames(spec)] for i in range(count)])
     kinds = torch.tensor([clip_outline(spec, split, i) for i in range(count)])
     return Clips(load_clips(settings, count)[0], targets_of(states), kinds)
 
@@ -106,8 +112,7 @@ def body_clips(split: str, count: int) -> Clips:
     settings['dataset']['ann_file'] = settings['dataset']['ann_file'].replace('_10.txt', '.txt')
     settings['dataset']['indices'] = count
     clips, _ = load_clips(settings, count)
-    before = (spec.frames - FRAMES) // 2
-    ways = [draw_scene(spec, split, i)[0].ways[before:] for i in range(len(clips))]
+    ways = [draw_scene(spec, split, i)[0].ways[clip_frames(spec)] for i in range(len(clips))]
     kinds = torch.tensor([spec.labels(i)[1] for i in range(len(clips))])
     return Clips(clips, targets_in_world(np.stack(ways)), kinds)
 

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import states as measured
 from benchmarks.states import (
+    FRAMES,
     QUANTITIES,
     STEP,
+    clip_frames,
     decode,
     main,
     rank_curve,
@@ -14,7 +17,9 @@ from benchmarks.states import (
     targets_of,
 )
 from benchmarks.worlds.bodies import WorldSpec, draw_scene
-from nextvid_mm.demo.data.render import OUTLINES, clip_outline, clip_states
+from nextvid_mm.config_files import project_folder
+from nextvid_mm.demo.data.generate import make_demo_data
+from nextvid_mm.demo.data.render import OUTLINES, clip_outline, clip_states, render_clip
 from nextvid_mm.demo.data.spec import DemoSpec
 
 
@@ -34,6 +39,25 @@ def test_states_are_those_of_the_clip():
     change = (np.diff(states, axis=0) + 0.5) % 1 - 0.5
     assert (change[:, 0] > 0).all()
     np.testing.assert_allclose(change[:, 1:], 0, atol=1e-12)
+
+
+def test_states_are_those_of_the_frames_that_the_probe_is_shown(tmp_path, monkeypatch):
+    spec = DemoSpec(num_train=120, num_val=24, num_images=110, num_val_images=110)
+    make_demo_data(tmp_path / measured.DATA, spec, workers=0, quiet=True)
+    monkeypatch.setattr(measured, 'PROBE', str(project_folder() / measured.PROBE))
+    monkeypatch.chdir(tmp_path)
+    found = measured.demo_clips('val', 2)
+    shown = range(*clip_frames(spec).indices(spec.frames))
+    assert len(shown) == FRAMES
+    for index, clip in enumerate(found.clips):
+        frames = torch.from_numpy(render_clip(spec, 'val', index)[0]).permute(3, 0, 1, 2).float()
+        for place, number in enumerate(shown):
+            errors = (frames - clip[:, place, None].float()).abs().mean((0, 2, 3))
+            assert errors.argmin() == number, (index, place)
+    whole = np.stack([clip_states(spec, 'val', index) for index in range(2)])
+    expected = targets_of(whole[:, shown.start :])
+    for quantity in QUANTITIES:
+        np.testing.assert_array_equal(found.states[quantity], expected[quantity])
 
 
 def test_what_is_linear_in_features_is_read_off_and_noise_is_not():

@@ -20,6 +20,8 @@ from nextvid_mm.demo.ablations.results import (
 from nextvid_mm.demo.ablations.tables import Row, select_rows
 
 CONFIDENCE = 0.95
+#: The mean of both questions.
+BOTH = 'both'
 
 
 @dataclass(frozen=True)
@@ -49,21 +51,27 @@ class Difference:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row over its seeds, at one budget.
+    """A row over its seeds, beside the first row.
 
     Attributes:
-        top1: by question and seed, %.
-        gaps: to the first row, by question; None of the first row itself and without common seeds.
+        top1: at the end of the runs, %, by question (and their mean, ``BOTH``) and seed.
+        gaps: to the first row at equal steps, by question; None of the first row itself and
+            without common seeds.
+        equal_seconds: processor time at which the quicker of the two rows is through; NaN where
+            a time is not known, or nothing is trained.
+        timed_gaps: to the first row after that time.
         cpu_seconds: mean of the runs, on one machine.
         collapsed: seeds whose features have collapsed; they count like any other.
-        steps: optimiser steps of each run.
+        float32: how many of the runs were computed without bfloat16.
     """
 
     top1: dict[str, dict[int, float]]
     gaps: dict[str, Difference | None]
+    equal_seconds: float
+    timed_gaps: dict[str, Difference | None]
     cpu_seconds: float
     collapsed: list[int]
-    steps: int
+    float32: int
 
     def level(self, question: str) -> str:
         """Mean ± sample standard deviation over seeds."""
@@ -73,10 +81,12 @@ class Entry:
 
     @property
     def seeds(self) -> str:
-        """How many, and which of them collapsed."""
+        """How many, in what precision, and which of them collapsed."""
+        notes = [f'{self.float32} in float32'] if self.float32 else []
+        if self.collapsed:
+            notes.append(f'collapsed: {", ".join(map(str, self.collapsed))}')
         count = len(next(iter(self.top1.values())))
-        lost = ', '.join(map(str, self.collapsed))
-        return f'{count}' + (f' (collapsed: {lost})' if lost else '')
+        return f'{count}' + (f' ({"; ".join(notes)})' if notes else '')
 
 
 @dataclass(frozen=True)
@@ -85,17 +95,13 @@ class Comparison:
 
     Attributes:
         rows: in order; the first is what others are compared with.
-        steps: entries by row at the end of the runs.
-        time: entries by row when the quickest row was through, ``seconds`` of processor time.
-        seconds: of the quickest trained row.
+        entries: by row.
         results: everything, times on one machine.
         probe: whose accuracies these are, a key of ``PROBES``.
     """
 
     rows: list[Row]
-    steps: dict[str, Entry]
-    time: dict[str, Entry]
-    seconds: float
+    entries: dict[str, Entry]
     results: list[RunResult]
     probe: str
 
@@ -151,30 +157,44 @@ def comparison(
     results = on_one_machine(results, there[0].name) if there else []
     by_row = {row.name: [r for r in results if r.row == row.name] for row in there}
     costs = {name: _mean(r.last.cpu_seconds for r in runs) for name, runs in by_row.items()}
-    seconds = min((cost for cost in costs.values() if cost > 0), default=0.0)
-    tables = []
-    for limit in (math.inf, seconds):
-        entries: dict[str, Entry] = {}
-        for row in there:
-            top1 = {
-                question: {
-                    r.seed: r.at_seconds(limit, question, probe)
-                    for r in by_row[row.name]
-                    if math.isinf(limit) or not math.isnan(r.last.cpu_seconds)
-                }
-                for question in QUESTIONS
-            }
-            first = entries[there[0].name].top1 if entries else None
-            entries[row.name] = Entry(
-                top1=top1,
-                gaps={q: paired(top1[q], first[q]) if first else None for q in QUESTIONS},
-                cpu_seconds=costs[row.name],
-                collapsed=[r.seed for r in by_row[row.name] if r.collapsed],
-                steps=by_row[row.name][0].last.step,
-            )
-        tables.append(entries)
-    steps, time = tables
-    return Comparison(there, steps, time, seconds, results, probe)
+    entries: dict[str, Entry] = {}
+    for name, runs in by_row.items():
+        first = there[0].name
+        shared = min(costs[name], costs[first])
+        seconds = shared if shared > 0 and name != first else math.nan
+        top1 = _accuracies(runs, math.inf, probe)
+        entries[name] = Entry(
+            top1=top1,
+            gaps=_gaps(top1, {} if name == first else entries[first].top1),
+            equal_seconds=seconds,
+            timed_gaps=_gaps(
+                *(_accuracies(part, seconds, probe) for part in (runs, by_row[first]))
+            ),
+            cpu_seconds=costs[name],
+            collapsed=[r.seed for r in runs if r.collapsed],
+            float32=sum(not r.machine.get('bfloat16', True) for r in runs if r.last.step),
+        )
+    return Comparison(there, entries, results, probe)
+
+
+def _accuracies(
+    runs: Sequence[RunResult], seconds: float, probe: str
+) -> dict[str, dict[int, float]]:
+    """By question, and of their mean, and by seed; without runs that say nothing of that time."""
+    found: dict[str, dict[int, float]] = {question: {} for question in (*QUESTIONS, BOTH)}
+    for run in runs:
+        values = {question: run.at_seconds(seconds, question, probe) for question in QUESTIONS}
+        values[BOTH] = statistics.mean(values.values())
+        if not math.isnan(values[BOTH]):
+            for question, value in values.items():
+                found[question][run.seed] = value
+    return found
+
+
+def _gaps(
+    mine: Mapping[str, Mapping[int, float]], first: Mapping[str, Mapping[int, float]]
+) -> dict[str, Difference | None]:
+    return {question: paired(mine[question], first.get(question, {})) for question in mine}
 
 
 def _mean(times: Iterable[float]) -> float:
@@ -187,8 +207,7 @@ def best_settings(found: Comparison) -> list[Row]:
     """Of the table ``search``: for each config the row with the highest mean of both questions."""
     best: dict[str | None, tuple[float, Row]] = {}
     for row in found.rows:
-        top1 = found.steps[row.name].top1
-        value = statistics.mean(v for question in QUESTIONS for v in top1[question].values())
+        value = statistics.mean(found.entries[row.name].top1[BOTH].values())
         if row.config not in best or value > best[row.config][0]:
             best[row.config] = value, row
     return [row for _, row in best.values()]
@@ -197,14 +216,18 @@ def best_settings(found: Comparison) -> list[Row]:
 def tuned(rows: Sequence[Row], folder: Path) -> list[Row]:
     """Rows with the best setting that a search has found for their method, others as they are.
 
+    A row that has a setting of its own keeps it: that is what it is there for.
+
     Args:
         rows: of a table.
         folder: results of the table ``search``, of one budget.
 
     Raises:
         FileNotFoundError: if a searched method of ``rows`` has a setting without result.
+        ValueError: if its settings were run with different seeds.
     """
-    methods = {row.config for row in rows}
+    plain = {row.name for row in rows if not row.options and row.rate == row.steps == 1}
+    methods = {row.config for row in rows if row.name in plain}
     searched = [row for row in select_rows('search') if row.config in methods]
     files = {row.name: sorted(folder.glob(f'{row.name}_seed_*.json')) for row in searched}
     if missing := [name for name, found in files.items() if not found]:
@@ -212,9 +235,16 @@ def tuned(rows: Sequence[Row], folder: Path) -> list[Row]:
             f'{folder} has no result of {missing[0]}, nor of {len(missing) - 1} other settings: '
             'every setting of a method must be run before the best is taken (--table search)'
         )
+    if not searched:
+        return list(rows)
     results = [read_result(file) for found in files.values() for file in found]
+    if len({tuple(r.seed for r in results if r.row == name) for name in files}) > 1:
+        raise ValueError(
+            f'{folder}: settings were run with different seeds, so that their results cannot be '
+            'compared: run each with the same --seeds'
+        )
     check_budget(folder, Budget(**results[0].budget))
     best = {row.config: row for row in best_settings(comparison(searched, results))}
     # What a row has anyway keeps its name, so that its runs are not repeated.
     settings = {c: r for c, r in best.items() if r.options or r.rate != 1}
-    return [settings.get(row.config, row) for row in rows]
+    return [settings.get(row.config, row) if row.name in plain else row for row in rows]

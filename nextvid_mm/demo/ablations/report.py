@@ -11,7 +11,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from nextvid_mm.demo.ablations.comparing import Comparison, comparison
+from nextvid_mm.demo.ablations.comparing import BOTH, Comparison, comparison
 from nextvid_mm.demo.ablations.results import PROBES, QUESTIONS, RunResult
 from nextvid_mm.demo.ablations.tables import FOOTNOTE, Row
 from nextvid_mm.files import save_picture, write_text
@@ -19,22 +19,25 @@ from nextvid_mm.files import save_picture, write_text
 
 def cells(found: Comparison, row: Row) -> list[str]:
     """One line of the table."""
-    steps, time = found.steps[row.name], found.time[row.name]
-    line = [row.title, steps.seeds]
+    entry = found.entries[row.name]
+    line = [row.title, entry.seeds]
     for question in QUESTIONS:
-        line += [steps.level(question), str(steps.gaps[question] or '')]
-    line.append('–' if math.isnan(steps.cpu_seconds) else f'{steps.cpu_seconds:.0f}')
-    line += [str(time.gaps[question] or '') for question in QUESTIONS]
+        line += [entry.level(question), str(entry.gaps[question] or '')]
+    line += [str(entry.gaps[BOTH] or ''), _seconds(entry.cpu_seconds)]
+    line.append('' if row is found.rows[0] else _seconds(entry.equal_seconds))
+    line += [str(entry.timed_gaps[question] or '') for question in (*QUESTIONS, BOTH)]
     return [*line, ' / '.join(row.paper) if row.paper else '–']
 
 
-def header(found: Comparison) -> list[str]:
-    """Names of the columns of :func:`cells`."""
-    equal = f'in {found.seconds:.0f} s'
-    return [
-        'row', 'seeds', 'how', 'to first', 'what', 'to first', 'CPU s', f'how, to first {equal}',
-        f'what, to first {equal}', 'paper IN1K / SSv2',
-    ]  # fmt: skip
+def _seconds(value: float) -> str:
+    return '–' if math.isnan(value) else f'{value:.0f}'
+
+
+#: Names of the columns of :func:`cells`. "both" is the mean of both questions.
+HEADER = (
+    'row', 'seeds', 'how', 'to first', 'what', 'to first', 'both, to first', 'CPU s',
+    'in equal s', 'how', 'what', 'both', 'paper IN1K / SSv2',
+)  # fmt: skip
 
 
 def make_tables(table: str, found: Comparison, chance: Mapping[str, float]) -> list[Table]:
@@ -52,18 +55,19 @@ def make_tables(table: str, found: Comparison, chance: Mapping[str, float]) -> l
         steps = Table(
             title=f'{table}: {PROBES[part.probe]}, on the trained encoder, top-1 (%)',
             caption=f'demo scale, equal steps; mean ± std over seeds; chance: {shown}; to first: '
-            'paired differences with 95 % intervals, * where it leaves out 0',
+            'paired differences with 95 % intervals, * where it leaves out 0; both: their mean',
             box=SIMPLE_HEAD,
         )
         time = Table(
             title=f'equal processor time, {PROBES[part.probe]}, and the paper',
-            caption='paper: ViT-L, 15K steps (30K in table12), other data: compare signs, not '
-            'numbers' + (f'\n{FOOTNOTE}' if starred else ''),
+            caption='to first, when the quicker of the two is through; paper: ViT-L, 15K steps '
+            '(30K in table12), other data: compare signs, not numbers'
+            + (f'\n{FOOTNOTE}' if starred else ''),
             box=SIMPLE_HEAD,
         )
-        for view, places in ((steps, range(7)), (time, (0, 7, 8, 9))):
+        for view, places in ((steps, range(8)), (time, (0, 8, 9, 10, 11, 12))):
             for place in places:
-                view.add_column(header(part)[place], justify='right' if place else 'left')
+                view.add_column(HEADER[place], justify='right' if place else 'left')
             for row in part.rows:
                 line = cells(part, row)
                 view.add_row(*(line[place] for place in places))
@@ -80,9 +84,8 @@ def markdown(found: Comparison) -> str:
     """The tables for a page, one for each probe."""
     blocks = []
     for part in by_probe(found):
-        names = header(part)
         lines = [f'By the {PROBES[part.probe]}:', '']
-        lines += ['| ' + ' | '.join(names) + ' |', '|---' * len(names) + '|']
+        lines += ['| ' + ' | '.join(HEADER) + ' |', '|---' * len(HEADER) + '|']
         lines += ['| ' + ' | '.join(cells(part, row)) + ' |' for row in part.rows]
         blocks.append('\n'.join(lines) + '\n')
     return '\n'.join(blocks)

@@ -98,13 +98,14 @@ class RunResult:
     def at_seconds(self, seconds: float, question: str, probe: str = 'top1') -> float:
         """Top-1 of ``probe`` after some processor time, between moments on a straight line.
 
-        Before the first moment it is that of the first; after the end, that of the end. Infinite
-        seconds mean the end, also where times are not known.
+        Before the first moment, and where times are not known, nothing is known of it (NaN); after
+        the end it is that of the end. Infinite seconds mean the end, always.
         """
         if math.isinf(seconds):
             return getattr(self.last, probe)[question]
         times = [moment.cpu_seconds for moment in self.moments]
-        return float(np.interp(seconds, times, [getattr(m, probe)[question] for m in self.moments]))
+        values = [getattr(moment, probe)[question] for moment in self.moments]
+        return float(np.interp(seconds, times, values, left=math.nan))
 
 
 def result_file(folder: Path, row: str, seed: int) -> Path:

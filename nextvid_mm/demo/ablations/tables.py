@@ -66,9 +66,10 @@ _NEXT_FRAME = Row('next-frame', 'next-frame regression', f'{BASELINES}/next-fram
 _MASKS = 'train_dataloader.dataset.pipeline.1'
 _STRATEGY = f'{_MASKS}.strategies'
 # What is searched beside the learning rate: a name, and overrides, none for what a row has anyway.
-# Masks of the others are scaled.
+# Masks of the others are scaled; V-JEPA's, published as hiding nine tenths, only upwards.
 _LIGHT = ((f'{_STRATEGY}.0.scale', 0.1), (f'{_STRATEGY}.1.scale', 0.25))
 _HEAVY = ((f'{_STRATEGY}.0.scale', 0.2), (f'{_STRATEGY}.1.scale', 0.5))
+_HEAVIEST = ((f'{_STRATEGY}.0.scale', 0.3), (f'{_STRATEGY}.1.scale', 0.7))
 _SEARCHED: tuple[tuple[Row, dict[str, tuple[tuple[str, Any], ...]]], ...] = (
     (_FULL, {'lighter masks': _LIGHT, 'masks': (), 'heavier masks': _HEAVY}),
     (
@@ -79,7 +80,14 @@ _SEARCHED: tuple[tuple[Row, dict[str, tuple[tuple[str, Any], ...]]], ...] = (
             '14 of 16 hidden': ((f'{_MASKS}.ratio', 0.875),),
         },
     ),
-    (_VJEPA, {'lighter masks': _LIGHT, 'masks': (), 'heavier masks': _HEAVY}),
+    (
+        _VJEPA,
+        {
+            '8 and 6 of 16 hidden': (),
+            '10 and 9 of 16 hidden': _HEAVY,
+            '12 of 16 hidden': _HEAVIEST,
+        },
+    ),
     (
         _NEXT_FRAME,
         {

@@ -34,13 +34,34 @@ def test_one_seed_is_never_apart_and_no_common_seed_is_nothing():
 
 
 def test_rows_are_compared_at_equal_steps_and_at_equal_time():
-    found = comparison(ROWS, results())
-    assert found.seconds == 200.0
-    assert found.steps['next-frame'].gaps['how'].mean == pytest.approx(-9.5)
-    # After 200 seconds the full method is at its first moment, 20 % of its steps.
-    assert found.time['table2_full'].top1['how'] == {0: 20.0, 1: 30.0}
-    assert found.time['next-frame'].gaps['how'].mean == pytest.approx(27.5)
-    assert found.steps['table2_full'].gaps == dict(how=None, what=None)
+    entries = comparison(ROWS, results()).entries
+    first, peer, untrained = (entries[row.name] for row in ROWS)
+    assert peer.gaps['how'].mean == pytest.approx(-9.5)
+    assert peer.gaps['both'].mean == pytest.approx(-4.75)
+    # After 200 seconds the full method is at its first moment, 20 % of its steps: 20 and 30 %.
+    assert peer.equal_seconds == 200.0
+    assert peer.timed_gaps['how'].mean == pytest.approx(52.5 - 25)
+    assert peer.timed_gaps['both'].mean == pytest.approx((52.5 - 25) / 2)
+    nothing = dict(how=None, what=None, both=None)
+    assert first.gaps == first.timed_gaps == untrained.timed_gaps == nothing
+    assert untrained.gaps['how'].mean == pytest.approx(-29)
+
+
+def test_equal_time_is_that_of_the_two_rows_and_nothing_is_known_before_the_first_moment():
+    quick = results(scores=SCORES | {'next-frame': (SCORES['next-frame'][0], 100.0)})
+    entry = comparison(ROWS, quick).entries['next-frame']
+    assert entry.equal_seconds == 100.0
+    assert entry.timed_gaps == dict(how=None, what=None, both=None)
+    # The other way round, the row that is compared is the slower one.
+    entries = comparison([ROWS[1], ROWS[0]], results()).entries
+    assert entries['table2_full'].equal_seconds == 200.0
+    assert entries['table2_full'].timed_gaps['how'].mean == pytest.approx(25 - 52.5)
+
+
+def test_runs_without_bfloat16_are_counted():
+    exact = [replace(run, machine=dict(bfloat16=run.seed == 0)) for run in results()]
+    found = comparison(ROWS, exact)
+    assert [found.entries[row.name].seeds for row in ROWS] == ['2 (1 in float32)'] * 2 + ['2']
 
 
 def test_times_of_several_machines_are_those_of_the_one_that_ran_the_first_row_most():
@@ -54,17 +75,17 @@ def test_times_of_several_machines_are_those_of_the_one_that_ran_the_first_row_m
         moments = [replace(m, cpu_seconds=m.cpu_seconds * factor) for m in run.moments]
         runs.append(replace(run, machine=machine, moments=moments))
     found = comparison(ROWS, runs)
-    assert found.steps['table2_full'].cpu_seconds == 1000.0
-    assert found.seconds == found.steps['next-frame'].cpu_seconds == 200.0
+    assert found.entries['table2_full'].cpu_seconds == 1000.0
     # By the first row where a machine has run it, else by others that both have run.
-    assert set(found.time['next-frame'].top1['how']) == {0, 1, 2, 3}
-    assert set(found.time['table2_full'].top1['how'].values()) == {20.0}
-    assert set(found.time['untrained'].top1['how']) == {0, 1, 2, 3}
+    peer = found.entries['next-frame']
+    assert peer.equal_seconds == peer.cpu_seconds == 200.0
+    assert peer.timed_gaps['how'].seeds == 4
+    assert peer.timed_gaps['how'].mean == pytest.approx(50 - 20)
     # Steps need no clock; what seconds of a machine without such a row are worth is not known.
     alone = [replace(run, machine=other) for run in runs if run.row == 'next-frame']
     only = comparison(ROWS, [run for run in runs if run.row != 'next-frame'] + alone)
-    assert set(only.steps['next-frame'].top1['how']) == {0, 1, 2, 3}
-    assert not only.time['next-frame'].top1['how']
+    assert only.entries['next-frame'].gaps['how'].seeds == 4
+    assert only.entries['next-frame'].timed_gaps['how'] is None
     assert 'nan' not in markdown(only)
 
 
@@ -95,11 +116,18 @@ def test_rows_take_the_best_setting_that_was_found(tmp_path):
     for run in searched(rows, scores):
         write_result(result_file(tmp_path, run.row, 100), run)
     compare = select_rows('compare', ['table2_full', 'extra_no-masking', 'videomae', 'untrained'])
+    own = [replace(compare[2], name='own', options=(('seed', 1),)), replace(compare[2], steps=2.0)]
+    assert tuned(own, tmp_path) == own  # what they are there for is not taken from them
     full, no_masking, videomae, untrained = tuned(compare, tmp_path)
     assert [full, no_masking, untrained] == [compare[0], compare[1], compare[3]]
     assert videomae.name == 'search_videomae_rate-2_2'
     assert videomae.rate == 2
     assert dict(videomae.options)['train_dataloader.dataset.pipeline.1.ratio'] == 0.875
+    others = [replace(run, seed=101) for run in searched(rows, scores)[9:10]]
+    write_result(result_file(tmp_path, others[0].row, 101), others[0])
+    with pytest.raises(ValueError, match='settings were run with different seeds'):
+        tuned(compare, tmp_path)
+    result_file(tmp_path, rows[9].name, 101).unlink()
     result_file(tmp_path, rows[9].name, 100).unlink()
     with pytest.raises(FileNotFoundError, match='no result of search_videomae_rate-0.5_0'):
         tuned(compare, tmp_path)
@@ -108,5 +136,5 @@ def test_rows_take_the_best_setting_that_was_found(tmp_path):
 
 def test_a_collapsed_seed_is_shown_and_counted():
     found = comparison(ROWS, results(rank=1.1))
-    assert found.steps['table2_full'].seeds == '2 (collapsed: 0, 1)'
-    assert found.steps['table2_full'].level('how') == '62.0 ± 2.8'
+    assert found.entries['table2_full'].seeds == '2 (collapsed: 0, 1)'
+    assert found.entries['table2_full'].level('how') == '62.0 ± 2.8'
