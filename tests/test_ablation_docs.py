@@ -51,6 +51,21 @@ def test_the_page_s_table_is_that_of_the_runs_that_are_in():
     assert shown == expected, f'write this into docs/ablations.md:\n{expected}'
 
 
+def test_the_readme_has_the_figures_of_the_same_runs():
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in readme.splitlines()]
+    rows = [row for row in TABLES['compare'] if any(row.title == line[0] for line in lines if line)]
+    assert len(rows) == 4
+    names = [row.name for row in TABLES['compare']]
+    results = read_folder(RESULTS, names, range(100), Budget())
+    entries = comparison(TABLES['compare'], results).entries
+    for row in rows:
+        (line,) = (line for line in lines if line and line[0] == row.title)
+        entry = entries[row.name]
+        expected = [entry.level('how'), entry.level('what'), f'{entry.cpu_seconds:.0f}']
+        assert line[1:] == expected, row.title
+
+
 def test_a_table_is_run_by_the_command_of_the_page(run, monkeypatch, tmp_path):
     """Up to the work: the folder it is given belongs to runs of another budget."""
     (tmp_path / 'budget.json').write_text('{}')
