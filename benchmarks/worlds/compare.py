@@ -125,11 +125,37 @@ def world_config(row: Row, folder: Path) -> Path:
     return path
 
 
+def videos_folder() -> Path:
+    """The folder in use."""
+    return Path(os.environ.get('BODIES', 'data/bodies'))
+
+
 def floor_contrast() -> float:
     """Of the folder in use, as its ``spec.txt`` has it."""
-    spec = Path(os.environ.get('BODIES', 'data/bodies')) / 'spec.txt'
+    spec = videos_folder() / 'spec.txt'
     words = dict(line.split() for line in spec.read_text(encoding='utf-8').splitlines())
     return float(words['contrast'])
+
+
+def check_results(results: Path, rows: Sequence[Row]) -> None:
+    """Refuse a folder of results of other videos, or of a row that has changed since.
+
+    Raises:
+        ValueError: naming the file, what it has and what is asked for.
+    """
+    clips = {
+        f'clips_{split}': len((videos_folder() / f'how/{split}.txt').read_text().splitlines())
+        for split in ('train', 'val')
+    }
+    settings = {row.name: dict(config=row.config, options=dict(row.options)) for row in rows}
+    for path in sorted(results.glob('*.json')):
+        record = json.loads(path.read_text(encoding='utf-8'))
+        for key, value in (clips | settings.get(record['row'], {})).items():
+            if record[key] != value:
+                raise ValueError(
+                    f'{path} has {key}={record[key]!r}, asked for is {value!r}: results of one '
+                    'table must be of the same videos and settings; use another --results'
+                )
 
 
 def pretrain(row: Row, seed: int, scale: float, work_dir: Path) -> dict[str, Any]:
@@ -249,6 +275,7 @@ def compare(rows: Sequence[Row], seed: int, scale: float, work_dir: Path, result
     """Run and probe the rows that have no result yet."""
     init_default_scope(SCOPE)
     torch.set_num_threads(1)
+    check_results(results, rows)
     world, contrast = None, floor_contrast()
     floor = '' if contrast == 1 else f'_floor-{contrast:g}'
     for row in rows:

@@ -8,6 +8,7 @@ from benchmarks.worlds.compare import (
     RESULTS,
     ROWS,
     attentive,
+    check_results,
     first_of_each,
     floor_contrast,
     main,
@@ -81,6 +82,29 @@ def test_the_command_prints_the_results_of_the_repository(monkeypatch, capsys):
     monkeypatch.chdir(project_folder())
     main(['--no-run'])
     assert len(capsys.readouterr().out.splitlines()) == 2 + len(list(RESULTS.glob('*.json')))
+
+
+def test_results_of_other_videos_or_settings_are_refused(monkeypatch, tmp_path):
+    (tmp_path / 'how').mkdir()
+    for split, count in (('train', 3), ('val', 2)):
+        (tmp_path / f'how/{split}.txt').write_text('a.mp4 0\n' * count)
+    monkeypatch.setenv('BODIES', str(tmp_path))
+    rows = [row for row in ROWS if row.name in ('clip-norm', 'next-frame')]
+    record = dict(
+        row='clip-norm', clips_train=3, clips_val=2, config=rows[1].config,
+        options={'model.align_head.normalize_target': 'clip'},
+    )  # fmt: skip
+    assert rows[1].name == 'clip-norm'
+    path = tmp_path / 'results/clip-norm.json'
+    path.parent.mkdir()
+    path.write_text(json.dumps(record))
+    check_results(path.parent, rows)
+    for key, other in (('clips_train', 4), ('options', {}), ('config', 'other.py')):
+        path.write_text(json.dumps(record | {key: other}))
+        with pytest.raises(ValueError, match=f'clip-norm.json has {key}='):
+            check_results(path.parent, rows)
+    path.write_text(json.dumps(record | dict(row='next-frame', config=rows[0].config, options={})))
+    check_results(path.parent, rows)
 
 
 def test_another_folder_of_videos_is_named_by_a_variable(monkeypatch, tmp_path):
