@@ -65,6 +65,8 @@ _NEXT_FRAME = Row('next-frame', 'next-frame regression', f'{BASELINES}/next-fram
 # The step that masks, in the pipeline of every row.
 _MASKS = 'train_dataloader.dataset.pipeline.1'
 _STRATEGY = f'{_MASKS}.strategies'
+#: Factors on all learning rates.
+SEARCHED_RATES = (0.2, 1.0)
 # What is searched beside the learning rate: a name, and overrides, none for what a row has anyway.
 # Masks of the others are scaled; V-JEPA's, published as hiding nine tenths, only upwards.
 _LIGHT = ((f'{_STRATEGY}.0.scale', 0.1), (f'{_STRATEGY}.1.scale', 0.25))
@@ -100,7 +102,7 @@ _SEARCHED: tuple[tuple[Row, dict[str, tuple[tuple[str, Any], ...]]], ...] = (
 
 
 def _search() -> tuple[Row, ...]:
-    """Three learning rates x three settings of each method; settings of a row stand together."""
+    """Learning rates x three settings of each method; settings of a row stand together."""
     return tuple(
         Row(
             f'search_{row.name}_rate-{rate:g}_{place}',
@@ -110,7 +112,7 @@ def _search() -> tuple[Row, ...]:
             rate=rate,
         )
         for row, settings in _SEARCHED
-        for rate in (0.5, 1.0, 2.0)
+        for rate in SEARCHED_RATES
         for place, (name, options) in enumerate(settings.items())
     )
 

@@ -9,9 +9,10 @@ import pytest
 from mmengine.config import Config
 from rich.progress import Progress
 
-from nextvid_mm.demo.ablations import Budget, Row, run_rows, runs, select_rows
+from nextvid_mm.config_files import checked_config, find_config
+from nextvid_mm.demo.ablations import TABLES, Budget, Row, run_rows, runs, select_rows
 from nextvid_mm.demo.ablations.results import Moment, RunResult, read_result, result_file
-from nextvid_mm.demo.ablations.runs import Run
+from nextvid_mm.demo.ablations.runs import Run, at_demo_scale
 from nextvid_mm.demo.data.generate import make_demo_data
 from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.run import PRETRAIN
@@ -38,7 +39,27 @@ def test_a_row_has_rates_steps_and_options_of_its_own(tmp_path):
     assert run.table_steps == 2 * plain.table_steps
     assert run.options['a.b'] == 3
     assert run.options['train_cfg.stages.0.lr'] == [1e-4, 1e-3]
-    assert not any(key.endswith('.lr') for key in plain.options)
+    assert run.options['train_cfg.stages.2.flow_lr'] == [1e-3, 1e-3]
+    assert 'train_cfg.stages.1.flow_lr' not in run.options  # where it follows the other anyway
+    assert not any(key.endswith('lr') for key in plain.options)
+
+
+@pytest.mark.parametrize(
+    'row',
+    {row.name: row for rows in TABLES.values() for row in rows if row.config}.values(),
+    ids=lambda row: row.name,
+)
+def test_every_row_s_own_settings_fit_its_config(row, tmp_path):
+    """All rows, also those that nothing here trains: every key has a reader, and arrives."""
+    run = Run(tmp_path, row, 0, Budget())
+    path = tmp_path / 'row.py'
+    path.write_text(at_demo_scale(find_config(row.config)))
+    config = checked_config(str(path), run.options)
+    for key, value in row.options:
+        found = config
+        for part in key.split('.'):
+            found = found[int(part) if part.isdigit() else part]
+        assert found == value, key
 
 
 def test_a_folder_belongs_to_one_budget(tmp_path):

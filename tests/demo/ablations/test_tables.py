@@ -50,7 +50,7 @@ def test_every_method_is_searched_with_the_same_number_of_settings():
         families.setdefault(row.config, []).append((row.rate, row.options))
     assert len(families) == 4
     for settings in families.values():
-        assert len(settings) == len({str(setting) for setting in settings}) == 9
+        assert len(settings) == len({str(setting) for setting in settings}) == 6
 
 
 def test_scaling_has_four_widths_on_four_lengths():
