@@ -11,9 +11,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +27,22 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from nextvid_mm.data_checks import list_file_of, path_of
 from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.engine.processes import GuardedLoader
-from nextvid_mm.files import write_text
+from nextvid_mm.files import TEMPORARY_SUFFIX, replace_when_complete, write_text
 from nextvid_mm.layers import resolve_dtype
 from nextvid_mm.progress import progress_bar
+from nextvid_mm.registry import DATASETS
+from nextvid_mm.storage import Storage
 
 MODE = 'cached features'
 DEFAULT_CACHE = 'work_dirs/features'
 # Leave some room for everything else that is written.
 _KEEP_FREE_BYTES = 1 << 30
 _NOTE, _TOKENS = 'features.json', 'tokens.bin'
+# After so long, a half-written file is that of a killed pass, not of one that is still at work.
+_GIVEN_UP_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -80,13 +88,17 @@ class FeatureCache:
     """Tokens of one view per sample, one folder per encoder, dataset and setting.
 
     The name of the folder is a hash of everything that decides the features: encoder weights and
-    configuration, last layers, segments, precision, and the dataset with its pipeline. Changing
-    any of them makes a new entry; folders can be deleted at any time.
+    configuration, last layers, segments, precision, normalisation, and the dataset with its
+    pipeline and its list of paths and labels. Changing any of them makes a new entry; folders can
+    be deleted at any time. A video that is replaced under its old name goes unnoticed.
 
     Args:
         root: folder of all entries.
         model: a ``ProbeRecognizer`` with its encoder in place.
         dataset: config of the dataset.
+
+    Raises:
+        OSError: if the dataset's list cannot be read.
     """
 
     def __init__(self, root: str | Path, model: nn.Module, dataset: Mapping[str, Any]):
@@ -100,7 +112,9 @@ class FeatureCache:
             single_frame=model.single_frame,
             static_frames=model.static_frames,
             dtype=str(self.dtype),
+            preprocessor=_preprocessing(model.data_preprocessor),
             dataset=dataset,
+            content=_hash_content(dataset),
         )
         text = json.dumps(identity, sort_keys=True, default=str)
         self.folder = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -111,7 +125,11 @@ class FeatureCache:
             return None
         note = json.loads((self.folder / _NOTE).read_text())
         failed = {int(row): reason for row, reason in note.get('failed', {}).items()}
-        return FeatureSet(self._map(note['shape'], write=False), note['labels'], failed=failed)
+        return FeatureSet(
+            self._map(self.folder / _TOKENS, note['shape'], write=False),
+            note['labels'],
+            failed=failed,
+        )
 
     @torch.no_grad()
     def fill(self, loader: DataLoader | GuardedLoader) -> FeatureSet:
@@ -125,6 +143,21 @@ class FeatureCache:
             ValueError: if samples have several views.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(f'{_TOKENS}.*{TEMPORARY_SUFFIX}'):
+            if time.time() - left.stat().st_mtime > _GIVEN_UP_SECONDS:
+                left.unlink(missing_ok=True)
+        # Of its own: two processes that fill one folder would otherwise write into one file, and
+        # the note of the first to finish would declare the other's half complete.
+        with replace_when_complete(self.folder / _TOKENS) as file:
+            features = self._encode(loader, file)
+        note = dict(
+            shape=list(features.tokens.shape), labels=features.labels, failed=dict(features.failed)
+        )
+        write_text(self.folder / _NOTE, json.dumps(note))
+        return features
+
+    def _encode(self, loader: DataLoader | GuardedLoader, file: Path) -> FeatureSet:
+        """Encode every sample into a file."""
         tokens: Tensor = torch.empty(0)
         labels: list[int] = []
         failed: dict[int, str] = {}
@@ -137,7 +170,7 @@ class FeatureCache:
                         f'features are cached for one view per sample, found {len(views)}'
                     )
                 if not labels:
-                    tokens = self._make((len(loader.dataset), *views[0].shape[1:]))
+                    tokens = self._make(file, (len(loader.dataset), *views[0].shape[1:]))
                 done = len(labels)
                 for row, sample in enumerate(batch['data_samples'], start=done):
                     if sample.get('failure') is not None:
@@ -147,12 +180,9 @@ class FeatureCache:
                 bar.update(task, completed=len(labels))
         if not labels:
             raise ValueError('there are no samples to cache features of')
-        note = dict(shape=list(tokens.shape), labels=labels, failed=failed)
-        write_text(self.folder / _NOTE, json.dumps(note))
         return FeatureSet(tokens, labels, failed=failed)
 
-    def _make(self, shape: tuple[int, ...]) -> Tensor:
-        (self.folder / _TOKENS).unlink(missing_ok=True)
+    def _make(self, file: Path, shape: tuple[int, ...]) -> Tensor:
         needed = torch.Size(shape).numel() * self.dtype.itemsize
         free = shutil.disk_usage(self.folder).free - _KEEP_FREE_BYTES
         if needed > free:
@@ -161,13 +191,41 @@ class FeatureCache:
                 f'{self.folder}, where {free / 2**30:.1f} GB are free: give '
                 '--cache-features a folder on a larger disk, or train online'
             )
-        return self._map(shape, write=True)
+        return self._map(file, shape, write=True)
 
-    def _map(self, shape: Sequence[int], write: bool) -> Tensor:
+    def _map(self, file: Path, shape: Sequence[int], write: bool) -> Tensor:
         size = torch.Size(shape).numel()
-        path = str(self.folder / _TOKENS)
-        flat = torch.from_file(path, shared=write, size=size, dtype=self.dtype)
+        flat = torch.from_file(str(file), shared=write, size=size, dtype=self.dtype)
         return flat.view(shape[0], *shape[-2:])
+
+
+def _preprocessing(module: nn.Module) -> dict[str, Any]:
+    """What a data preprocessor does to clips: its kind, mean and deviation, other settings."""
+    settings = {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, bool | int | float | str) and name != 'training'
+    }
+    numbers = {name: buffer.tolist() for name, buffer in module.named_buffers()}
+    return dict(settings, **numbers, type=type(module).__name__)
+
+
+def _hash_content(dataset: Mapping[str, Any]) -> str:
+    """Hash of the paths and labels that a dataset's config leads to, in their order."""
+    digest = hashlib.sha256()
+    inner = innermost_dataset(dataset)
+    if path := list_file_of(inner):  # its bytes are read faster than its entries
+        with Storage(**inner.get('storage') or {}).open(path) as file:
+            for block in iter(partial(file.read, 1 << 20), b''):
+                digest.update(block)
+        return digest.hexdigest()
+    built = DATASETS.build(dataset)  # the files of a folder
+    infos = getattr(built, 'inner', built)
+    for index in range(len(infos)):
+        info = infos.get_data_info(index)
+        line = f'{path_of(info)} {info.get("label", info.get("gt_label"))}\n'
+        digest.update(os.fsencode(line))
+    return digest.hexdigest()
 
 
 def cached_loader(config: Config, split: str) -> GuardedLoader:
