@@ -127,9 +127,11 @@ def _parts(media: Media, segment: float | None, stride: float | None) -> Iterato
         yield replace(whole, segment=(begin, end))
         return
     for number in itertools.count():
-        start = min(begin + number * (stride or length), end - length)
-        yield replace(whole, segment=(start, start + length))
-        if start + length >= end:
+        start = begin + number * (stride or length)
+        last = start >= end - length  # ``start + length`` may round to less than ``end`` for ever
+        start = end - length if last else start
+        yield replace(whole, segment=(start, end if last else start + length))
+        if last:
             return
 
 

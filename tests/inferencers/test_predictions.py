@@ -2,6 +2,9 @@
 
 import csv
 import io
+from contextlib import nullcontext
+from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.packing import pack
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.datasets.video_writer import encode_h264
-from nextvid_mm.inferencers import classify, find_media
+from nextvid_mm.inferencers import classify, find_media, predictions
 from nextvid_mm.inferencers.annotated import write_annotated
 from nextvid_mm.inferencers.predictions import Prediction, as_csv, as_data
 
@@ -79,6 +82,23 @@ def test_the_last_segment_is_moved_back(root, classifier):
     assert [part.segment[0] for part in parts] == [0.0, 2.0, 4.0, 4.5]
     short = classify(classifier, [root / 'val/0.mp4'], segment=60, progress=False)
     assert [part.segment for part in short] == [(0.0, (FRAMES + 4) / 8)]
+
+
+def test_segments_end_whatever_the_rounding(monkeypatch):
+    """82 frames at 24 fps in parts of 1.3 s are one of them: the last part rounds to too little."""
+    for frames in (82, *range(50, 400, 7)):
+        duration = frames / 24
+        video = SimpleNamespace(duration=duration)
+        monkeypatch.setattr(predictions, 'VideoReader', lambda _, video=video: nullcontext(video))
+        for tenths in range(1, 60):
+            for stride in (tenths / 10, tenths / 30, 0.7):
+                found = list(islice(predictions._parts('x.mp4', tenths / 10, stride), 10_000))
+                spans = [part.segment for part in found]
+                assert len(spans) <= duration / stride + 2
+                assert (spans[0][0], spans[-1][1]) == (0.0, duration)
+                assert spans == sorted(set(spans))
+                lengths = [end - start for start, end in spans]
+                assert lengths == pytest.approx([min(tenths / 10, duration)] * len(spans))
 
 
 def test_parts_that_a_list_names_are_classified_alone(root, classifier, tmp_path):
