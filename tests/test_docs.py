@@ -124,15 +124,36 @@ def test_the_data_page_lists_every_path_of_the_configs():
     assert [p for p in sorted(used) if f'`{p}`' not in page and p != 'data/imagenet'] == []
 
 
-def test_the_config_for_ones_own_videos_is_complete(tmp_path):
-    """The block of docs/data.md, saved beside the demo's config, as the page says."""
+def config_of_page(tmp_path, *marks):
+    """The blocks of docs/data.md that hold the marks, saved as one config beside the project's."""
     page = (ROOT / 'docs/data.md').read_text(encoding='utf-8')
-    block = next(b for b in re.findall(r'```python\n(.*?)```', page, re.DOTALL) if '_base_' in b)
-    base = ROOT / 'configs/nextvid/vit-tiny_demo.py'
-    path = tmp_path / 'my_videos.py'
-    path.write_text(block.replace("'./vit-tiny_demo.py'", repr(str(base))))
-    sources = Config.fromfile(path).train_dataloader.dataset.sources
+    blocks = re.findall(r'```python\n(.*?)```', page, re.DOTALL)
+    text = ''.join(block for mark in marks for block in blocks if mark in block)
+    path = tmp_path / 'mine.py'
+    path.write_text(text.replace("'./", f"'{ROOT / 'configs/nextvid'}/"))
+    return Config.fromfile(path)
+
+
+def test_the_config_for_ones_own_videos_is_complete(tmp_path):
+    sources = config_of_page(tmp_path, './vit-tiny_demo.py').train_dataloader.dataset.sources
     assert [source.name for source in sources] == ['mine']
+
+
+def test_the_published_masks_for_larger_grids_are_those(tmp_path):
+    config = config_of_page(tmp_path, './vit-tiny_demo.py', "queries='hidden'")
+    (masks,) = (step for step in config.pack if step.type == 'FrameIsolatedMasking')
+    published = Config.fromfile(ROOT / 'configs/nextvid/vit-l_4stage.py')
+    (theirs,) = (s for s in published.pack if s.type == 'FrameIsolatedMasking')
+    assert {(s.num_blocks, s.scale) for s in masks.strategies} == {
+        (s.num_blocks, s.scale) for s in theirs.strategies
+    }
+    assert config.model.queries == 'hidden'
+    assert config.model.backbone.img_size == config.size
+
+
+def test_a_mixture_of_public_datasets_is_made_of_the_published_one(tmp_path):
+    sources = config_of_page(tmp_path, 'public = (').train_dataloader.dataset.sources
+    assert [source.name for source in sources] == ['imagenet', 'ssv2', 'kinetics400']
 
 
 def test_encoders_do_not_overwrite_each_others_results():
