@@ -154,7 +154,11 @@ class Decoder:
             # An index tells when frames are decoded, some frames before they are shown.
             stamp = self._stamp(moment - 4 / self.rate)
             found = self._index.search_timestamp(stamp, backward=True)
-            return found >= 0 and self._index[found].timestamp > self._demuxed
+            if found >= 0 and self._index[found].timestamp > self._demuxed:
+                return True
+            # Only this one is complete when opened; others grow as the file is read, or have gaps.
+            if self.container.format.name.startswith('mov'):
+                return False
         # Without an index, a jump may land behind: it must be longer than groups of frames are.
         return moment - reached > 1.5 * (self._key_distance or 10.0)
 

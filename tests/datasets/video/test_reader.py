@@ -98,6 +98,28 @@ def test_several_clips_decode_no_frame_twice_and_skip_what_lies_between(long, de
     assert numbers(at_once)[:8] == numbers(VideoReader(long).frames_at(segments[0]))
 
 
+@pytest.mark.parametrize('ending', ['mp4', 'mkv', 'webm', 'ts', 'flv'])
+def test_what_lies_between_clips_is_skipped_in_every_container(folder, decoded, ending):
+    """Also where a file's index is read bit by bit, or has gaps."""
+    codec, options = 'libx264', X264
+    if ending == 'webm':
+        codec, options = 'libvpx', {'deadline': 'realtime', 'cpu-used': '8'}
+    path = write(Kind(f'between.{ending}', codec, options, dict(gop=12, frames=900)), folder)
+    with VideoReader(path) as video:
+        sequence = list(video.every())
+    shown_at = np.array([moment for moment, _ in sequence])
+    decoded.clear()
+    with VideoReader(path) as video:
+        for start in np.linspace(0.5, 28, 5):
+            shot = video.frames_at(start + np.arange(16) / 30)
+            for moment, frame in zip(shot.times, shot.frames, strict=True):
+                (place,) = np.flatnonzero(abs(shown_at - moment) < 1e-6)
+                assert (frame == sequence[place][1]).all()
+            assert abs(shot.times - start - np.arange(16) / 30).max() < 0.6 / 30
+    # Of a clip: its frames, one group of frames before them, and those that a decoder runs ahead.
+    assert len(decoded) < 5 * (16 + 2 * 12 + 8)
+
+
 def test_dense_windows_decode_no_frame_twice(long, decoded):
     video = VideoReader(long)
     found = [number_of(frame) for _, frame in video.every(fps=5)]
