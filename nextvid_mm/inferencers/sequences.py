@@ -16,7 +16,6 @@ Shape legend: T rows in time (one per tubelet), C channels.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import time
@@ -169,7 +168,8 @@ def write_sequences(
     note = _begun(inferencer, folder, more | (dict(rows=rows) if layout == 'bmn' else {}))
     tubelet = note['num_frames']
     _check_names(paths, {name: video['path'] for name, video in note['videos'].items()})
-    written = -math.inf
+    _write_notes(folder, note, layout)  # parts do not say of which settings they are
+    written = time.monotonic()
     try:
         for number, path in enumerate(paths, start=1):
             name = name_of(path)

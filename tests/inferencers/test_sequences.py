@@ -114,6 +114,26 @@ def test_what_is_done_stays_and_other_settings_are_refused(make, media, tmp_path
         write_sequences(make(stride=4), paths, tmp_path)
 
 
+def test_parts_of_other_settings_are_refused_before_a_video_is_done(
+    make, media, tmp_path, monkeypatch
+):
+    """Hard killed: nothing is written after the first parts."""
+    path = str(media / 'long.mp4')
+    write = sequences._write_notes
+    monkeypatch.setattr(
+        sequences,
+        '_write_notes',
+        lambda folder, *rest: (folder / 'parts').exists() or write(folder, *rest),
+    )
+    _kill(monkeypatch, after=2)
+    with pytest.raises(Killed):
+        write_sequences(make(batch_size=1), [path], tmp_path, part_rows=4)
+    monkeypatch.undo()
+    assert RowParts(tmp_path / 'parts/long').rows
+    with pytest.raises(ValueError, match='other settings.*\n  fps: None -> 4'):
+        write_sequences(make(fps=4.0), [path], tmp_path)
+
+
 def test_notes_are_not_written_for_every_video_and_always_at_the_end(
     make, media, tmp_path, monkeypatch
 ):
