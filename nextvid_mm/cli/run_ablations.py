@@ -31,8 +31,6 @@ examples:
   python tools/run_ablations.py --table compare --results benchmarks/results/ablations --no-run
   # what learning rate and masks suit each method, on another seed
   python tools/run_ablations.py --table search --seeds 100 --steps-scale 0.3 --work-dir search
-  # each method at its best
-  python tools/run_ablations.py --table compare --tuned search --work-dir tuned
   # width x clips, with a fit
   python tools/run_ablations.py --table scaling --seeds 0 --work-dir scaling
 
@@ -62,12 +60,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help='folder with one JSON file for every run that is done, read and written (default: the '
         'work directory)',
-    )
-    add(
-        '--tuned',
-        type=Path,
-        metavar='FOLDER',
-        help='results of --table search: methods that were searched run with their best setting',
     )
     add('--no-run', action='store_true', help='show what is there, run nothing')
     add_shared(parser, '--cfg-options', '(of all pretraining configs)', default={})
@@ -107,7 +99,6 @@ def report(args: argparse.Namespace, console: Console) -> None:
         read_folder,
         run_rows,
         select_rows,
-        tuned,
         write_report,
     )
     from nextvid_mm.demo.ablations.tables import AUTOENCODER
@@ -116,8 +107,6 @@ def report(args: argparse.Namespace, console: Console) -> None:
     from nextvid_mm.demo.run import DATA, PROBES, count_classes
 
     rows = select_rows(args.table, args.rows)
-    if args.tuned:
-        rows = tuned(rows, args.tuned)
     budget = Budget(args.steps_scale, args.cfg_options, args.probe_options)
     home = home_folder()
     work_dir = (args.work_dir or home / 'work_dirs' / 'ablations').resolve()

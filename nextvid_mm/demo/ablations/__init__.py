@@ -1,6 +1,6 @@
 """Ablations and baselines at the demo's scale: same data, steps, seeds and probe for every row."""
 
-from nextvid_mm.demo.ablations.comparing import best_settings, comparison, tuned
+from nextvid_mm.demo.ablations.comparing import best_settings, comparison
 from nextvid_mm.demo.ablations.report import make_tables, markdown, write_report
 from nextvid_mm.demo.ablations.results import Budget, Moment, RunResult, read_folder, read_result
 from nextvid_mm.demo.ablations.runs import run_rows
@@ -20,6 +20,5 @@ __all__ = [
     'read_result',
     'run_rows',
     'select_rows',
-    'tuned',
     'write_report',
 ]

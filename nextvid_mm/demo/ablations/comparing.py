@@ -6,18 +6,11 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from scipy.stats import t as student
 
-from nextvid_mm.demo.ablations.results import (
-    QUESTIONS,
-    Budget,
-    RunResult,
-    check_budget,
-    read_result,
-)
-from nextvid_mm.demo.ablations.tables import Row, select_rows
+from nextvid_mm.demo.ablations.results import QUESTIONS, RunResult
+from nextvid_mm.demo.ablations.tables import Row
 
 CONFIDENCE = 0.95
 #: The mean of both questions.
@@ -211,40 +204,3 @@ def best_settings(found: Comparison) -> list[Row]:
         if row.config not in best or value > best[row.config][0]:
             best[row.config] = value, row
     return [row for _, row in best.values()]
-
-
-def tuned(rows: Sequence[Row], folder: Path) -> list[Row]:
-    """Rows with the best setting that a search has found for their method, others as they are.
-
-    A row that has a setting of its own keeps it: that is what it is there for.
-
-    Args:
-        rows: of a table.
-        folder: results of the table ``search``, of one budget.
-
-    Raises:
-        FileNotFoundError: if a searched method of ``rows`` has a setting without result.
-        ValueError: if its settings were run with different seeds.
-    """
-    plain = {row.name for row in rows if not row.options and row.rate == row.steps == 1}
-    methods = {row.config for row in rows if row.name in plain}
-    searched = [row for row in select_rows('search') if row.config in methods]
-    files = {row.name: sorted(folder.glob(f'{row.name}_seed_*.json')) for row in searched}
-    if missing := [name for name, found in files.items() if not found]:
-        raise FileNotFoundError(
-            f'{folder} has no result of {missing[0]}, nor of {len(missing) - 1} other settings: '
-            'every setting of a method must be run before the best is taken (--table search)'
-        )
-    if not searched:
-        return list(rows)
-    results = [read_result(file) for found in files.values() for file in found]
-    if len({tuple(r.seed for r in results if r.row == name) for name in files}) > 1:
-        raise ValueError(
-            f'{folder}: settings were run with different seeds, so that their results cannot be '
-            'compared: run each with the same --seeds'
-        )
-    check_budget(folder, Budget(**results[0].budget))
-    best = {row.config: row for row in best_settings(comparison(searched, results))}
-    # What a row has anyway keeps its name, so that its runs are not repeated.
-    settings = {c: r for c, r in best.items() if r.options or r.rate != 1}
-    return [settings.get(row.config, row) if row.name in plain else row for row in rows]

@@ -12,10 +12,8 @@ from nextvid_mm.demo.ablations import (
     comparison,
     markdown,
     select_rows,
-    tuned,
 )
 from nextvid_mm.demo.ablations.comparing import Difference, paired
-from nextvid_mm.demo.ablations.results import result_file, write_result
 
 
 def test_paired_differences_have_students_intervals():
@@ -107,31 +105,6 @@ def test_the_best_setting_of_each_method_is_named():
     rows = select_rows('search')
     best = best_settings(comparison(rows, searched(rows, range(24))))
     assert [row.name for row in best] == [rows[place].name for place in (5, 11, 17, 23)]
-
-
-def test_rows_take_the_best_setting_that_was_found(tmp_path):
-    rows = select_rows('search')
-    # The first method is best as it is (its fifth setting), the second at its third setting.
-    scores = [90 if place in (4, 8) else 10 for place in range(24)]
-    for run in searched(rows, scores):
-        write_result(result_file(tmp_path, run.row, 100), run)
-    compare = select_rows('compare', ['table2_full', 'extra_no-masking', 'videomae', 'untrained'])
-    own = [replace(compare[2], name='own', options=(('seed', 1),)), replace(compare[2], steps=2.0)]
-    assert tuned(own, tmp_path) == own  # what they are there for is not taken from them
-    full, no_masking, videomae, untrained = tuned(compare, tmp_path)
-    assert [full, no_masking, untrained] == [compare[0], compare[1], compare[3]]
-    assert videomae.name == 'search_videomae_rate-0.2_2'
-    assert videomae.rate == 0.2
-    assert dict(videomae.options)['train_dataloader.dataset.pipeline.1.ratio'] == 0.875
-    others = [replace(run, seed=101) for run in searched(rows, scores)[6:7]]
-    write_result(result_file(tmp_path, others[0].row, 101), others[0])
-    with pytest.raises(ValueError, match='settings were run with different seeds'):
-        tuned(compare, tmp_path)
-    result_file(tmp_path, rows[6].name, 101).unlink()
-    result_file(tmp_path, rows[6].name, 100).unlink()
-    with pytest.raises(FileNotFoundError, match='no result of search_videomae_rate-0.2_0'):
-        tuned(compare, tmp_path)
-    assert tuned(compare[:1], tmp_path) == compare[:1]
 
 
 def test_a_collapsed_seed_is_shown_and_counted():
