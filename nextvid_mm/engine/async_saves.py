@@ -74,6 +74,7 @@ class AsyncSaver:
 
         Raises:
             OSError: If the file system refuses at once.
+            RuntimeError: If a hook's ``before_save_checkpoint`` fails; in all processes.
         """
         distributed = torch.distributed.is_initialized()
         if distributed and self._group is None:
@@ -81,15 +82,20 @@ class AsyncSaver:
         state = runner.optim_wrapper.state_dict() if optimizer else None
         tensors, rest = take_apart(unwrap(runner.model).state_dict(), state)
         temporary = _half(path)
-        failed: list[str | None] = [None]
+        failed: Exception | None = None
+        told: list[tuple[bool, str] | None] = [None]
         if is_main_process():
             try:
                 _write_run(runner, temporary, meta, rest)
-            except OSError as error:  # of all processes, or the others would wait for this one
-                failed = [str(error)]
-        broadcast_object_list(failed)
-        if failed[0] is not None:
-            raise OSError(failed[0])
+            except Exception as error:  # of all processes, or the others would wait for this one
+                failed = error
+                shutil.rmtree(temporary, ignore_errors=True)
+                is_disk = isinstance(error, OSError)
+                told = [(is_disk, str(error) if is_disk else f'{type(error).__name__}: {error}')]
+        broadcast_object_list(told)
+        if told[0] is not None:
+            is_disk, words = told[0]
+            raise (OSError if is_disk else RuntimeError)(words) from failed
         future = async_save(
             tensors,
             storage_writer=FileSystemWriter(temporary),
@@ -130,13 +136,20 @@ class AsyncSaver:
 def _write_run(
     runner: Runner, folder: Path, meta: dict[str, Any], optimizer: dict[str, Any] | None
 ) -> None:
-    """Make the folder, with what is no tensor of weights or optimiser in it."""
+    """Make the folder, with what is no tensor of weights or optimiser in it.
+
+    Raises:
+        OSError: If the file system refuses.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     state = run_state(runner, meta)
     if optimizer is not None:
         state['optimizer'] = optimizer
     with replace_when_complete(folder / RUN) as file:
-        torch.save(state, file)
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # PyTorch's own, of a full disk
+            raise OSError(str(error).strip().splitlines()[0]) from error
 
 
 def _half(path: Path) -> Path:

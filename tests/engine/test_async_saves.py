@@ -125,6 +125,29 @@ def test_a_full_disk_keeps_the_previous_one_and_training_goes_on(tmp_path, slow)
     assert folders(tmp_path) == ['iter_15.dcp', 'iter_16.dcp']
 
 
+def test_a_full_disk_that_pytorch_reports_is_one_too(tmp_path, monkeypatch):
+    save = torch.save
+
+    def full(state, file, *args, **kwargs):
+        if 'iter_6' in str(file):
+            raise RuntimeError('PytorchStreamWriter failed writing file data/0: file write failed')
+        save(state, file, *args, **kwargs)
+
+    monkeypatch.setattr(torch, 'save', full)
+    assert train(tmp_path, **EVERY_3).iter == 16
+    text = next(tmp_path.rglob('*.log')).read_text()
+    assert text.count('cannot write') == 1
+    assert 'file write failed' in text
+    assert folders(tmp_path) == ['iter_15.dcp', 'iter_16.dcp']
+
+
+def test_an_average_of_mmengine_is_refused_at_the_start(tmp_path):
+    hooks = [dict(type='StageHook'), dict(type='EMAHook'), dict(type='mmengine.EMAHook')]
+    with pytest.raises(ValueError, match=r"asynchronous=True beside type='mmengine\.EMAHook'"):
+        train(tmp_path, custom_hooks=hooks, **EVERY_3)
+    assert not (tmp_path / 'records.jsonl').exists()
+
+
 def test_a_full_disk_at_the_last_chance_is_an_error(tmp_path, slow):
     slow['full'] = 'iter_16'
     slow['go'].set()
@@ -212,6 +235,25 @@ def test_two_processes_killed_and_resumed_bit_for_bit(tmp_path, sharded):
         torch.testing.assert_close(
             runner.model.state_dict()[name], value, rtol=1e-3, atol=1e-5, msg=name
         )
+
+
+class Failing(RecordHook):
+    """Fails on what is saved."""
+
+    def __init__(self):
+        super().__init__(os.devnull)
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        checkpoint['state_dict'].clear()
+
+
+def _fail_in_two(path):
+    with pytest.raises(RuntimeError, match=r"KeyError: 'state_dict'"):
+        _train_two(path, {}, Failing())
+
+
+def test_a_hook_that_fails_ends_both_processes_with_its_error(tmp_path):
+    assert run(_fail_in_two, tmp_path, world_size=2) == [0, 0]
 
 
 def _resume_two(path, kind, changes):

@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.hooks import EMAHook as MMEngineEMAHook
 from mmengine.runner import CheckpointLoader, Runner
 
 from nextvid_mm.engine.async_saves import AsyncSaver, recover, remove_checkpoint
@@ -103,6 +104,12 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_run(self, runner: Runner) -> None:
         """Choose the checkpoint to resume or start from, before the Runner looks for one."""
+        if self.saver is not None and any(isinstance(h, MMEngineEMAHook) for h in runner.hooks):
+            raise ValueError(
+                "found default_hooks.checkpoint.asynchronous=True beside type='mmengine.EMAHook', "
+                'which exchanges the weights of whole checkpoints: set asynchronous=False, or '
+                'remove the hook from custom_hooks'
+            )
         if not runner._resume:
             start = runner._load_from
             if start is not None and '://' not in str(start):
