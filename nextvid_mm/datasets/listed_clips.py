@@ -112,9 +112,8 @@ def read_entries(
             for found in iterate_list(file, path):
                 yield (entry := ListedClip(found.path, found.label, found.line))
         else:
-            names = {name: (columns or {}).get(name, name) for name in COLUMNS}
-            rows = _parquet(file, path, names) if kind == '.parquet' else _csv(file, path, names)
-            for line, row in rows:
+            read = _parquet if kind == '.parquet' else _csv
+            for line, row in read(file, path, columns or {}):
                 yield (entry := _clip(row, line, path))
     if entry is None:
         raise ValueError(f'the list file {path} names no video')
@@ -123,20 +122,20 @@ def read_entries(
 Row = tuple[int, dict[str, Any]]
 
 
-def _csv(file: IO[bytes], path: str, names: Mapping[str, str]) -> Iterator[Row]:
+def _csv(file: IO[bytes], path: str, columns: Mapping[str, str]) -> Iterator[Row]:
     delimiter = '\t' if path.lower().endswith('.tsv') else ','
     reader = csv.DictReader(
         io.TextIOWrapper(file, encoding='utf-8-sig', newline=''), delimiter=delimiter, strict=True
     )
     try:
-        _require_path(path, names, reader.fieldnames or ())
+        names = _names(path, columns, reader.fieldnames or ())
         for row in reader:
             yield reader.line_num, {key: row.get(name) for key, name in names.items()}
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f'{path}, line {reader.line_num + 1}: {error}') from error
 
 
-def _parquet(file: IO[bytes], path: str, names: Mapping[str, str]) -> Iterator[Row]:
+def _parquet(file: IO[bytes], path: str, columns: Mapping[str, str]) -> Iterator[Row]:
     try:
         from pyarrow import ArrowInvalid
         from pyarrow.parquet import ParquetFile
@@ -146,22 +145,32 @@ def _parquet(file: IO[bytes], path: str, names: Mapping[str, str]) -> Iterator[R
         table = ParquetFile(file)
     except ArrowInvalid as error:
         raise ValueError(f'{path} is no parquet file: {error}') from error
-    _require_path(path, names, table.schema_arrow.names)
+    names = _names(path, columns, table.schema_arrow.names)
     there = {key: name for key, name in names.items() if name in table.schema_arrow.names}
     number = 0
     for batch in table.iter_batches(columns=list(there.values())):
-        columns = {key: batch.column(name).to_pylist() for key, name in there.items()}
-        for values in zip(*columns.values(), strict=True):
+        lists = {key: batch.column(name).to_pylist() for key, name in there.items()}
+        for values in zip(*lists.values(), strict=True):
             number += 1
-            yield number, dict(zip(columns, values, strict=True))
+            yield number, dict(zip(lists, values, strict=True))
 
 
-def _require_path(path: str, names: Mapping[str, str], found: Sequence[str]) -> None:
+def _names(path: str, columns: Mapping[str, str], found: Sequence[str]) -> dict[str, str]:
+    """What a table calls its columns; those that somebody has named must be there."""
+    names = {name: columns.get(name, name) for name in COLUMNS}
+    there = ', '.join(found) or 'none'
     if names['path'] not in found:
         raise ValueError(
-            f'{path} has no column {names["path"]!r}, but {", ".join(found) or "none"}: name the '
-            "one with paths, columns=dict(path='...')"
+            f'{path} has no column {names["path"]!r}, but {there}: name the one with paths, '
+            "columns=dict(path='...')"
         )
+    for key, name in columns.items():
+        if name not in found:
+            raise ValueError(
+                f'{path} has no column {name!r}, but {there}: columns=dict({key}={name!r}) must '
+                'name one of these'
+            )
+    return names
 
 
 def _clip(row: Mapping[str, Any], line: int, name: str) -> ListedClip:

@@ -60,7 +60,7 @@ def test_some_rows_are_written_as_they_are(tmp_path, kind):
             writer.writerows(zip(*columns.values(), strict=True))
     entries = _read(path)
     write_rows(path, [entries[n].line for n in (1, 2, 4)], target)
-    kept = _read(target, dict(path='caption', label='none'))
+    kept = _read(target, dict(path='caption'))
     assert [clip.path for clip in kept] == [captions[n] for n in (1, 2, 4)]
     assert [clip.path for clip in _read(target)] == ['1.mp4', '2.mp4', '4.mp4']
     assert len(list(tmp_path.iterdir())) == 2
@@ -79,6 +79,26 @@ def test_files_that_are_no_tables(tmp_path):
         _read(tmp_path / 'list.txt', columns=dict(path='url'))
     with pytest.raises(ValueError, match=r"\['pth'\] are none of path, label, start, end"):
         _read(tmp_path / 'list.csv', columns=dict(pth='url'))
+
+
+@pytest.mark.parametrize('kind', ['.csv', '.tsv', '.parquet'])
+@pytest.mark.parametrize(('key', 'name'), [('start', 'begin'), ('label', 'clas'), ('end', 'end')])
+def test_a_column_that_is_named_must_be_there(tmp_path, kind, key, name):
+    path, right = tmp_path / f'list{kind}', dict(start='begin_s', label='class')
+    if kind == '.parquet':
+        parquet = pytest.importorskip('pyarrow.parquet')
+        import pyarrow
+
+        columns = {'path': ['a.mp4'], 'begin_s': [1.0], 'class': [3]}
+        parquet.write_table(pyarrow.table(columns), path)
+    else:
+        text = 'path,begin_s,class\na.mp4,1.0,3\n'
+        path.write_text(text.replace(',', '\t') if kind == '.tsv' else text)
+    found = rf"list\{kind} has no column '{name}', but path, begin_s, class: columns=dict\({key}="
+    with pytest.raises(ValueError, match=found):
+        _read(path, dict(right, **{key: name}))
+    (entry,) = _read(path, right)
+    assert (entry.start, entry.label) == (1.0, 3)
 
 
 def test_a_table_without_pyarrow_says_what_to_install(tmp_path, monkeypatch):
