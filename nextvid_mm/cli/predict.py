@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,8 +63,8 @@ def run(args: argparse.Namespace) -> None:
         FileNotFoundError: If the model or a list is missing.
         ValueError: If the model does not fit together, or no file could be read.
     """
-    from nextvid_mm.inferencers import classify
     from nextvid_mm.inferencers.opening import open_classifier
+    from nextvid_mm.inferencers.predictions import classify_in_turn
 
     if args.top_k < 1:
         raise ValueError(f'--top-k {args.top_k} must be at least 1')
@@ -80,7 +81,14 @@ def run(args: argparse.Namespace) -> None:
             return
         raise ValueError('nothing to classify: give videos, folders or lists behind the model')
     paths = find_inputs(inputs, args.root, args.columns)
-    found = classify(classifier, paths, args.segment, args.stride, args.batch_size, args.workers)
+    settings = (args.segment, args.stride, args.batch_size, args.workers)
+    found: list[Prediction] = []
+    try:
+        for one in classify_in_turn(classifier, paths, *settings):
+            found.append(one)
+    except BaseException:
+        write_part(args, classifier.names, found)
+        raise
     write(args, classifier, found)
     failed = {one.path: one.failure for one in found if one.failure is not None}
     for path, reason in failed.items():
@@ -109,15 +117,26 @@ def find_inputs(
     return list({str(media): media for media in paths}.values())
 
 
-def write(args: argparse.Namespace, classifier: Classifier, found: list[Prediction]) -> None:
-    """All that the flags ask for; a table, unless JSON or CSV goes to the standard output."""
+def write_part(args: argparse.Namespace, names: list[str], found: list[Prediction]) -> None:
+    """Write what there is when something ends the work too early, and say how to go on."""
+    targets = [target for target in (args.json, args.csv) if target]
+    if found and targets:
+        write_files(args, names, found)
+        where = ' and '.join('the output' if target == '-' else target for target in targets)
+        print(
+            f'not complete: {len(found)} predictions, up to {found[-1].path}, are in {where}; to '
+            'go on, give this file and those behind it, and other names for --json and --csv',
+            file=sys.stderr,
+        )
+
+
+def write_files(args: argparse.Namespace, names: list[str], found: list[Prediction]) -> None:
+    """What ``--json`` and ``--csv`` ask for."""
     import json
 
     from nextvid_mm.files import write_text
-    from nextvid_mm.inferencers.predictions import as_csv, as_data, merge
-    from nextvid_mm.progress import track
+    from nextvid_mm.inferencers.predictions import as_csv, as_data
 
-    names = classifier.names
     texts = dict(
         json=lambda: json.dumps(as_data(found, names, args.top_k), indent=1) + '\n',
         csv=lambda: as_csv(found, names, args.top_k),
@@ -127,6 +146,15 @@ def write(args: argparse.Namespace, classifier: Classifier, found: list[Predicti
             sys.stdout.write(text())
         elif target:
             write_text(target, text())
+
+
+def write(args: argparse.Namespace, classifier: Classifier, found: list[Prediction]) -> None:
+    """All that the flags ask for; a table, unless JSON or CSV goes to the standard output."""
+    from nextvid_mm.inferencers.predictions import merge
+    from nextvid_mm.progress import track
+
+    names = classifier.names
+    write_files(args, names, found)
     if '-' not in (args.json, args.csv):
         print_table(found, names, args.top_k)
     videos = [parts for parts in merge(found) if any(part.scores is not None for part in parts)]
@@ -148,11 +176,19 @@ def write(args: argparse.Namespace, classifier: Classifier, found: list[Predicti
 
 
 def output_names(paths: list[str]) -> list[str]:
-    """What pictures and videos about files are called: as the files, if these differ in name."""
+    """What pictures and videos about files are called: as the files, if these differ in name.
+
+    Else as their paths; where those of two are written alike, numbers tell them apart.
+    """
     short = [Path(path).name for path in paths]
     if len(set(short)) == len(short):
         return short
-    return [path.strip('./').replace('/', '_') for path in paths]
+    names: dict[str, None] = {}
+    for path in paths:
+        name = path.strip('./').replace('/', '_')
+        tries = (name if number == 1 else f'{number}_{name}' for number in itertools.count(1))
+        names[next(one for one in tries if one not in names)] = None
+    return list(names)
 
 
 def print_table(found: list[Prediction], names: list[str], k: int) -> None:

@@ -61,7 +61,7 @@ class Prediction:
         ]
 
 
-def classify(
+def classify_in_turn(
     classifier: Classifier,
     paths: Sequence[Media | Path],
     segment: float | None = None,
@@ -69,8 +69,8 @@ def classify(
     batch_size: int = 4,
     workers: int = 0,
     progress: bool = True,
-) -> list[Prediction]:
-    """Classify files, in their order; those that cannot be read say why.
+) -> Iterator[Prediction]:
+    """Classify files batch by batch, in their order; those that cannot be read say why.
 
     Args:
         classifier: what classifies.
@@ -81,6 +81,9 @@ def classify(
         batch_size: videos (parts) that are read and classified together.
         workers: processes that read.
         progress: show a progress bar.
+
+    Yields:
+        Predictions, as soon as their batch is through.
 
     Raises:
         ValueError: for a number that is not above 0.
@@ -100,11 +103,16 @@ def classify(
     loader: Any = GuardedLoader(
         DataLoader(samples, batch_size, num_workers=workers, collate_fn=list)
     )
-    done: list[Prediction] = []
     batches = track(loader, 'classifying', 'batches', quiet=not progress, console=console)
     for batch in batches:
-        done += _finish(classifier, batch)
-    return done
+        yield from _finish(classifier, batch)
+
+
+def classify(
+    classifier: Classifier, paths: Sequence[Media | Path], **settings: Any
+) -> list[Prediction]:
+    """Classify files, in their order; arguments and errors are those of ``classify_in_turn``."""
+    return list(classify_in_turn(classifier, paths, **settings))
 
 
 def _parts(media: Media, segment: float | None, stride: float | None) -> Iterator[Prediction]:

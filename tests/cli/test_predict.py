@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import sys
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from probe_run import make_videos
 
 from nextvid_mm.cli import main
 from nextvid_mm.cli.predict import output_names
+from nextvid_mm.inferencers import Classifier
 from nextvid_mm.models.checkpoints import config_text
 
 
@@ -94,6 +96,32 @@ def test_everything_is_written(root, tmp_path):
 def test_names_of_outputs_differ():
     assert output_names(['a/x.mp4', 'b/y.mp4']) == ['x.mp4', 'y.mp4']
     assert output_names(['a/x.mp4', './b/x.mp4']) == ['a_x.mp4', 'b_x.mp4']
+    alike = ['../a/x.mp4', 'a/x.mp4', 'a_x.mp4', '2_a/x.mp4']
+    assert output_names(alike) == ['a_x.mp4', '2_a_x.mp4', '3_a_x.mp4', '2_2_a_x.mp4']
+
+
+@pytest.mark.parametrize('kind', [KeyboardInterrupt, MemoryError])
+def test_what_is_classified_is_kept_when_the_work_ends_early(
+    root, tmp_path, capsys, monkeypatch, kind
+):
+    scores, calls = Classifier.scores, itertools.count()
+
+    def failing(self, samples):
+        if next(calls) == 2:
+            raise kind
+        return scores(self, samples)
+
+    monkeypatch.setattr(Classifier, 'scores', failing)
+    with pytest.raises(SystemExit):
+        tool(root / 'folder', root / 'val', '--batch-size', 2,
+             '--json', tmp_path / 'p.json', '--csv', tmp_path / 'p.csv')  # fmt: skip
+    files = json.loads((tmp_path / 'p.json').read_text())['files']
+    assert [file['path'] for file in files] == [str(root / f'val/{n}.mp4') for n in range(4)]
+    assert all(len(file['top']) == 3 for file in files)
+    assert len((tmp_path / 'p.csv').read_text().splitlines()) == 1 + 4 * 3
+    assert f'4 predictions, up to {root}/val/3.mp4, are in {tmp_path}/p.json and' in (
+        ' '.join(capsys.readouterr().err.split())
+    )
 
 
 @pytest.mark.parametrize(
