@@ -12,6 +12,7 @@ Shape legend: B batch, h heads, T blocks (tubelets), Nq and Nk tokens per block,
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -80,7 +81,19 @@ def has_kernel(q: Tensor, k: Tensor, v: Tensor, dtype: torch.dtype) -> bool:
         return False
     if q.device.type == 'cpu':
         return True
-    return q.device.type == 'cuda' and dtype in HALVES and q.shape[-1] % 8 == 0
+    fits = q.device.type == 'cuda' and dtype in HALVES and q.shape[-1] % 8 == 0
+    return fits and _has_flash(q.device)
+
+
+@torch.compiler.assume_constant_result
+def _has_flash(device: torch.device) -> bool:
+    """Whether a GPU has the flash kernel; V100 and T4, of 7.0 and 7.5, do not."""
+    return _capability(device) >= (8, 0)
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
 
 
 def attend_to_prefixes(q: Tensor, k: Tensor, v: Tensor, blocks: int, group: int) -> Tensor:

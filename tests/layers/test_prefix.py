@@ -81,9 +81,28 @@ def test_no_gradient_of_full_size_is_filled_for_each_frame():
     assert not filled(lambda: attend_to_prefixes(*leaves, FRAMES, 1))
 
 
+@pytest.fixture
+def capability(monkeypatch):
+    """A function that sets the capability of all GPUs, and the list of those that were asked."""
+    asked = []
+
+    def give(*version):
+        def answer(device):
+            asked.append(device)
+            return version
+
+        prefix._capability.cache_clear()
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', answer)
+        return asked
+
+    yield give
+    prefix._capability.cache_clear()
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
-def test_the_kernel_of_cuda_is_called_as_it_wants(monkeypatch, dtype):
+def test_the_kernel_of_cuda_is_called_as_it_wants(capability, dtype):
     """Shapes and arguments only: fake tensors have no data, and need no GPU."""
+    capability(8, 0)
     with FakeTensorMode():
         q = torch.empty(2, 3, 6, 16, dtype=dtype, device='cuda')
         k = torch.empty(2, 3, 4, 16, dtype=dtype, device='cuda')
@@ -92,6 +111,28 @@ def test_the_kernel_of_cuda_is_called_as_it_wants(monkeypatch, dtype):
         assert out.shape == q.shape
         grads = prefix._backward(out, q, k, k, out, *kept, mask=None)
         assert [grad.shape for grad in grads] == [q.shape, k.shape, k.shape]
+
+
+@pytest.mark.parametrize(('version', 'has'), [((7, 5), False), ((8, 0), True), ((12, 0), True)])
+def test_a_gpu_without_the_kernel_is_not_asked_for_it(capability, version, has):
+    asked = capability(*version)
+    with FakeTensorMode():
+        q = torch.empty(2, 3, 6, 16, dtype=torch.float16, device='cuda', requires_grad=True)
+        for _ in range(3):
+            assert prefix.has_kernel(q, q, q, torch.float16) is has
+        out = attend_to_prefixes(q, q, q, 2, 1)
+        assert ('_Prefixes' in out.grad_fn.name()) is has
+    assert len(asked) == 1
+
+
+def test_the_question_for_the_kernel_does_not_cut_a_compiled_block(capability):
+    capability(7, 5)
+    gpu = torch.device('cuda:0')
+
+    def block(x):
+        return x + 1 if prefix._has_flash(gpu) else x - 1
+
+    assert torch.compile(block, backend='eager', fullgraph=True)(torch.zeros(())) == -1
 
 
 def test_groups_follow_the_device_and_are_alike(monkeypatch):
