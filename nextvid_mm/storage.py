@@ -20,6 +20,8 @@ from nextvid_mm.files import is_remote, replace_when_complete, shown
 
 # Blocks of one file kept in memory.
 _KEPT_BLOCKS = 64
+# Answers of servers kept in memory: more than the tar files of a data set, less than its videos.
+_KEPT_INFOS = 4096
 # Writes to the cache on the disk between two looks at its size.
 _TIDY_EVERY = 64
 
@@ -66,7 +68,7 @@ class Storage:
         self.cache = None if cache_dir is None else _BlockCache(cache_dir, cache_gigabytes)
         self.options = options
         # What servers say of files that are opened again and again, such as tar files.
-        self.infos: dict[str, dict[str, Any]] = {}
+        self.infos: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     def open(
         self,
@@ -179,9 +181,12 @@ class _Remote:
         self._deadline = deadline
         self._system, self._key = url_to_fs(address, **storage.options)
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        if address not in storage.infos:
-            storage.infos[address] = self._patiently(lambda: self._run('info', self._key))
-        info = storage.infos[address]
+        info = storage.infos.pop(address, None)
+        if info is None:
+            info = self._patiently(lambda: self._run('info', self._key))
+        storage.infos[address] = info  # as the last: the first is the one not used for longest
+        if len(storage.infos) > _KEPT_INFOS:
+            storage.infos.popitem(last=False)
         if info.get('size') is None or info.get('type') == 'directory':
             raise StorageError(f'{self.name}: the server tells no size of it, parts cannot be read')
         self.size = int(info['size'])

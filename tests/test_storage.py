@@ -6,6 +6,7 @@ import time
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from range_server import serve
 
 from nextvid_mm.files import is_remote, shown
@@ -94,6 +95,25 @@ def test_requests_that_fail_are_made_again(web):
     faults.short = 1
     file.seek(400_000)
     assert file.read(4) == DATA[400_000:400_004]
+
+
+def test_what_servers_say_is_kept_of_a_bounded_number_of_files(tmp_path, monkeypatch):
+    """A tar file that is opened again and again is asked for once, between videos of one use."""
+    monkeypatch.setattr('nextvid_mm.storage._KEPT_INFOS', 3)
+    asked = []
+    info = MemoryFileSystem.info
+    monkeypatch.setattr(
+        MemoryFileSystem, 'info', lambda self, path: asked.append(path) or info(self, path)
+    )
+    storage = Storage()
+    for number in range(10):
+        for name in ('clips.tar', f'{number}.mp4'):
+            with fsspec.open(f'memory://infos/{name}', 'wb') as file:
+                file.write(DATA[:10])
+            assert storage.open(f'memory://infos/{name}').size == 10
+            assert len(storage.infos) <= 3
+    assert asked.count('/infos/clips.tar') == 1
+    assert len(asked) == 11
 
 
 def test_a_server_that_stays_away_is_given_up(web, tmp_path):
