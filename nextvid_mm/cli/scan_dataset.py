@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     """Scan with a progress bar and say what was found."""
     from rich.console import Console
 
-    from nextvid_mm.datasets.scan import ScanReport, list_entries, scan
+    from nextvid_mm.datasets.scan import ScanReport, list_entries, report_files, scan
     from nextvid_mm.progress import track
 
     console = Console(highlight=False, soft_wrap=True)
@@ -67,11 +67,13 @@ def run(args: argparse.Namespace) -> None:
     entries, notes = list_entries(args.source, args.root, args.columns)
     for note in notes:
         console.print(f'{args.source}: {note}')
+    prefix, listed = args.out or _prefix(args.source), args.source if args.source.is_file() else ''
+    for path in report_files(prefix, listed):
+        _require_writable(path)
     found = scan(entries, args.workers, args.min_frames, args.full, args.timeout)
     for entry, finding in track(found, 'scanning', 'files', len(entries), console=console):
         report.add(entry, finding)
-    prefix = args.out or args.source.with_suffix('' if args.source.is_file() else '.folder')
-    clean, bad = report.write(prefix, args.source if args.source.is_file() else '')
+    clean, bad = report.write(prefix, listed)
     console.print(
         f'{len(report.good):,} good files, {report.seconds / 3600:,.1f} h of video: {clean}'
     )
@@ -79,3 +81,30 @@ def run(args: argparse.Namespace) -> None:
     console.print(f'{len(report.bad):,} bad{f" ({kinds})" if kinds else ""}: {bad}')
     if not report.good:
         raise ValueError(f'{args.source} has no readable file; reasons in {bad}')
+
+
+def _prefix(source: Path) -> Path:
+    """Beginning of the names of the two files, beside a list or folder."""
+    from nextvid_mm.datasets.listed_clips import TABLES
+
+    if source.is_file():
+        # Of k400.train and k400.val, what follows the dot is no kind of file.
+        return source.with_suffix('') if source.suffix.lower() in ('.txt', *TABLES) else source
+    # Beside a link, not its target; but '.' and '..' are no names to go by.
+    return Path(f'{source.resolve() if source.name in ("", "..") else source}.folder')
+
+
+def _require_writable(path: Path) -> None:
+    """Raise unless a file can be made, which is better known before hours than after them."""
+    from tempfile import NamedTemporaryFile
+
+    from nextvid_mm.files import TEMPORARY_SUFFIX
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(prefix=f'{path.name}.', suffix=TEMPORARY_SUFFIX, dir=path.parent):
+            reason = 'it is a folder' if path.is_dir() else None
+    except OSError as error:
+        reason = error.strerror
+    if reason is not None:
+        raise OSError(f'{path} cannot be written ({reason}): choose other names with --out')

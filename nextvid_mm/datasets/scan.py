@@ -77,16 +77,23 @@ class ScanReport:
 
         Where the ``source`` is a table, the clean list is one of its kind.
         """
-        table = Path(source).suffix.lower() in TABLES
-        clean = Path(f'{prefix}.clean{Path(source).suffix if table else ".txt"}')
-        bad = Path(f'{prefix}.bad.txt')
-        if table:
+        clean, bad = report_files(prefix, source)
+        if Path(source).suffix.lower() in TABLES:
             write_rows(source, [entry.clip.line for entry in self.good], clean)
         else:
             _write(clean, [entry.text for entry in self.good])
         rows = ((e.clip.line, format_line(str(e.clip)), f.kind, f.reason) for e, f in self.bad)
-        _write(bad, ['\t'.join(map(str, row)) for row in rows])
+        lines = ['\t'.join(map(str, row)) for row in rows]
+        # Reasons may hold names of files, and these bytes that are no text.
+        _write(bad, [line.encode(errors='backslashreplace').decode() for line in lines])
         return clean, bad
+
+
+def report_files(prefix: str | Path, source: str | Path = '') -> tuple[Path, Path]:
+    """What :meth:`ScanReport.write` writes: the clean list and that of the bad."""
+    suffix = Path(source).suffix
+    clean = f'{prefix}.clean{suffix if suffix.lower() in TABLES else ".txt"}'
+    return Path(clean), Path(f'{prefix}.bad.txt')
 
 
 def _write(path: Path, lines: list[str]) -> None:
@@ -167,7 +174,7 @@ def check_file(
     except FileNotFoundError:
         return Finding('missing', 'there is no such file', 0.0)
     except PermissionError as error:
-        return Finding('permission', f'cannot be read: {error.strerror}', 0.0)
+        return Finding('permission', f'cannot be read: {error.strerror or error}', 0.0)
     except TimeoutError:
         return Finding('timeout', f'takes longer than {timeout:g} s', 0.0)
     except MemoryError:

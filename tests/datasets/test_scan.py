@@ -1,5 +1,6 @@
 """The scanner finds every kind of bad file, says what is wrong, and keeps the rest as it was."""
 
+import json
 import os
 import runpy
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from clips import CORRUPTIONS, write_clip, write_corrupt
 from permissions import as_ordinary_user
+from range_server import serve
 
 from nextvid_mm.datasets.clip_shards import TABLE, index_shards
 from nextvid_mm.datasets.listed_clips import ListedClip, read_entries
@@ -80,6 +82,28 @@ def test_lists_keep_their_lines_and_lose_repetitions(folder, tmp_path):
     assert clean.read_text() == '0.mp4 3\n1.mp4\n'
     first = bad.read_text().splitlines()[0].split('\t')
     assert first == ['3', str(folder / 'empty.mp4'), 'undecodable', 'the file is empty']
+
+
+def test_names_that_are_no_text_can_be_listed(tmp_path):
+    name = os.fsdecode(b'\xff.mp4')
+    (tmp_path / name).write_text('no video')
+    report = ScanReport()
+    for entry, finding in scan(list_entries(tmp_path)[0], workers=0):
+        report.add(entry, finding)
+    _, bad = report.write(tmp_path / 'out')
+    _, path, kind, reason = bad.read_text().split('\t')
+    assert json.loads(path) == str(tmp_path / name)
+    assert kind == 'undecodable'
+    assert '\\udcff.mp4: cannot be opened as video' in reason
+
+
+def test_a_file_that_a_server_keeps_to_itself(tmp_path):
+    pytest.importorskip('aiohttp')
+    with serve(tmp_path) as (address, _):
+        finding = check_file(f'{address}/forbidden.mp4')
+    assert finding.kind == 'permission'
+    assert 'forbidden.mp4 may not be read' in finding.reason
+    assert '403' in finding.reason
 
 
 def test_what_cannot_be_scanned(tmp_path):
