@@ -50,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help='seconds without a picture after which a camera or address is given up (default: 300)',
     )
     add('--classes', metavar='FILE', help="a class name a line, instead of the classifier's")
-    add_shared(parser, '--weights', default='reference')
+    add_shared(parser, '--weights')
     add('--list', type=Path, help='labelled videos, for the label of an encoder')
     add_shared(parser, '--root', '(default: here)', type=Path, default=Path())
     add('--bank-frames', type=int, default=16, help='video frames of each (default: %(default)s)')

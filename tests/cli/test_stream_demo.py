@@ -1,7 +1,10 @@
 import av
 import pytest
 from classifying import build_classifier
+from exporting import save_checkpoint
 from probe_run import make_videos
+
+from nextvid_mm.interop.export import export_encoder
 
 
 @pytest.fixture(scope='module')
@@ -13,12 +16,7 @@ def root(tmp_path_factory):
 
 def test_flags(parse):
     args = parse('stream_demo', 'a.pth', '0', '--dtype', 'auto')
-    assert (args.source, args.weights, args.window, args.dtype) == (
-        ['0'],
-        'reference',
-        None,
-        'auto',
-    )
+    assert (args.source, args.weights, args.window, args.dtype) == (['0'], None, None, 'auto')
 
 
 def test_a_missing_checkpoint_is_one_line(call):
@@ -35,6 +33,15 @@ def test_a_classifier_labels_a_file(root, call, capsys):
     assert '12 video frames at 8 fps' in printed
     with av.open(str(out)) as video:
         assert sum(1 for _ in video.decode(video=0)) == 12
+
+
+def test_an_exported_encoder_works_without_a_flag(root, call, capsys):
+    save_checkpoint(root / 'iter_5.pth')
+    export_encoder(root / 'iter_5.pth', root / 'encoder.safetensors')
+    for name in ('encoder.safetensors', 'iter_5.pth'):
+        words = [root / name, root / 'val/0.mp4', '--device', 'cpu', '--fps', 8]
+        assert call('stream_demo', *words) == 0
+        assert '12 video frames at 8 fps' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
