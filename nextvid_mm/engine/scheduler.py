@@ -23,7 +23,7 @@ class StageParamScheduler(_ParamScheduler):
     Args:
         optimizer: Optimiser or wrapper. A param group's ``group`` entry ('base' or 'flow') chooses
             its learning rate; groups without one are 'base'. Its ``decay`` entry says whether a
-            stage's ``weight_decay`` applies.
+            stage's ``weight_decay`` applies, or the optimiser's own where a stage has none.
         stages: The stage table.
         lr_scale: Factor on every learning rate (``--auto-scale-lr``).
         end: Handed over by MMEngine; must equal the table's number of steps.
@@ -58,7 +58,7 @@ class StageParamScheduler(_ParamScheduler):
             )
         self.lr_scale = lr_scale
         self.by_epoch = False
-        self._decays = any(stage.weight_decay is not None for stage in self.table)
+        decays = any(stage.weight_decay is not None for stage in self.table)
         tags = {group['group'] for group in self.optimizer.param_groups if 'group' in group}
         advice = "Set optim_wrapper.constructor='StageOptimWrapperConstructor'."
         if unknown := tags - set(GROUPS):
@@ -66,7 +66,7 @@ class StageParamScheduler(_ParamScheduler):
         # Tagged groups without 'flow' are those of a model without a decoder: alignment only.
         if not tags and any(stage.flow_lr is not None for stage in self.table):
             raise ValueError(f'the stage table sets flow_lr, but no group is tagged. {advice}')
-        if self._decays and not any('decay' in group for group in self.optimizer.param_groups):
+        if decays and not any('decay' in group for group in self.optimizer.param_groups):
             raise ValueError(
                 "the stage table sets weight_decay, but no parameter group has an entry 'decay' "
                 f'that says whether it applies. {advice}'
@@ -82,7 +82,8 @@ class StageParamScheduler(_ParamScheduler):
             decay = self.optimizer.defaults.get('weight_decay')
         for group in self.optimizer.param_groups:
             group['lr'] = self.lr_scale * self.table.lr(step, group.get('group', 'base'))
-            if self._decays and group.get('decay'):
+            # Also where no stage sets one: a checkpoint may bring back that of an older table.
+            if decay is not None and group.get('decay'):
                 group['weight_decay'] = decay
         self._last_value = [group['lr'] for group in self.optimizer.param_groups]
 

@@ -46,10 +46,29 @@ def test_every_step_of_every_group(optimizer):
     assert rates(optimizer) == [2.0, 2.0, 2.0]  # past the end: as in the last step
 
 
-def test_weight_decay_is_left_alone_when_no_stage_sets_it(optimizer):
-    optimizer.param_groups[0]['weight_decay'] = 0.3
+def test_weight_decay_of_groups_that_do_not_say_whether_it_applies_is_left_alone(optimizer):
+    optimizer.param_groups[1]['weight_decay'] = 0.3
+    del optimizer.param_groups[1]['decay']
+    StageParamScheduler(optimizer, STAGES).seek(5)
+    assert [group['weight_decay'] for group in optimizer.param_groups] == [0.5, 0.3, 0.5]
+
+
+def test_weight_decay_that_is_taken_out_of_the_table_ends_with_the_resume(optimizer):
+    scheduler = StageParamScheduler(optimizer, [stage('a', weight_decay=0.5)])
+    scheduler.seek(3)
+    saved = optimizer.state_dict()
+    again = StageParamScheduler(optimizer, [stage('a')])
+    optimizer.load_state_dict(saved)
+    assert optimizer.param_groups[0]['weight_decay'] == 0.5
+    again.load_state_dict(scheduler.state_dict())
+    assert [group['weight_decay'] for group in optimizer.param_groups] == [0.04, 0.0, 0.04]
+
+
+def test_an_optimiser_without_weight_decay_gets_none():
+    group = dict(params=[nn.Parameter(torch.ones(2))], decay=True)
+    optimizer = torch.optim.Rprop([group], lr=0.0)
     StageParamScheduler(optimizer, [stage('a')])
-    assert optimizer.param_groups[0]['weight_decay'] == 0.3
+    assert 'weight_decay' not in optimizer.param_groups[0]
 
 
 @pytest.mark.parametrize('step', [0, 3, 4, 5, 9, 10, 12])
