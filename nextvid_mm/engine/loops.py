@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce_dict
+from mmengine.hooks import EMAHook as MMEngineEMAHook
 from mmengine.runner import EpochBasedTrainLoop, Runner, TestLoop, ValLoop
 from torch import Tensor, nn
 
@@ -31,6 +32,23 @@ class GuardedValLoop(ValLoop):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.dataloader: Any = GuardedLoader(self.dataloader)
+
+    def run(self) -> dict[str, Any]:
+        """Validate.
+
+        Raises:
+            WaitStopped: If the run has been signalled; the model has its own weights then.
+        """
+        try:
+            return super().run()
+        except WaitStopped:
+            # It comes between batches: averages have taken the model's place, and would go back
+            # only in `after_val_epoch`. What is saved now has to find them where they belong.
+            # After any other exception nothing is saved.
+            for hook in self.runner.hooks:
+                if isinstance(hook, MMEngineEMAHook):
+                    hook._swap_ema_parameters()
+            raise
 
 
 @LOOPS.register_module(name='TestLoop')

@@ -7,12 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from finetune_run import finetune_run
 from mmengine.hooks import Hook
 from probe_run import NUM_TRAIN, NUM_VAL, make_videos, probe_run, save_encoder, train
 from processes import run
+from toy_training import ToyRunner
 
 from nextvid_mm.engine.probe import training
 from nextvid_mm.engine.probe.training import _check_cached
+from nextvid_mm.engine.processes import WaitStopped
 from nextvid_mm.progress import progress_bar
 from nextvid_mm.stopping import Stopped
 
@@ -273,3 +276,43 @@ def test_a_signal_ends_probes_as_a_stop_not_as_missing_results(root, tmp_path, m
     config = probe_run(root / 'data', tmp_path)
     with pytest.raises(Stopped, match='SIGTERM'):
         training.fit_probe(config, save_encoder(tmp_path / 'encoder.pth'), tmp_path / 'probe', 3)
+
+
+class StopInValidation(Hook):
+    """What a loader that hangs does after a signal."""
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        raise WaitStopped
+
+
+def _finetune(root, work_dir, *hooks, **changes):
+    """Two epochs of fine-tuning with MMEngine's average of the weights."""
+    changes = {'train_cfg.max_epochs': 2, 'train_cfg.val_interval': 1} | SAVING | changes
+    cfg = finetune_run(root / 'data', work_dir, str(root / 'encoder.pth'), **changes)
+    runner = ToyRunner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    runner.train()
+    return runner
+
+
+@pytest.fixture(scope='module')
+def finetuned(root):
+    _finetune(root, root / 'finetuned')
+    return root / 'finetuned'
+
+
+def _saved(path):
+    return torch.load(path, weights_only=True)
+
+
+def test_a_stop_in_validation_saves_the_average_as_average(root, finetuned, tmp_path):
+    _finetune(root, tmp_path, StopInValidation())
+    assert not (tmp_path / 'iter_4.pth').exists()
+    parts = ('state_dict', 'ema_state_dict', 'optimizer')
+    for step, resume in ((3, False), (6, True)):
+        if resume:
+            _finetune(root, tmp_path, resume=True)
+        ours, theirs = (_saved(path / f'iter_{step}.pth') for path in (tmp_path, finetuned))
+        for part in parts:
+            _assert_equal(ours[part], theirs[part])
