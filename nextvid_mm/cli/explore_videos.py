@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nextvid_mm.cli.flags import add_shared, device_of
+from nextvid_mm.files import shown
 from nextvid_mm.run_folder import newest_checkpoint
 
 GOES_ON = 'The same command goes on: features that are done are kept'
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     store = write_features(inferencer, list(wanted.values()), args.out / 'features', 'pooled')
     for name in wanted:
         if name in store.failed:
-            print(f'not read: {name}: {store.failed[name]}')
+            print(f'not read: {shown(name)}: {store.failed[name]}')
     if unread := [path for path in queries if path not in store]:
         raise ValueError(f'--neighbours-of {unread[0]} could not be read; the reason is above')
     written = write_exploration(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from nextvid_mm.cli.flags import add_shared, device_of
+from nextvid_mm.files import shown
 from nextvid_mm.run_folder import newest_checkpoint
 
 EPILOG = """\
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> None:
     failed = {str(media): failed[str(media)] for media in paths if str(media) in failed}
     print(f'{args.out}: features of {len(paths) - len(failed)} of {len(paths)} files')
     for path, reason in failed.items():
-        print(f'  not read: {path}: {reason}')
+        print(f'  not read: {shown(path)}: {reason}')
     if len(failed) == len(paths):
         raise ValueError(
             f'none of {len(paths)} files could be read; the reasons are above. Paths in lists are '

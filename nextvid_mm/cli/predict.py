@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nextvid_mm.cli.flags import add_shared, device_of
+from nextvid_mm.files import shown, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
     write(args, classifier, found)
     failed = {one.path: one.failure for one in found if one.failure is not None}
     for path, reason in failed.items():
-        print(f'not read: {path}: {reason}', file=sys.stderr)
+        print(f'not read: {shown(path)}: {reason}', file=sys.stderr)
     if all(one.failure is not None for one in found):
         raise ValueError(f'none of {len(paths)} files could be read; the reasons are above')
 
@@ -123,9 +124,10 @@ def write_part(args: argparse.Namespace, names: list[str], found: list[Predictio
     if found and targets:
         write_files(args, names, found)
         where = ' and '.join('the output' if target == '-' else target for target in targets)
+        last = shown(found[-1].path)
         print(
-            f'not complete: {len(found)} predictions, up to {found[-1].path}, are in {where}; to '
-            'go on, give this file and those behind it, and other names for --json and --csv',
+            f'not complete: {len(found)} predictions, up to {last}, are in {where}; to go on, give '
+            'this file and those behind it, and other names for --json and --csv',
             file=sys.stderr,
         )
 
@@ -134,7 +136,6 @@ def write_files(args: argparse.Namespace, names: list[str], found: list[Predicti
     """What ``--json`` and ``--csv`` ask for."""
     import json
 
-    from nextvid_mm.files import write_text
     from nextvid_mm.inferencers.predictions import as_csv, as_data
 
     texts = dict(
@@ -180,6 +181,7 @@ def output_names(paths: list[str]) -> list[str]:
 
     Else as their paths; where those of two are written alike, numbers tell them apart.
     """
+    paths = [shown(path) for path in paths]
     short = [Path(path).name for path in paths]
     if len(set(short)) == len(short):
         return short
@@ -204,5 +206,5 @@ def print_table(found: list[Prediction], names: list[str], k: int) -> None:
         where = [f'{one.segment[0]:.1f} to {one.segment[1]:.1f}' if one.segment else '']
         labels = '\n'.join(entry['name'] for entry in top) or 'not read'
         shares = '\n'.join(f'{entry["probability"]:.3f}' for entry in top)
-        table.add_row(one.path, *(where if segments else []), labels, shares)
+        table.add_row(shown(one.path), *(where if segments else []), labels, shares)
     Console().print(table)

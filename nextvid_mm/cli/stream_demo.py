@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nextvid_mm.cli.flags import add_shared, device_of
+from nextvid_mm.files import shown
 
 EPILOG = """\
 MODEL is a classifier, as for tools/predict.py: a folder, a work directory, or CONFIG CKPT. It says
@@ -109,7 +110,8 @@ def encoder_view(args: argparse.Namespace) -> tuple[Any, float, str]:
 def only_source(words: Sequence[str]) -> str:
     """The source, which is one word."""
     if len(words) != 1:
-        raise ValueError(f'give one SOURCE behind the model, found {list(words)}')
+        found = [shown(word) for word in words]
+        raise ValueError(f'give one SOURCE behind the model, found {found}')
     return words[0]
 
 
@@ -145,7 +147,7 @@ def watch(args: argparse.Namespace, view: Any, fps: float, source: str) -> int:
     if is_live(source):
         camera = source.isdecimal()
         connect = partial(read_camera, int(source)) if camera else partial(read_url, source)
-        name = f'camera {source}' if camera else source
+        name = f'camera {source}' if camera else shown(source)
         pictures: Any = at_most(newest(reconnecting(connect, name, args.patience)), fps)
     else:
         pictures = read_frames(source, fps)

@@ -17,7 +17,7 @@ from nextvid_mm.datasets.video.files import is_image
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.datasets.video_writer import SMALL, encode_h264
-from nextvid_mm.files import replace_when_complete
+from nextvid_mm.files import replace_when_complete, shown
 from nextvid_mm.inferencers.predictions import Prediction
 from nextvid_mm.visualization.figures import new_figure
 
@@ -109,7 +109,7 @@ def draw_timeline(path: str | Path, parts: Sequence[Prediction], names: Sequence
             axis.plot(middles, scores[:, label].tolist(), marker='.', label=names[label])
         axis.legend(fontsize='x-small', loc='center left', bbox_to_anchor=(1.0, 0.5))
     axis.set(xlabel='seconds (middle of the segment)', ylabel='probability', ylim=(0, 1.02))
-    axis.set_title(Path(parts[0].path).name, fontsize='small')
+    axis.set_title(Path(shown(parts[0].path)).name, fontsize='small')
     with replace_when_complete(path, durable=False) as temporary:
         figure.savefig(temporary, format='png', dpi=120)
     return Path(path)

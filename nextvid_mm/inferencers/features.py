@@ -28,7 +28,7 @@ from nextvid_mm.models.checkpoints import describe_encoder, open_encoder
 from nextvid_mm.progress import progress_bar, track
 from nextvid_mm.registry import INFERENCERS
 
-from .media import Media, MediaReader, UnreadableMediaError, Window
+from .media import Media, MediaReader, UnreadableMediaError, Window, shown_media
 
 KINDS = ('token', 'frame', 'pooled')
 STORED_TYPES = {name: getattr(torch, name) for name in ('float32', 'float16', 'bfloat16')}
@@ -278,7 +278,7 @@ def write_features(
             try:
                 item = inferencer.extract(media, kind)
             except UnreadableMediaError as error:
-                failed[path] = str(error).removeprefix(f'{path}: ')
+                failed[path] = str(error).removeprefix(f'{shown_media(media)}: ')
                 continue
             failed.pop(path, None)
             stored = item.features.to(STORED_TYPES[stored_type])

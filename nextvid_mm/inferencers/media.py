@@ -26,7 +26,7 @@ from nextvid_mm.datasets.listed_clips import TABLES, ListedClip, read_entries
 from nextvid_mm.datasets.video.files import MEDIA_EXTENSIONS, is_image, walk
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
-from nextvid_mm.files import shown
+from nextvid_mm.files import shown, time_fragment
 from nextvid_mm.models.backbones.pixels import from_bytes
 from nextvid_mm.registry import SCOPE, TRANSFORMS
 
@@ -147,6 +147,12 @@ def _clip(path: Media | Path) -> ListedClip:
     return path if isinstance(path, ListedClip) else ListedClip(str(path))
 
 
+def shown_media(path: Media | Path) -> str:
+    """Name of a file or a part of one for messages; see :func:`~nextvid_mm.files.shown`."""
+    clip = _clip(path)
+    return shown(clip.path) + time_fragment(clip.segment)
+
+
 @contextmanager
 def _told(path: Media | Path) -> Iterator[None]:
     """Name the file in whatever a decoder raises, and keep what it says."""
@@ -156,7 +162,9 @@ def _told(path: Media | Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).strip().splitlines() or ['']
-        raise UnreadableMediaError(f'{path}: {type(error).__name__}: {reason[0]}') from error
+        raise UnreadableMediaError(
+            f'{shown_media(path)}: {type(error).__name__}: {reason[0]}'
+        ) from error
 
 
 def _window(frames: Sequence[tuple[float, NDArray[np.uint8]]], first: int) -> Window:

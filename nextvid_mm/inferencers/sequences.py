@@ -33,9 +33,9 @@ from torch.nn.functional import interpolate
 from nextvid_mm.checks import check_count
 from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.shards import require_same
-from nextvid_mm.files import replace_when_complete, write_text
+from nextvid_mm.files import replace_when_complete, shown, write_text
 from nextvid_mm.inferencers.features import FeatureInferencer
-from nextvid_mm.inferencers.media import Media, UnreadableMediaError
+from nextvid_mm.inferencers.media import Media, UnreadableMediaError, shown_media
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 from nextvid_mm.layers import resolve_dtype
 from nextvid_mm.progress import progress_bar
@@ -182,7 +182,7 @@ def write_sequences(
                 length = fps * duration
                 _fill(inferencer, path, window, parts, part_rows, stored_type, title, length)
             except UnreadableMediaError as error:
-                note['failed'][str(path)] = str(error).removeprefix(f'{path}: ')
+                note['failed'][str(path)] = str(error).removeprefix(f'{shown_media(path)}: ')
             else:
                 seconds = parts.rows * tubelet / fps
                 found = dict(path=str(path), fps=fps, rows=parts.rows, frames=parts.rows * tubelet)
@@ -249,7 +249,7 @@ def _check_names(paths: Sequence[Media], names: dict[str, str]) -> None:
         other = names.setdefault(name, path)
         if os.path.abspath(other) != os.path.abspath(path):
             raise ValueError(
-                f'{other} and {path} would both be {name}: give them folders of '
+                f'{shown(other)} and {shown(path)} would both be {name}: give them folders of '
                 'their own (--out), or rename one'
             )
 

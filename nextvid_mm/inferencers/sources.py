@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 
 from nextvid_mm.data_checks import one_line
+from nextvid_mm.datasets.video.ffmpeg import reason_of
+from nextvid_mm.files import shown
 
 Picture = NDArray[np.uint8]
 LONGEST_WAIT = 30.0  # seconds between two tries
@@ -30,11 +32,14 @@ def read_url(url: str) -> Iterator[Picture]:
         OSError, ValueError: if it cannot be opened, or breaks off.
     """
     options = {'rtsp_transport': 'tcp'} if url.startswith('rtsp') else {}
-    with av.open(url, options=options, timeout=(SILENCE, SILENCE)) as container:
-        if not container.streams.video:
-            raise ValueError(f'{url} has no video stream')
-        for frame in container.decode(video=0):
-            yield np.asarray(frame.to_ndarray(format='rgb24'), dtype=np.uint8)
+    try:
+        with av.open(url, options=options, timeout=(SILENCE, SILENCE)) as container:
+            if not container.streams.video:
+                raise ValueError(f'{shown(url)} has no video stream')
+            for frame in container.decode(video=0):
+                yield np.asarray(frame.to_ndarray(format='rgb24'), dtype=np.uint8)
+    except av.FFmpegError as error:  # its text has the whole address, password included
+        raise OSError(reason_of(error)) from None
 
 
 def read_camera(number: int) -> Iterator[NDArray[np.uint8]]:
@@ -93,7 +98,7 @@ def reconnecting(
             for picture in connect():
                 yield picture
                 wait, seen, last = 1.0, True, clock()
-        except (OSError, ValueError, av.FFmpegError) as broken:
+        except (OSError, ValueError) as broken:
             error = broken
         reason = 'it ended' if error is None else one_line(error)
         if not seen:

@@ -96,6 +96,7 @@ def test_everything_is_written(root, tmp_path):
 def test_names_of_outputs_differ():
     assert output_names(['a/x.mp4', 'b/y.mp4']) == ['x.mp4', 'y.mp4']
     assert output_names(['a/x.mp4', './b/x.mp4']) == ['a_x.mp4', 'b_x.mp4']
+    assert output_names(['https://me:hidden@host/x.mp4?hidden']) == ['x.mp4']
     alike = ['../a/x.mp4', 'a/x.mp4', 'a_x.mp4', '2_a/x.mp4']
     assert output_names(alike) == ['a_x.mp4', '2_a_x.mp4', '3_a_x.mp4', '2_2_a_x.mp4']
 

@@ -51,6 +51,8 @@ def test_an_exported_encoder_works_without_a_flag(root, call, capsys):
         (['a.mp4'], 'a.mp4'),
         (['97'], 'camera 97 does not open'),
         (['http://127.0.0.1:9/x'], 'does not open'),
+        (['rtsp://user:hidden@127.0.0.1:9/x'], 'rtsp://127.0.0.1:9/x does not open'),
+        (['rtsp://user:hidden@127.0.0.1:9/x', 'b'], "found ['rtsp://127.0.0.1:9/x', 'b']"),
         (['97', '--window', '0'], '--window 0 must be at least 1'),
     ],
 )
@@ -58,3 +60,4 @@ def test_mistakes_are_one_line(root, call, words, message):
     said = call('stream_demo', str(root / 'folder'), *words, '--device', 'cpu')
     assert said.startswith('stream_demo: error: ')
     assert message in said
+    assert 'hidden' not in said

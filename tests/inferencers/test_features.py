@@ -211,6 +211,11 @@ def test_the_tool(checkpoint, media, tmp_path, monkeypatch, capsys):
     ):
         run(labelled, *flags)
     assert 'not read: elsewhere/short.mp4: ' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run('memory://me:hidden@files/gone.mp4?signature=hidden', '--out', tmp_path / 'far')
+    said = capsys.readouterr().out
+    assert 'not read: memory://files/gone.mp4: FileNotFoundError: memory://files/gone.mp4' in said
+    assert 'hidden' not in said
 
 
 def test_parts_of_a_video_have_features_of_their_own(make, media, tmp_path):

@@ -130,6 +130,15 @@ def test_a_closed_folder_is_a_file_that_cannot_be_read(tmp_path):
             read(path)
 
 
+def test_what_gives_access_is_never_shown():
+    clip = ListedClip('memory://me:hidden@files/gone.mp4?signature=hidden', start=1.0)
+    with pytest.raises(
+        UnreadableMediaError, match=r'^memory://files/gone\.mp4#t=1,: FileNotFoundError'
+    ) as error:
+        read(clip)
+    assert 'hidden' not in str(error.value)
+
+
 def test_files_and_lists_may_be_addresses(media):
     import fsspec
 

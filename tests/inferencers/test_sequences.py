@@ -91,6 +91,15 @@ def test_a_stream_is_the_clip_where_both_see_the_same(make, media, tmp_path):
     assert not np.allclose(streamed[8:], clipwise[8:]), 'later ones have more past'
 
 
+def test_the_reason_is_without_the_name_of_an_address(make, tmp_path):
+    address = 'memory://me:hidden@files/gone.mp4?signature=hidden'
+    failed = write_sequences(make(), [address], tmp_path)['failed']
+    assert failed[address] == 'FileNotFoundError: memory://files/gone.mp4 does not exist'
+    with pytest.raises(ValueError, match='would both be x') as error:
+        write_sequences(make(), ['memory://me:hidden@a/x.mp4', 'b/x.mkv'], tmp_path)
+    assert 'hidden' not in str(error.value)
+
+
 def _kill(monkeypatch, after):
     """Die while a part is written, when ``after`` are."""
     append = RowParts.append

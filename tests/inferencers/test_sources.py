@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import traceback
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -145,6 +146,14 @@ def test_a_real_stream_over_http_breaks_off_and_comes_back(tmp_path):
     assert gaps[2] - gaps[1] - 1 == 12
     assert waits == [1, 2]
     assert found[0].shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize('scheme', ['rtsp', 'http'])
+def test_what_gives_access_is_never_shown(scheme):
+    url = f'{scheme}://user:hidden@127.0.0.1:9/x?signature=hidden'
+    with pytest.raises(ValueError, match='cam does not open: OSError: Connection refused') as error:
+        next(reconnecting(partial(read_url, url), 'cam'))
+    assert 'hidden' not in ''.join(traceback.format_exception(error.value))
 
 
 def test_a_camera_that_is_not_there_is_an_error():
