@@ -92,9 +92,16 @@ def pack(
         One result for each tar file, in their order.
 
     Raises:
-        ValueError: if the folder was packed from other clips or with other settings.
+        ValueError: if the folder was packed from other clips or with other settings, or a quality
+            is asked for where nothing is encoded.
     """
     encoding = encoding or Encoding()
+    anew = encoding.changes or any(entry.segment is not None for entry in entries)
+    if encoding.quality != Encoding.quality and not anew:
+        raise ValueError(
+            f'quality={encoding.quality} (--quality) changes nothing where files are packed as '
+            'they are: give short_side, fps or gop (--short-side, --fps, --gop), too'
+        )
     folder.mkdir(parents=True, exist_ok=True)
     _require_same(folder, entries, per_shard, encoding)
     for name in ('shard-', SETTINGS, TABLE):
@@ -119,7 +126,7 @@ def _require_same(
     for entry in entries:
         # What gives access differs from day to day.
         digest.update(repr(entry._replace(path=shown(entry.path))).encode())
-    words += [f'first {shown(entries[0].path)}', f'all {digest.hexdigest()}']
+    words += [f'first {_plain(shown(entries[0].path))}', f'all {digest.hexdigest()}']
     text, file = '\n'.join(words) + '\n', folder / SETTINGS
     if not file.exists():
         if any(folder.glob('*.tar')):
@@ -130,6 +137,11 @@ def _require_same(
             f'{folder} was packed otherwise: choose another folder, or pack as before. Then:\n'
             f'{found}now:\n{text}'
         )
+
+
+def _plain(text: str) -> str:
+    """A text that can be written: names of files may hold bytes that are none."""
+    return text.encode(errors='backslashreplace').decode()
 
 
 def _pack_shard(shard: Path, entries: Sequence[ListedClip], encoding: Encoding) -> Packed:
@@ -147,7 +159,7 @@ def _pack_shard(shard: Path, entries: Sequence[ListedClip], encoding: Encoding) 
             try:
                 content, suffix = _content(entry, encoding)
             except Exception as error:  # one file must not end the whole
-                bad.append((shown(entry.path), one_line(error)))
+                bad.append((_plain(shown(entry.path)), _plain(one_line(error))))
                 continue
             stem = f'{shard.stem.removeprefix("shard-")}-{number:05d}'
             _add(tar, f'{stem}{suffix}', content)
@@ -181,10 +193,15 @@ def encode(file: Any, encoding: Encoding, start: float = np.nan, end: float = np
         encoding: how.
         start: seconds at which it begins; NaN: with the file.
         end: seconds at which it ends; NaN: with the file.
+
+    Raises:
+        ValueError: if the video cannot be read, or has no frame between these.
     """
     target = io.BytesIO()
     begin = 0.0 if np.isnan(start) else start
     with VideoReader(file) as reader, av.open(target, 'w', format='mp4') as container:
+        if begin >= reader.duration:
+            raise ValueError(f'its part begins at {begin:g} s, its end is at {reader.duration:g} s')
         rate = Fraction(encoding.fps or reader.rate).limit_denominator(1001)
         height, width = reader.shape
         scale = min(1.0, (encoding.short_side or min(height, width)) / min(height, width))
@@ -195,13 +212,17 @@ def encode(file: Any, encoding: Encoding, start: float = np.nan, end: float = np
             options['g'] = str(encoding.gop)
         stream = container.add_stream('libx264', rate=rate, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
-        for number, (moment, picture) in enumerate(reader.every(float(rate), begin)):
-            if not np.isnan(end) and moment >= end:
+        count = 0
+        for moment, picture in reader.every(float(rate), begin):
+            if count and moment >= end:  # however short a part is, it has a frame
                 break
             frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
             frame = frame.reformat(width, height, 'yuv420p', interpolation='AREA')
-            frame.pts, frame.time_base = number, 1 / rate
+            frame.pts, frame.time_base = count, 1 / rate
             container.mux(stream.encode(frame))
+            count += 1
+        if not count:
+            raise ValueError(f'the video has no frame after {begin:g} s')
         container.mux(stream.encode())
     return target.getvalue()
 

@@ -1,6 +1,7 @@
 """Packing clips into tar files: stopped, gone on with, cut, encoded anew and looked at."""
 
 import math
+import os
 import tarfile
 
 import numpy as np
@@ -14,6 +15,7 @@ from nextvid_mm.datasets.list_index import ListedClip, open_list
 from nextvid_mm.datasets.mixture import MixtureDataset
 from nextvid_mm.datasets.packing import Encoding, absolute_entries, encode, pack, verify
 from nextvid_mm.datasets.request import ClipRequest
+from nextvid_mm.datasets.video.decoder import Decoder
 from nextvid_mm.datasets.video.reader import VideoReader
 
 
@@ -190,6 +192,48 @@ def test_parts_of_a_video_become_clips(tmp_path, clip_folder):
     found = open_list(tmp_path / 'out' / TABLE)
     assert found.labels.tolist() == [2, 5]
     assert 'segment' not in found[0]
+
+
+def test_a_part_behind_the_end_of_its_video_is_bad(tmp_path, clip_folder):
+    parts = [(3.0, 4.0), (9.0, math.nan), (1.0, 2.0), (1.01, 1.02)]
+    path = str(clip_folder / '3.mp4')  # lasts 3 s
+    entries = [ListedClip(path, n, n, *part) for n, part in enumerate(parts)]
+    (result,) = pack(entries, tmp_path, workers=0)
+    assert [name for name, _ in result.bad] == [path] * 2
+    assert result.bad[1][1] == 'ValueError: its part begins at 9 s, its end is at 3 s'
+    assert index_shards([result.shard], tmp_path / TABLE) == 2
+    assert list(verify(tmp_path)) == []
+    assert open_list(tmp_path / TABLE).labels.tolist() == [2, 3]
+
+
+def test_a_video_that_ends_before_its_header_says_gives_no_empty_clip(clip_folder, monkeypatch):
+    monkeypatch.setattr(Decoder, 'end', lambda self: self.first.time + 3.9)
+    with pytest.raises(ValueError, match=r'has no frame after 3\.5 s'):
+        encode((clip_folder / '3.mp4').read_bytes(), Encoding(), 3.5)
+
+
+def test_a_quality_alone_would_change_nothing(tmp_path, clip_folder):
+    whole = ListedClip(str(clip_folder / '0.mp4'))
+    with pytest.raises(ValueError, match=r'quality=35 \(--quality\) changes nothing.*--gop'):
+        list(pack([whole], tmp_path / 'a', encoding=Encoding(quality=35), workers=0))
+    assert not (tmp_path / 'a').exists()
+    part = whole._replace(start=1.0)
+    for entries, encoding in (([whole, part], {}), ([whole], dict(gop=4))):
+        folder = tmp_path / f'b{len(entries)}'
+        (result,) = pack(entries, folder, encoding=Encoding(quality=35, **encoding), workers=0)
+        assert not result.bad
+
+
+def test_names_that_are_no_text_are_packed_and_listed(tmp_path, clip_folder):
+    source = tmp_path / 'videos'
+    source.mkdir()
+    for name, content in ((b'\xfe.mp4', (clip_folder / '0.mp4').read_bytes()), (b'\xff.mp4', b'')):
+        (source / os.fsdecode(name)).write_bytes(content)
+    (result,) = _pack(source, tmp_path / 'out', encoding=Encoding(gop=4))
+    ((path, reason),) = result.bad
+    assert path == f'{source}/\\udcff.mp4'
+    assert 'Error' in reason
+    assert len(open_list(tmp_path / 'out' / TABLE)) == 1
 
 
 def test_faults_are_found(tmp_path, clip_folder):
