@@ -34,7 +34,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add('--short-side', type=int, help='encode anew, with so many pixels on the shorter side')
     add_shared(parser, '--fps', '(encodes anew)')
     add('--gop', type=int, help='encode anew, with a key frame every so many frames')
-    add('--quality', type=int, default=20, help="x264's rate factor (default: %(default)s)")
+    add(
+        '--quality',
+        type=int,
+        default=20,
+        help="x264's rate factor where clips are encoded anew (default: %(default)s)",
+    )
     add_shared(parser, '--workers', default=2)
     add('--verify', action='store_true', help='look at every clip of a packed folder')
     add('--index', nargs='+', metavar='TAR', help='write the table of tar files that exist')
@@ -59,12 +64,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _index(args: argparse.Namespace) -> None:
     from nextvid_mm.datasets.clip_shards import index_shards
+    from nextvid_mm.inferencers.opening import read_names
     from nextvid_mm.progress import track
 
     classes = None
     if args.classes is not None:
-        names = args.classes.read_text(encoding='utf-8').split('\n')
-        classes = {name.strip(): number for number, name in enumerate(names) if name.strip()}
+        classes = {name: number for number, name in enumerate(read_names(args.classes))}
     archives = track(args.index, 'reading headers', 'tar files', len(args.index))
     count = index_shards(archives, args.out, label_key=args.label_key, classes=classes)
     print(f'{count:,} clips in {len(args.index):,} tar files: {args.out}')

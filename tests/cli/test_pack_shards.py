@@ -4,6 +4,8 @@ import tarfile
 
 from clips import write_clip
 
+from nextvid_mm.datasets.list_index import open_list
+
 
 def test_a_folder_is_packed_verified_and_indexed(call, tmp_path, capsys):
     (tmp_path / 'videos').mkdir()
@@ -19,9 +21,27 @@ def test_a_folder_is_packed_verified_and_indexed(call, tmp_path, capsys):
     assert len(out.read_text().splitlines()) == 3
 
 
+def test_blank_lines_are_no_classes(call, tmp_path):
+    clip = tmp_path / 'a.mp4'
+    write_clip(clip)
+    (tmp_path / 'a.cls').write_text('dog')
+    with tarfile.open(tmp_path / 'a.tar', 'w') as tar:
+        for name in ('a.mp4', 'a.cls'):
+            tar.add(tmp_path / name, name)
+    (tmp_path / 'classes.txt').write_text('\ncat\n\n dog \n')
+    out = tmp_path / 'a.csv'
+    words = ('--index', tmp_path / 'a.tar', '--out', out, '--classes', tmp_path / 'classes.txt')
+    assert call('pack_shards', *words) == 0
+    assert open_list(out)[0]['label'] == 1
+
+
 def test_mistakes_are_one_line(call, tmp_path):
     assert 'give SOURCE and OUT_FOLDER' in call('pack_shards')
     assert 'absent: no such list or folder' in call('pack_shards', 'absent', tmp_path / 'out')
+    write_clip(tmp_path / 'a.mp4')
+    (tmp_path / 'list.txt').write_text('a.mp4\n')
+    message = call('pack_shards', 'list.txt', 'out', '--quality', 35)
+    assert 'quality=35 (--quality) changes nothing' in message
     with tarfile.open(tmp_path / 'a.tar', 'w:gz'):
         pass
     message = call('pack_shards', '--index', tmp_path / 'a.tar', '--out', tmp_path / 'a.csv')
