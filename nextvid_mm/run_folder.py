@@ -76,11 +76,17 @@ def own_folder(work_dir: str | Path, command: list[str] | None = None) -> Iterat
 
 
 def newest_checkpoint(path: str) -> str:
-    """Of a work directory, the checkpoint that was saved last; any other path as it is."""
+    """Of a work directory, the checkpoint that was saved last; any other path as it is.
+
+    That lies beside the note that names it, wherever a folder was moved to since, or else, of a run
+    with ``default_hooks.checkpoint.out_dir``, where the note says.
+    """
     note = Path(path, 'last_checkpoint')
     if not note.is_file():
         return path
-    return str(note.with_name(Path(note.read_text(encoding='utf-8').strip()).name))
+    noted = Path(note.read_text(encoding='utf-8').strip())
+    beside = note.with_name(noted.name)
+    return str(noted if noted.exists() and not beside.exists() else beside)
 
 
 def is_first_process() -> bool:

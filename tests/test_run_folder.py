@@ -119,6 +119,17 @@ def test_a_work_directory_stands_for_what_it_saved_last(tmp_path):
         assert newest_checkpoint(other) == other
 
 
+def test_a_checkpoint_in_another_folder_is_found_unless_one_lies_beside_the_note(tmp_path):
+    run, disk = tmp_path / 'run', tmp_path / 'disk' / 'iter_9.pth'
+    for folder in (run, disk.parent):
+        folder.mkdir()
+    disk.touch()
+    (run / 'last_checkpoint').write_text(str(disk))
+    assert newest_checkpoint(str(run)) == str(disk)
+    (run / 'iter_9.pth').touch()
+    assert newest_checkpoint(str(run)) == str(run / 'iter_9.pth')
+
+
 def test_a_lock_that_a_full_disk_keeps_empty_is_taken_away(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, 'No space left on device')

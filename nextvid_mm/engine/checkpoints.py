@@ -90,7 +90,7 @@ def newest_good(directory: str | Path, filename_tmpl: str) -> tuple[Path | None,
     """
     candidates = list_checkpoints(directory, filename_tmpl)
     last = Path(newest_checkpoint(str(directory)))
-    if last != Path(directory):
+    if last.parent == Path(directory):  # a copied folder's note may name a file of the first one
         candidates = [last] + [path for path in candidates if path != last]
     damaged: dict[Path, str] = {}
     for path in candidates:

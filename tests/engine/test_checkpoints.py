@@ -1,6 +1,7 @@
 """Complete files, the newest good one, what may start and what may continue a run."""
 
 import os
+import shutil
 
 import pytest
 import torch
@@ -65,6 +66,14 @@ def test_the_newest_good_one_is_taken(checkpoints, harm):
 def test_last_checkpoint_wins_over_files_of_an_earlier_run(checkpoints):
     (checkpoints / 'last_checkpoint').write_text('/moved/elsewhere/iter_10.pth')
     assert newest_good(checkpoints, NAME)[0].name == 'iter_10.pth'
+
+
+def test_a_copied_folder_does_not_go_on_from_the_file_of_the_first(checkpoints, tmp_path):
+    copy = tmp_path / 'copy'
+    copy.mkdir()
+    shutil.copy(checkpoints / 'iter_10.pth', copy)
+    (copy / 'last_checkpoint').write_text(str(checkpoints / 'iter_30.pth'))
+    assert newest_good(copy, NAME)[0] == copy / 'iter_10.pth'
 
 
 def test_none_is_good(tmp_path):

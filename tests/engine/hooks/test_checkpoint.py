@@ -9,6 +9,8 @@ import torch
 from mmengine.hooks import Hook
 from toy_training import STAGES, make_runner, read_records, train
 
+from nextvid_mm.run_folder import newest_checkpoint
+
 EVERY_3 = {'default_hooks.checkpoint.interval': 3, 'default_hooks.checkpoint.save_last': True}
 
 
@@ -280,3 +282,4 @@ def test_out_dir(tmp_path):
     assert files(tmp_path / 'disk/run') == ['iter_3.pth', 'iter_4.pth']
     runner = train(tmp_path / 'run', resume=True, **out)
     assert runner._load_from == str(tmp_path / 'disk/run/iter_4.pth')
+    assert newest_checkpoint(str(tmp_path / 'run')) == str(tmp_path / 'disk/run/iter_16.pth')
