@@ -54,14 +54,16 @@ class VideoInit(BaseTransform):
             idea of which frame is which (docs/data.md compares them).
         cache_dir: Folder of the cache. None: no cache.
         max_clip_megabytes: Videos that decode to more are not cached.
-        stream: Which of several video streams of a file. None: the first.
-        num_threads: Threads of a decoder. 1 is fastest when several workers share the cores.
+        stream: Which of several video streams of a file. None: the first. With ``pyav`` only.
+        num_threads: Threads of a decoder. 1 is fastest when several workers share the cores. With
+            ``pyav`` only.
         timeout: Seconds for one video, where the dataset sets no limit.
         storage: How files behind an address (``s3://``, ``https://``, ...) are fetched: keys of
             :class:`~nextvid_mm.storage.Storage`.
 
     Raises:
-        ValueError: For an unknown backend or key of ``storage``.
+        ValueError: For an unknown backend or key of ``storage``, or a key that the backend does not
+            honour.
         ImportError: If the backend is not installed.
     """
 
@@ -76,6 +78,12 @@ class VideoInit(BaseTransform):
         storage: dict[str, Any] | None = None,
     ) -> None:
         check_backend(backend)
+        for key, value, usual in (('stream', stream, None), ('num_threads', num_threads, 1)):
+            if backend != 'pyav' and value != usual:
+                raise ValueError(
+                    f"{key}={value!r} of VideoInit is for backend='pyav' alone, found "
+                    f'backend={backend!r}: leave out one of them'
+                )
         self.backend, self.stream, self.num_threads = backend, stream, num_threads
         self.timeout, self.storage = timeout, Storage(**storage or {})
         self.cache_dir = None if cache_dir is None else Path(cache_dir)

@@ -154,6 +154,17 @@ def test_an_unknown_backend_is_refused():
         VideoInit(backend='opencv')
 
 
+@pytest.mark.parametrize('backend', ['decord', 'torchcodec'])
+@pytest.mark.parametrize('key', [dict(stream=0), dict(stream=1), dict(num_threads=2)])
+def test_what_a_backend_would_not_honour_is_refused(monkeypatch, backend, key):
+    monkeypatch.setattr(decode, 'check_backend', lambda name: None)  # also where it is not there
+    ((name, value),) = key.items()
+    with pytest.raises(ValueError, match=f"{name}={value} of VideoInit is for .*'{backend}'"):
+        VideoInit(backend=backend, **key)
+    VideoInit(backend=backend)
+    VideoInit(**key)
+
+
 def test_the_limit_of_the_dataset_comes_before_its_own(clip):
     with pytest.raises(TimeoutError, match=r'0\.mp4'):
         VideoInit()(dict(filename=str(clip), deadline=0.0))
