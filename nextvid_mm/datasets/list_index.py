@@ -127,12 +127,11 @@ def open_list(
 def _index_folder(address: str, version: str, columns: Mapping[str, str]) -> Path:
     """Where the index of a list as it is now lies: beside it, or in the user's cache."""
     path = Path(shown(address)) if is_remote(address) else Path(address).resolve()
-    identity = f'{FORMAT}|{version}|{sorted(columns.items())}'
-    # Lists of one name in different folders must not meet in the cache.
-    name, place = (
-        blake2b(os.fsencode(text), digest_size=8).hexdigest() for text in (identity, path.parent)
-    )
-    name = f'{path.name}-{name}'
+    # Lists of one name in different folders must not meet in the cache, and what one table says in
+    # different columns are different lists.
+    texts = (path.parent, str(sorted(columns.items())), f'{FORMAT}|{version}')
+    place, kind, state = (blake2b(os.fsencode(text), digest_size=8).hexdigest() for text in texts)
+    name = f'{path.name}-{kind}-{state}'
     beside = path.parent / FOLDER
     if not is_remote(address) and (
         (beside / name).is_dir() or os.access(beside if beside.is_dir() else path.parent, os.W_OK)
@@ -144,7 +143,8 @@ def _index_folder(address: str, version: str, columns: Mapping[str, str]) -> Pat
 def _build(entries: Iterator[ListedClip], folder: Path) -> None:
     """Read a list into arrays; the folder is complete or not there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    name = folder.name.rpartition('-')[0]
+    reading = folder.name.rpartition('-')[0]
+    name = reading.rpartition('-')[0]
     with FileLock(folder.parent / f'{name}.lock'):
         if folder.is_dir():  # another process was faster
             return
@@ -155,7 +155,7 @@ def _build(entries: Iterator[ListedClip], folder: Path) -> None:
             os.replace(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        for old in folder.parent.glob(f'{glob.escape(name)}-*'):
+        for old in folder.parent.glob(f'{glob.escape(reading)}-*'):
             # Whoever has mapped an older one goes on reading it.
             if old != folder and len(old.name) == len(folder.name):
                 shutil.rmtree(old, ignore_errors=True)

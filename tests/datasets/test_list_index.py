@@ -216,6 +216,20 @@ def test_columns_may_have_other_names(tmp_path, kind):
     assert found[0]['segment'] == (1.0, None)
 
 
+def test_two_readings_of_one_table_leave_each_other_alone(tmp_path, indexed, monkeypatch):
+    path = _table(tmp_path / 'list.csv', dict(path=['a.mp4'], one=[1], two=[2]))
+    names = [dict(label='one'), dict(label='two'), None]
+    found = [open_list(path, columns=columns) for columns in names]
+    with monkeypatch.context() as patched:
+        patched.setattr(list_index, 'read_entries', lambda *_: 1 / 0)
+        again = [open_list(path, columns=columns) for columns in names]
+    for lists in (found, again, [pickle.loads(pickle.dumps(clips)) for clips in found]):
+        assert [clips[0]['label'] for clips in lists] == [1, 2, -1]
+    _table(path, dict(path=['a.mp4', 'b.mp4'], one=[3, 3], two=[4, 4]))
+    assert [open_list(path, columns=columns)[1]['label'] for columns in names] == [3, 4, -1]
+    assert len([p for p in (tmp_path / FOLDER).iterdir() if p.is_dir()]) == 3
+
+
 @KINDS
 @pytest.mark.parametrize(
     ('columns', 'message'),
