@@ -163,8 +163,7 @@ def write_sequences(
             name.
     """
     _check(inferencer, paths, layout, window, rows, stored_type)
-    folder = Path(folder)
-    more = dict(layout=layout, window=window, stored_type=stored_type)
+    folder, more = Path(folder), dict(layout=layout, window=window, stored_type=stored_type)
     note = _begun(inferencer, folder, more | (dict(rows=rows) if layout == 'bmn' else {}))
     tubelet = note['num_frames']
     _check_names(paths, {name: video['path'] for name, video in note['videos'].items()})
