@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.distributed.fsdp import FSDPModule
 
 from nextvid_mm.files import replace_when_complete, write_text
 from nextvid_mm.models.checkpoints import EncoderOrigin, plain_config
@@ -70,7 +72,16 @@ class MomentHook(Hook):
         checkpoint['meta']['spent'] = self.spent()
 
     def before_train(self, runner: Runner) -> None:
-        """Start the clocks: what came before is no training."""
+        """Start the clocks: what came before is no training.
+
+        Raises:
+            ValueError: If the model is sharded: no process has the whole encoder.
+        """
+        if isinstance(unwrap(runner.model), FSDPModule):
+            raise ValueError(
+                "found type='MomentHook' in custom_hooks, which writes the whole encoder and does "
+                "not work with runner_type='ShardedRunner': remove it, or do not shard"
+            )
         self._start = _clocks()
 
     def after_train_iter(
@@ -82,13 +93,14 @@ class MomentHook(Hook):
             return
         runner.call_hook('gather_numbers')
         spent = self.spent()
-        write_moment(runner, step, spent)
+        if is_main_process():
+            write_moment(runner, step, spent)
         now = _clocks()
         self._before, self._start = spent, now
 
 
 def write_moment(runner: Runner, step: int, spent: dict[str, float]) -> None:
-    """Write encoder and costs; the costs last, so that where they are, both are."""
+    """Write encoder and costs, in process 0; the costs last, so that where they are, both are."""
     model, hub = unwrap(runner.model), runner.message_hub
     folder = Path(runner.work_dir) / FOLDER
     config = plain_config(runner.cfg.model.backbone)
@@ -104,18 +116,9 @@ def write_moment(runner: Runner, step: int, spent: dict[str, float]) -> None:
         for name, scalar in hub.log_scalars.items()
         if 'loss' in name
     }
-    table = runner.train_loop.table
-    record = dict(step=step, clips=count_clips(table.stages, step), **spent, losses=losses)
+    clips = runner.train_loop.table.samples_before(step)
+    record = dict(step=step, clips=clips, **spent, losses=losses)
     write_text(folder / f'step_{step}.json', json.dumps(record, indent=1) + '\n')
-
-
-def count_clips(stages: Sequence[Any], step: int) -> int:
-    """Clips of the first ``step`` optimiser steps of a stage table."""
-    clips = 0
-    for stage in stages:
-        done = min(step, stage.steps)
-        clips, step = clips + done * stage.batch_size, step - done
-    return clips
 
 
 def _clocks() -> dict[str, float]:

@@ -9,6 +9,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from nextvid_mm.checks import check_count
 from nextvid_mm.config_files import checked_config
@@ -38,7 +39,7 @@ class OnlineProbeHook(Hook):
 
     Measuring draws from no random stream of the training and leaves the model as it was: training
     goes on, and resumes, bit for bit as without this hook. Videos are decoded once and kept in
-    memory, as bytes.
+    memory, as bytes. Process 0 alone does all this, unless the model is sharded.
 
     Args:
         interval: Steps between measurements; one follows the last step.
@@ -79,6 +80,8 @@ class OnlineProbeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Decode the videos; measure untrained features."""
+        if not _measures(runner):
+            return
         sets = _dataset_configs(self.config)
         for split in _SPLITS:
             self.clips[split], self.labels[split] = load_clips(sets[split], self.counts[split])
@@ -99,6 +102,8 @@ class OnlineProbeHook(Hook):
                 self._measure(runner, step=runner.iter + 1)
 
     def _measure(self, runner: Runner, step: int) -> None:
+        if not _measures(runner):
+            return
         start = time.perf_counter()
         model = unwrap(runner.model)
         modes = dict(encoder='tensor')
@@ -129,6 +134,11 @@ class OnlineProbeHook(Hook):
             with torch.autocast(inputs.device.type, dtype, enabled=dtype is not None):
                 parts.append(encode_frozen(model, inputs, mode).float().mean((1, 2)).cpu())
         return torch.cat(parts)
+
+
+def _measures(runner: Runner) -> bool:
+    """Whether this process does: the first, or all of a sharded model, which needs them."""
+    return not runner.rank or isinstance(unwrap(runner.model), FSDPModule)
 
 
 def _dataset_configs(config: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from mmengine.registry import DefaultScope
 from noise_training import ONE_STAGE, train_tiny
 from probe_run import NUM_TRAIN, NUM_VAL, make_videos, probe_run
 from processes import run
-from toy_training import KillHook, read_records
+from tiny_training import STAGES as TWO_STAGES
+from tiny_training import settings
+from toy_training import KillHook, read_records, train
 
-from nextvid_mm.engine.probe import OnlineProbeHook
+from nextvid_mm.engine.probe import OnlineProbeHook, online_hook
 from nextvid_mm.engine.probe.features import cached_dataset
 from nextvid_mm.engine.probe.online_hook import load_clips
 from nextvid_mm.evaluation.representation import knn_accuracy, linear_accuracy
@@ -82,6 +84,19 @@ def test_a_killed_run_resumes_bit_for_bit_with_it(sets, tmp_path):
     cut, whole = scalars(tmp_path / 'cut'), scalars(tmp_path / 'whole')
     for tag in TAGS:
         assert cut[4][f'online_probe/{tag}'] == whole[4][f'online_probe/{tag}']
+
+
+def _probe_two(path, sets):
+    made, fitted = hook(sets), []
+    online_hook.linear_accuracy = lambda *_: fitted.append(1) or 0.0
+    train(path, made, stages=TWO_STAGES, launcher='pytorch', **settings())
+    is_first = os.environ['RANK'] == '0'
+    assert bool(made.clips) == bool(fitted) == is_first
+
+
+def test_of_processes_with_the_whole_model_the_first_alone_measures(sets, tmp_path):
+    assert run(_probe_two, tmp_path, sets, world_size=2) == [0, 0]
+    assert sorted(scalars(tmp_path)) == [0, 2, 4, 6]
 
 
 def test_clips_are_spread_over_the_list(sets):
