@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,22 +28,21 @@ class WebPContainer:
     """
 
     def __init__(self, file: Any, name: str) -> None:
+        content = Path(file).read_bytes() if isinstance(file, str) else file.read()
         try:
-            self._image: Any = Image.open(file, formats=['WEBP'])
+            self._image: Any = Image.open(io.BytesIO(content), formats=['WEBP'])
         except (UnidentifiedImageError, OSError) as error:
             raise ValueError(f'{name}: cannot be read as WebP: {error}') from error
         self.name = name
         self.format = SimpleNamespace(name='webp')
         self.duration = self.start_time = None
-        # The headers do not tell how long it lasts: all frames as long as the first, say.
-        self._image.load()
-        first = self._image.info.get('duration') or _USUAL
+        lengths = _lengths(content) or [_USUAL]
         stream = SimpleNamespace(
             codec_context=SimpleNamespace(name='webp', skip_frame='DEFAULT'),
             time_base=Fraction(1, 1000),
             start_time=0,
-            duration=first * getattr(self._image, 'n_frames', 1),
-            average_rate=Fraction(1000, first),
+            duration=sum(lengths),
+            average_rate=Fraction(1000 * len(lengths), sum(lengths)),
             guessed_rate=None,
             metadata={},
             index_entries=(),
@@ -65,6 +66,17 @@ class WebPContainer:
     def close(self) -> None:
         """Close the file."""
         self._image.close()
+
+
+def _lengths(content: bytes) -> list[int]:
+    """Milliseconds that each frame is shown, by its header; none of a picture that stands still."""
+    lengths, place = [], 12
+    while len(head := content[place : place + 24]) == 24:
+        if head[:4] == b'ANMF':
+            lengths.append(int.from_bytes(head[20:23], 'little') or _USUAL)
+        size = int.from_bytes(head[4:8], 'little')
+        place += 8 + size + size % 2
+    return lengths
 
 
 class _Packet:
