@@ -83,9 +83,15 @@ class StageTrainLoop(EpochBasedTrainLoop):
         val_interval: Steps between validations; one follows the last step in any case.
         val_begin: First step after which validation may run.
 
+    Attributes:
+        validated: Whether the checkpoint that this run continues says that its step was validated;
+            if it does not and a validation was due, the run begins with it.
+
     Raises:
         ValueError: If the config says in a second place what the table says.
     """
+
+    validated = False
 
     def __init__(
         self,
@@ -221,12 +227,17 @@ class StageTrainLoop(EpochBasedTrainLoop):
 
     def _run_steps(self, batches: Iterator[Any]) -> None:
         self.runner.model.train()
+        if self._iter and not self.validated:
+            self._validate_if_due()
         while self._iter < self.max_iters and not self.stop_training:
             self.run_iter(batches)
-            if validates(self, self._iter, self.max_iters):
-                with self.clock.spent_on('validation'):
-                    self.runner.val_loop.run()
-                self.runner.model.train()
+            self._validate_if_due()
+
+    def _validate_if_due(self) -> None:
+        if not self.stop_training and validates(self, self._iter, self.max_iters):
+            with self.clock.spent_on('validation'):
+                self.runner.val_loop.run()
+            self.runner.model.train()
 
     def _start_loader(self) -> Iterator[Any]:
         """Iterate over the loader from the runner's step on."""

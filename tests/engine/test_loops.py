@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from toy_training import STAGES, make_runner, read_records, train
 
 from nextvid_mm.config_files import check_config
+from nextvid_mm.engine.processes import WaitStopped
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.registry import HOOKS
 
@@ -142,6 +143,30 @@ def test_auto_scale_lr_multiplies_every_stage(tmp_path):
     for step, record in records.items():
         assert record['lr'][0] == 8 / 32 * table.lr(step)
         assert record['lr'][2] == 8 / 32 * table.lr(step, 'flow')
+
+
+@pytest.mark.parametrize(('stopped', 'again'), [(10, [10, 15, 16]), (16, [16])])
+def test_a_validation_that_a_stop_cut_short_comes_first(tmp_path, monkeypatch, stopped, again):
+    class Validation:
+        def __init__(self, runner, stopped):
+            self.runner, self.stopped, self.steps = runner, stopped, []
+
+        def run(self):
+            if self.runner.iter == self.stopped:
+                raise WaitStopped
+            self.steps.append(self.runner.iter)
+            self.runner.model.eval()
+
+    def validations(stopped, **changes):
+        runner = make_runner(tmp_path, **{'train_cfg.val_interval': 5}, **changes)
+        loop = Validation(runner, stopped)
+        monkeypatch.setattr(type(runner), 'val_loop', property(lambda self: loop))
+        runner.train()
+        assert runner.model.training
+        return loop.steps
+
+    assert validations(stopped) == [step for step in (5, 10, 15) if step < stopped]
+    assert validations(None, resume=True) == again
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.saver = AsyncSaver() if asynchronous else None
         self._saved_at = time.monotonic()
         self.stopped_by: str | None = None
+        self._validated: int | None = None  # steps that were done at the last validation
 
     def _directory(self, runner: Runner) -> Path:
         """Where checkpoints lie; before training the base class has not resolved it yet."""
@@ -158,6 +159,8 @@ class SafeCheckpointHook(CheckpointHook):
         check_state(checkpoint['state_dict'], model.state_dict(), what, _OTHER_MODEL)
         meta = checkpoint['meta']
         meta.pop('config', None)  # which MMEngine would run as Python; it writes no such key itself
+        if meta.get('validated', False):
+            self._validated, runner.train_loop.validated = meta['iter'], True
         if 'stages' in meta and hasattr(runner.train_loop, 'table'):
             step, total = meta['iter'], runner.train_loop.table.total_steps
             if step == total:
@@ -172,10 +175,12 @@ class SafeCheckpointHook(CheckpointHook):
             runner.logger.warning(f'the data has changed, clips may come twice or never: {line}')
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Store what :meth:`after_load_checkpoint` compares."""
+        """Store what :meth:`after_load_checkpoint` looks at."""
+        meta = checkpoint['meta']
         if hasattr(runner.train_loop, 'table'):
-            checkpoint['meta']['stages'] = runner.train_loop.table.to_dicts()
-        checkpoint['meta']['data'] = describe_data(runner.train_dataloader.dataset)
+            meta['stages'] = runner.train_loop.table.to_dicts()
+        meta['data'] = describe_data(runner.train_dataloader.dataset)
+        meta['validated'] = meta['iter'] == self._validated
 
     def before_train(self, runner: Runner) -> None:
         """Clear away half-written files of a killed run and start noting signals."""
@@ -234,6 +239,11 @@ class SafeCheckpointHook(CheckpointHook):
         training = runner._train_loop is not None and hasattr(runner.train_loop, 'table')
         if training and self.flag.seen is not None and runner.world_size == 1:
             raise WaitStopped
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Note that the step is validated, then save if it is the best one."""
+        self._validated = runner.iter
+        super().after_val_epoch(runner, metrics)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """The same at the end of an epoch."""

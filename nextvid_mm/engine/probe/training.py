@@ -67,10 +67,15 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         rates_ahead: Steps by which learning rates run ahead: with 1, the first step has the rate
             of the second, as in V-JEPA 2's evaluation.
 
+    Attributes:
+        validated: As of :class:`~nextvid_mm.engine.loops.StageTrainLoop`.
+
     Raises:
         ValueError: If the batch does not divide into the processes, or cached features are asked
             for in several processes or beside a key that they cannot honour.
     """
+
+    validated = False
 
     def __init__(
         self,
@@ -139,16 +144,26 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def _run_epochs(self) -> None:
+        if self._epoch and self._done == 0 and not self.validated:
+            self._validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
-            if not self.stop_training and validates(self, self._epoch, self._max_epochs):
-                self.runner.val_loop.run()
+            self._validate_if_due()
+
+    def _validate_if_due(self) -> None:
+        if not self.stop_training and validates(self, self._epoch, self._max_epochs):
+            self.runner.val_loop.run()
+
+    @property
+    def _done(self) -> int:
+        """Steps of the present epoch that are done."""
+        return self._iter - self._epoch * len(self.dataloader)
 
     def run_epoch(self) -> None:
         """Run the rest of an epoch; a hook that stops training leaves it unfinished."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
-        done = self._iter - self._epoch * len(self.dataloader)
+        done = self._done
         sampler = self.dataloader.sampler
         sampler.seed = run_seed(self.runner)  # if drawn at random, resuming has brought it back
         sampler.set_epoch(self._epoch)

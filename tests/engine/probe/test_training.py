@@ -279,10 +279,35 @@ def test_a_signal_ends_probes_as_a_stop_not_as_missing_results(root, tmp_path, m
 
 
 class StopInValidation(Hook):
-    """What a loader that hangs does after a signal."""
+    """What a loader that hangs does after a signal, when ``step`` steps are done."""
+
+    def __init__(self, step):
+        self.step = step
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        raise WaitStopped
+        if runner.iter == self.step:
+            raise WaitStopped
+
+
+class StopBefore(StopInValidation):
+    """The same while training waits for a batch."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.step:
+            raise WaitStopped
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        pass
+
+
+class Validations(Hook):
+    """Keeps after how many steps there were validations."""
+
+    def __init__(self):
+        self.steps = []
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.steps.append(runner.iter)
 
 
 def _finetune(root, work_dir, *hooks, **changes):
@@ -307,7 +332,7 @@ def _saved(path):
 
 
 def test_a_stop_in_validation_saves_the_average_as_average(root, finetuned, tmp_path):
-    _finetune(root, tmp_path, StopInValidation())
+    _finetune(root, tmp_path, StopInValidation(3))
     assert not (tmp_path / 'iter_4.pth').exists()
     parts = ('state_dict', 'ema_state_dict', 'optimizer')
     for step, resume in ((3, False), (6, True)):
@@ -316,3 +341,30 @@ def test_a_stop_in_validation_saves_the_average_as_average(root, finetuned, tmp_
         ours, theirs = (_saved(path / f'iter_{step}.pth') for path in (tmp_path, finetuned))
         for part in parts:
             _assert_equal(ours[part], theirs[part])
+
+
+@pytest.mark.parametrize(
+    ('stop', 'before', 'after'),
+    [
+        (StopInValidation(3), [], [3, 6]),
+        (StopInValidation(6), [3], [6]),
+        (StopBefore(3), [3], [6]),  # it was done: not once more
+    ],
+    ids=['in the first validation', 'in the last', 'after one'],
+)
+def test_a_validation_that_a_stop_cut_short_comes_first(root, tmp_path, stop, before, after):
+    seen = Validations()
+    _finetune(root, tmp_path, stop, seen)
+    assert seen.steps == before
+    seen = Validations()
+    assert _finetune(root, tmp_path, seen, resume=True).iter == 6
+    assert seen.steps == after
+
+
+def test_a_stop_in_the_last_validation_of_probes_still_gives_results(root, tmp_path):
+    _train(root, tmp_path, StopInValidation(STEPS), **SAVING)
+    assert not (tmp_path / 'probe_results.json').exists()
+    rest = Losses()
+    _train(root, tmp_path, rest, **SAVING, resume=True)
+    assert rest.losses == {}
+    assert _results(tmp_path)['num_samples'] == NUM_VAL
