@@ -169,6 +169,8 @@ class Decoder:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
+        # The frames to come hold this decoder, which would keep the file until cycles are sought.
+        self._frames = iter(())
 
     def end(self) -> float:
         """When the last frame ends, without decoding it."""

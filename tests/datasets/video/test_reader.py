@@ -1,5 +1,7 @@
+import gc
 import io
 import time
+import weakref
 from pathlib import Path
 
 import av
@@ -56,6 +58,29 @@ def test_a_path_bytes_and_an_open_file_are_the_same_video(long):
         assert numbers(VideoReader(file).frames_at(times)) == expected
     with open(long, 'rb') as file:
         assert numbers(VideoReader(file).frames_at(times)) == expected
+
+
+@pytest.mark.parametrize('name', ['long.mp4', 'a.webp'])
+def test_a_closed_video_lets_go_of_its_file(folder, long, name):
+    """At once: a file that is opened in a tar file or behind an address holds blocks of it."""
+    if name == 'a.webp':
+        Image.new('RGB', (32, 32)).save(folder / name)
+
+    class File(io.BytesIO):
+        """One that can be followed."""
+
+    file = File((folder / name).read_bytes())
+    video = VideoReader(file)
+    video.frames_at([0.0])
+    alive = weakref.ref(file)
+    del file
+    gc.disable()
+    try:
+        video.close()
+        del video
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_times_may_come_in_any_order_and_more_than_once(long):
