@@ -3,7 +3,8 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -13,6 +14,10 @@ TEMPORARY_SUFFIX = '.tmp'
 _LONGEST_LINE = 1 << 20
 # Between the path of a tar file and the name of a file in it.
 INSIDE = '::'
+
+
+class ReadTimeoutError(TimeoutError):
+    """A file took longer than its reader is allowed; no fault to be got over by another try."""
 
 
 def is_remote(path: str | Path) -> bool:
@@ -101,6 +106,72 @@ def save_picture(picture: Any, path: str | Path, **options: Any) -> None:
     save = picture.savefig if hasattr(picture, 'savefig') else picture.save
     with replace_when_complete(path) as temporary:
         save(temporary, format=Path(path).suffix.removeprefix('.'), **options)
+
+
+class BlockCache:
+    """Blocks of bytes in files, deleted by the time of their last use where they become too many.
+
+    Processes may share a folder. Each looks at all of its files now and then, after it has written
+    2 % of the limit: by so much for each of them, the folder may be larger.
+
+    Args:
+        folder: made if it is not there.
+        limit: bytes.
+    """
+
+    _LOOKS, _KEPT = 50, 0.9  # for each limit that is written; what a look leaves of the limit
+
+    def __init__(self, folder: str | Path, limit: int) -> None:
+        self.folder, self.limit = Path(folder), limit
+        self._unseen = limit  # bytes written since the last look; the first block looks
+
+    def _file(self, name: str) -> Path:
+        digest = blake2b(name.encode(), digest_size=16).hexdigest()
+        return self.folder / digest[:2] / f'{digest}.block'
+
+    def get(self, name: str, size: int) -> bytes | None:
+        """The block of a name; None if there is none of so many bytes."""
+        file = self._file(name)
+        try:
+            data = file.read_bytes()
+            os.utime(file)
+        except ReadTimeoutError:  # from a signal
+            raise
+        except OSError:
+            return None
+        return data if len(data) == size else None
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep a block; on a full disk, nothing is kept."""
+        try:
+            with replace_when_complete(self._file(name), durable=False) as temporary:
+                temporary.write_bytes(data)
+            self._unseen += len(data)
+            if self._unseen * self._LOOKS >= self.limit:
+                self._unseen = 0
+                self._tidy()
+        except ReadTimeoutError:
+            raise
+        except OSError:
+            return
+
+    def _tidy(self) -> None:
+        found = []
+        for folder in filter(Path.is_dir, self.folder.iterdir()):
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.endswith('.block'):
+                        with suppress(FileNotFoundError):  # another process tidies, too
+                            status = entry.stat()
+                            found.append((status.st_mtime, status.st_size, entry.path))
+        total = sum(size for _, size, _ in found)
+        if total <= self.limit:
+            return
+        for _, size, path in sorted(found):
+            Path(path).unlink(missing_ok=True)
+            total -= size
+            if total <= self._KEPT * self.limit:
+                return
 
 
 def _force_to_disk(path: Path) -> None:

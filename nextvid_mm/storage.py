@@ -12,18 +12,15 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from nextvid_mm.files import is_remote, replace_when_complete, shown
+from nextvid_mm.files import BlockCache, ReadTimeoutError, is_remote, shown
 
 # Blocks of one file kept in memory.
 _KEPT_BLOCKS = 64
 # Answers of servers kept in memory: more than the tar files of a data set, less than its videos.
 _KEPT_INFOS = 4096
-# Writes to the cache on the disk between two looks at its size.
-_TIDY_EVERY = 64
 
 
 class StorageError(OSError):
@@ -39,7 +36,7 @@ class Storage:
         patience: seconds in which a request that fails is made again.
         block_kilobytes: what one request fetches.
         cache_dir: folder of blocks kept on a local disk, shared by all processes; None: none.
-        cache_gigabytes: its size; the blocks not read for longest are deleted.
+        cache_gigabytes: its size; the blocks not read for longest are deleted. See ``BlockCache``.
         options: of fsspec's file system, such as ``endpoint_url`` or ``anon`` of ``s3fs``.
 
     Raises:
@@ -65,7 +62,9 @@ class Storage:
                 '(AWS_ACCESS_KEY_ID, ~/.aws/credentials)'
             )
         self.patience, self.block = patience, block_kilobytes << 10
-        self.cache = None if cache_dir is None else _BlockCache(cache_dir, cache_gigabytes)
+        self.cache = (
+            None if cache_dir is None else BlockCache(cache_dir, int(cache_gigabytes * 2**30))
+        )
         self.options = options
         # What servers say of files that are opened again and again, such as tar files.
         self.infos: OrderedDict[str, dict[str, Any]] = OrderedDict()
@@ -224,7 +223,8 @@ class _Remote:
         if self._etag and 's3' in protocol:
             return self._run(_s3_range, self._system, self._key, first, last, self._etag)
         if self._etag and 'http' in protocol:
-            options['headers'] = {'If-Match': self._etag}
+            own = self._storage.options.get('headers') or {}  # replaced by those of a request
+            options['headers'] = {**own, 'If-Match': self._etag}
         data = self._run('cat_file', self._key, start=first, end=last, **options)
         if len(data) != last - first:
             raise OSError(f'{len(data)} bytes came instead of {last - first}')
@@ -250,6 +250,8 @@ class _Remote:
         while True:
             try:
                 return request()
+            except ReadTimeoutError:  # a signal: nobody waits for the answer any more
+                raise
             except Exception as error:  # each library has its own kinds
                 error = _true_cause(error)
                 status = _status(error)
@@ -307,49 +309,3 @@ async def _s3_range(system: Any, key: str, first: int, last: int, etag: str) -> 
     if len(data) != last - first:
         raise OSError(f'{len(data)} bytes came instead of {last - first}')
     return data
-
-
-class _BlockCache:
-    """Blocks in files, deleted by the time of their last use where they become too many."""
-
-    def __init__(self, folder: str, gigabytes: float) -> None:
-        self.folder, self.limit = Path(folder), int(gigabytes * 2**30)
-        self._writes = 0
-
-    def _file(self, name: str) -> Path:
-        digest = blake2b(name.encode(), digest_size=16).hexdigest()
-        return self.folder / digest[:2] / f'{digest}.block'
-
-    def get(self, name: str, size: int) -> bytes | None:
-        file = self._file(name)
-        try:
-            data = file.read_bytes()
-            os.utime(file)
-        except OSError:
-            return None
-        return data if len(data) == size else None
-
-    def put(self, name: str, data: bytes) -> None:
-        try:
-            with replace_when_complete(self._file(name), durable=False) as temporary:
-                temporary.write_bytes(data)
-            if self._writes % _TIDY_EVERY == 0:
-                self._tidy()
-            self._writes += 1
-        except OSError:  # a full disk: then without a cache
-            return
-
-    def _tidy(self) -> None:
-        found = []
-        for file in self.folder.glob('*/*.block'):
-            try:
-                status = file.stat()
-            except FileNotFoundError:  # another process tidies, too
-                continue
-            found.append((status.st_mtime, status.st_size, file))
-        surplus = sum(size for _, size, _ in found) - self.limit
-        for _, size, file in sorted(found):
-            if surplus <= 0:
-                return
-            file.unlink(missing_ok=True)
-            surplus -= size

@@ -1,9 +1,11 @@
 """Complete or absent, whatever happens in the middle; readable for whom the umask allows."""
 
 import errno
+import itertools
 import os
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import save_file
 
-from nextvid_mm.files import append_line, replace_when_complete, save_picture, write_text
+from nextvid_mm.files import (
+    BlockCache,
+    ReadTimeoutError,
+    append_line,
+    replace_when_complete,
+    save_picture,
+    write_text,
+)
 
 
 def _fail_in_the_middle(path):
@@ -117,3 +126,46 @@ def test_a_line_that_was_cut_is_taken_out_before_the_next(tmp_path, before):
     append_line(path, 'last')
     whole = [line for line in before.splitlines(keepends=True) if line.endswith('\n')]
     assert path.read_text(encoding='utf-8') == ''.join(whole) + 'nächste\nlast\n'
+
+
+def test_a_cache_of_blocks_deletes_those_not_used_for_longest(tmp_path):
+    cache = BlockCache(tmp_path / 'cache', limit=1000)
+    for number in range(10):
+        cache.put(str(number), bytes([number]) * 100)
+    clock = itertools.count(1_000_000)
+    for number in (4, 5, 6, 7, 8, 9, 0, 1, 2, 3):
+        os.utime(cache._file(str(number)), (next(clock),) * 2)
+    assert cache.get('4', 100) == bytes([4]) * 100  # the newest now
+    assert cache.get('4', 99) is None
+    cache.put('10', b'x' * 100)
+    there = [number for number in range(11) if cache.get(str(number), 100)]
+    assert there == [0, 1, 2, 3, 4, 7, 8, 9, 10], '90 % of the limit'
+
+
+def test_a_cache_of_blocks_is_seldom_looked_through(tmp_path, monkeypatch):
+    looks, tidy = [], BlockCache._tidy
+    monkeypatch.setattr(BlockCache, '_tidy', lambda self: looks.append(1) or tidy(self))
+    cache = BlockCache(tmp_path, limit=100_000)
+    for number in range(1000):
+        cache.put(str(number), b'x' * 200)
+    assert len(looks) == 1 + 999 // 10
+    sizes = [file.stat().st_size for file in tmp_path.rglob('*.block')]
+    assert 90_000 <= sum(sizes) <= 102_000
+
+
+def test_a_cache_of_blocks_does_without_a_disk_but_not_without_signals(tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('no folder')
+    cache = BlockCache(tmp_path / 'file', limit=1000)
+    cache.put('a', b'x')
+    assert cache.get('a', 1) is None
+
+    def stopped(*args, **kwargs):
+        raise ReadTimeoutError('the run was to end')
+
+    for name in ('read_bytes', 'write_bytes'):
+        monkeypatch.setattr(Path, name, stopped)
+    cache = BlockCache(tmp_path / 'cache', limit=1000)
+    with pytest.raises(ReadTimeoutError):
+        cache.get('a', 1)
+    with pytest.raises(ReadTimeoutError):
+        cache.put('a', b'x')

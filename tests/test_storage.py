@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import time
 
 import fsspec
@@ -9,7 +10,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from range_server import serve
 
-from nextvid_mm.files import is_remote, shown
+from nextvid_mm.datasets.video.decoder import interrupt, interruptible
+from nextvid_mm.files import ReadTimeoutError, is_remote, shown
 from nextvid_mm.storage import Storage, StorageError
 
 DATA = bytes(range(256)) * 4096  # 1 MiB
@@ -166,6 +168,32 @@ def test_what_is_not_there_or_forbidden_is_said_at_once(web, tmp_path):
         Storage().open('memory://files/gone.bin')
 
 
+def test_a_signal_ends_the_wait_for_an_answer(web):
+    """As loader processes are told to give up a file: once."""
+    address, faults = web
+    file = Storage().open(address)
+    faults.delay = 30.0
+    before = signal.signal(signal.SIGALRM, interrupt), time.monotonic()
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(ReadTimeoutError, match='the run was to end'), interruptible():
+            file.read(4)
+    finally:
+        signal.signal(signal.SIGALRM, before[0])
+        faults.delay = 0.0
+    assert time.monotonic() - before[1] < 5
+
+
+def test_headers_that_are_set_go_with_every_request(web):
+    address, faults = web
+    file = Storage(headers={'X-Access': 'yes'}).open(address)
+    assert file.read(4) == DATA[:4]
+    assert [(sent.get('X-Access'), 'If-Match' in sent) for sent in faults.headers] == [
+        ('yes', False),
+        ('yes', True),
+    ]
+
+
 def test_what_gives_access_is_never_shown(web):
     address, faults = web
     signed = address.replace('//', '//user:hidden@') + '?X-Signature=hidden'
@@ -185,14 +213,13 @@ def test_blocks_are_kept_on_the_disk_up_to_a_size(web, tmp_path):
     settings = dict(block_kilobytes=64, cache_dir=str(tmp_path / 'cache'), cache_gigabytes=2**-13)
     for _ in range(2):
         assert io.BufferedReader(Storage(**settings).open(address)).read() == DATA
-    blocks = list((tmp_path / 'cache').rglob('*.block'))
-    assert len(blocks) == 16  # looked at only now and then
+    assert len(list((tmp_path / 'cache').rglob('*.block'))) == 2  # 128 KiB
+    settings['cache_gigabytes'] = 1
+    assert io.BufferedReader(Storage(**settings).open(address)).read() == DATA
+    assert len(list((tmp_path / 'cache').rglob('*.block'))) == 16
     once = faults.bytes
     assert io.BufferedReader(Storage(**settings).open(address)).read(100) == DATA[:100]
     assert faults.bytes == once
-    storage = Storage(**settings)
-    storage.cache._tidy()
-    assert len(list((tmp_path / 'cache').rglob('*.block'))) == 2  # 128 KiB
 
 
 def test_nothing_is_kept_of_a_file_that_cannot_be_told_from_the_next(memory, tmp_path):

@@ -18,7 +18,7 @@ class Faults:
         self.whole = 0  # so many answers are the whole file, whatever was asked for
         self.delay = 0.0
         self.requests, self.bytes = 0, 0
-        self.seen = []
+        self.seen, self.headers = [], []
 
 
 @contextmanager
@@ -48,6 +48,7 @@ def serve(folder, port=0):
         def _answer(self, body):
             faults.requests += 1
             faults.seen.append(self.path)
+            faults.headers.append(dict(self.headers))
             time.sleep(faults.delay)
             if faults.fail:
                 faults.fail -= 1

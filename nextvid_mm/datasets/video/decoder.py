@@ -17,6 +17,7 @@ import numpy as np
 
 from nextvid_mm.datasets.video.ffmpeg import is_closed, pick_stream, reason_of
 from nextvid_mm.datasets.video.webp import WebPContainer, is_webp
+from nextvid_mm.files import ReadTimeoutError
 
 # Seconds by which times may be off that should be equal; where a file counts in coarser ticks, most
 # of a tick. It decides between two frames that are equally near: the later one is taken.
@@ -27,11 +28,6 @@ _CANVASES = ('gif', 'apng', 'webp')
 _REORDERED = ('h264', 'hevc', 'vvc', 'vc1')
 # Decoders that can leave out frames on which no other depends.
 _CAN_LEAVE_OUT = ('h264', 'hevc')
-
-
-class ReadTimeoutError(TimeoutError):
-    """A file took longer than its reader is allowed."""
-
 
 _may_interrupt = False
 
@@ -169,8 +165,6 @@ class Decoder:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
-        # The frames to come hold this decoder, which would keep the file until cycles are sought.
-        self._frames = iter(())
 
     def end(self) -> float:
         """When the last frame ends, without decoding it."""
