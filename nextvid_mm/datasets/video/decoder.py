@@ -29,6 +29,7 @@ _REORDERED = ('h264', 'hevc', 'vvc', 'vc1')
 # Decoders that can leave out frames on which no other depends.
 _CAN_LEAVE_OUT = ('h264', 'hevc')
 
+
 _may_interrupt = False
 
 
@@ -165,6 +166,8 @@ class Decoder:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
+        # The frames to come hold this decoder, which would keep the file until cycles are sought.
+        self._frames = iter(())
 
     def end(self) -> float:
         """When the last frame ends, without decoding it."""
