@@ -207,7 +207,9 @@ class EpochSampler(DefaultSampler):
         if not self.shuffle:
             return torch.arange(count)
         draws = torch.Generator().manual_seed(self.seed)
-        return [torch.randperm(count, generator=draws) for _ in range(self.epoch + 1)][-1]
+        for _ in range(self.epoch):
+            torch.randperm(count, generator=draws)
+        return torch.randperm(count, generator=draws)
 
 
 def _checked(stage: Sequence[Any] | Mapping[str, Any], number: int, world_size: int) -> StagePlan:

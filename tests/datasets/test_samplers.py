@@ -1,6 +1,8 @@
+import weakref
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.registry import DATA_SAMPLERS as ROOT_SAMPLERS
 
 from nextvid_mm.datasets import EpochSampler
@@ -145,6 +147,24 @@ def test_an_epoch_holds_every_sample_once_in_an_order_of_its_own():
     assert not {r.seed for r in first} & {r.seed for r in second}
     assert first == epoch(epoch=0)
     assert first != epoch(epoch=0, seed=4)
+
+
+def test_an_epoch_has_its_order_without_keeping_those_before(monkeypatch):
+    alive, most = weakref.WeakSet(), []
+    draw = torch.randperm
+
+    def counted(*args, **kwargs):
+        alive.add(order := draw(*args, **kwargs))
+        most.append(len(alive))
+        return order
+
+    draws = torch.Generator().manual_seed(3)
+    orders = [draw(7, generator=draws).tolist() for _ in range(20)]
+    monkeypatch.setattr(torch, 'randperm', counted)
+    assert [[r.index for r in epoch(epoch=n)] for n in (0, 1, 19)] == [
+        orders[n] for n in (0, 1, 19)
+    ]
+    assert max(most) <= 2
 
 
 def test_it_starts_inside_an_epoch():
