@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.config import Config
 from rich.table import Table
 
+from nextvid_mm.datasets.list_index import open_list
 from nextvid_mm.datasets.mixture_schedule import MixtureSchedule
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.plan.activations import visible_patches
@@ -26,7 +27,7 @@ class SourceSum:
         clips: drawn from it, exactly.
         share: of all clips.
         static: its clips are repeated images.
-        items: it holds; None where its list is not there to be counted.
+        items: it holds; None where its list is not there, or none of ours, to be counted.
     """
 
     name: str
@@ -131,12 +132,14 @@ def _is_static(source: Mapping[str, Any]) -> bool:
 
 
 def _count_items(dataset: Mapping[str, Any]) -> int | None:
-    """Lines of a source's list; None without a list that is there."""
+    """Entries of a source's list; None without one that is there and can be read."""
     path = Path(dataset.get('data_root') or '', dataset.get('ann_file') or '')
     if not path.is_file():
         return None
-    with path.open(encoding='utf-8') as lines:
-        return sum(1 for line in lines if line.strip())
+    try:
+        return len(open_list(path, columns=dataset.get('columns')))
+    except ValueError:  # other datasets have lists of their own kinds
+        return None
 
 
 def describe(sums: RunSums) -> Iterator[Table | str]:

@@ -58,6 +58,31 @@ def test_by_hand(tmp_path):
     assert every.predicted == (60 + 45) * 2 * 16
 
 
+@pytest.mark.parametrize(
+    ('name', 'content', 'columns', 'items'),
+    [
+        ('a.txt', '# made by hand\na.mp4 3\n\nb.mp4 1\n', None, 2),
+        ('a.csv', 'path,label\na.mp4,3\nb.mp4,1\n', None, 2),
+        ('a.csv', 'video,label\na.mp4,3\n', dict(path='video'), 1),
+        ('a.parquet', dict(path=['a.mp4', 'b.mp4', 'c.mp4']), None, 3),
+        ('a.json', '{\n"images":\n[]}\n', None, None),
+        ('a.pkl', b'\x80\x04\xff', None, None),
+    ],
+)
+def test_items_are_the_entries_of_a_list_of_any_kind(tmp_path, name, content, columns, items):
+    if name.endswith('.parquet'):
+        pyarrow = pytest.importorskip('pyarrow')
+        pytest.importorskip('pyarrow.parquet').write_table(pyarrow.table(content), tmp_path / name)
+    elif isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        (tmp_path / name).write_text(content)
+    cfg = make(tmp_path)
+    dataset = cfg.train_dataloader.dataset.sources[1].dataset
+    dataset.ann_file, dataset.columns = str(tmp_path / name), columns
+    assert run_sums(cfg, StageTable(STAGES)).sources[1].items == items
+
+
 def test_what_is_printed(tmp_path):
     console = Console(file=io.StringIO(), width=150)
     for part in describe(run_sums(make(tmp_path), StageTable(STAGES))):
