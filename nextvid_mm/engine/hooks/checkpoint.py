@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,8 @@ class SafeCheckpointHook(CheckpointHook):
                 )
             for line in compare_tables(meta['stages'], runner.train_loop.table, step):
                 runner.logger.warning(f'changed from step {step + 1} on: {line}')
+        if hasattr(runner.train_loop, 'steps_per_epoch'):
+            _require_epochs_of_the_same_length(meta, runner.train_loop.steps_per_epoch)
         data = describe_data(runner.train_dataloader.dataset)
         for line in compare_data(meta.get('data'), data):
             runner.logger.warning(f'the data has changed, clips may come twice or never: {line}')
@@ -179,6 +181,8 @@ class SafeCheckpointHook(CheckpointHook):
         meta = checkpoint['meta']
         if hasattr(runner.train_loop, 'table'):
             meta['stages'] = runner.train_loop.table.to_dicts()
+        if hasattr(runner.train_loop, 'steps_per_epoch'):
+            meta['steps_per_epoch'] = runner.train_loop.steps_per_epoch
         meta['data'] = describe_data(runner.train_dataloader.dataset)
         meta['validated'] = meta['iter'] == self._validated
 
@@ -343,6 +347,22 @@ class SafeCheckpointHook(CheckpointHook):
         others = [p for p in list_checkpoints(newest.parent, self.filename_tmpl) if p != newest]
         for path in others[self.keep - 1 :]:
             remove_checkpoint(path)
+
+
+def _require_epochs_of_the_same_length(meta: Mapping[str, Any], found: int) -> None:
+    """Raise if the position in an epoch, which follows from its length, would be another.
+
+    Older files do not say how long their epochs were; their position shows some other lengths.
+    """
+    saved, done = meta.get('steps_per_epoch'), meta['iter'] - meta['epoch'] * found
+    if saved not in (None, found) or not 0 <= done <= found:
+        raise ValueError(
+            f'an epoch has {found} steps, but the checkpoint, after step {meta["iter"]} in epoch '
+            f'{meta["epoch"] + 1}, was trained with {saved or "another number"}: samples would be '
+            'left out or come twice. Resume with the train_dataloader.batch_size (and drop_last) '
+            'and the list that it was trained with. A new run, with load_from and without '
+            '--resume, may have others.'
+        )
 
 
 def _require_everywhere(path: Path) -> None:

@@ -155,9 +155,14 @@ class ExactEpochLoop(EpochBasedTrainLoop):
             self.runner.val_loop.run()
 
     @property
+    def steps_per_epoch(self) -> int:
+        """Checkpoints store it: the position in an epoch follows from it."""
+        return len(self.dataloader)
+
+    @property
     def _done(self) -> int:
         """Steps of the present epoch that are done."""
-        return self._iter - self._epoch * len(self.dataloader)
+        return self._iter - self._epoch * self.steps_per_epoch
 
     def run_epoch(self) -> None:
         """Run the rest of an epoch; a hook that stops training leaves it unfinished."""

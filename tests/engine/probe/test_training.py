@@ -368,3 +368,27 @@ def test_a_stop_in_the_last_validation_of_probes_still_gives_results(root, tmp_p
     _train(root, tmp_path, rest, **SAVING, resume=True)
     assert rest.losses == {}
     assert _results(tmp_path)['num_samples'] == NUM_VAL
+
+
+@pytest.mark.parametrize(
+    ('stored', 'message'),
+    [
+        (
+            True,
+            r'has 2 steps, but .* after step 5 in epoch 2, was trained with 3: samples would be',
+        ),
+        (False, r'has 2 steps, but .* step 5 in epoch 2, was trained with another number: samples'),
+    ],
+    ids=['stored', 'older file'],
+)
+def test_another_batch_size_is_not_resumed(whole, tmp_path, stored, message):
+    """Step 5 would lie behind the end of the second epoch of two steps."""
+    root, reference, _ = whole
+    checkpoint = _saved(reference / 'iter_5.pth')
+    assert checkpoint['meta']['steps_per_epoch'] == 3
+    if not stored:
+        del checkpoint['meta']['steps_per_epoch']
+    torch.save(checkpoint, tmp_path / 'start.pth')
+    changes = dict(load_from=str(tmp_path / 'start.pth'), resume=True)
+    with pytest.raises(ValueError, match=message):
+        _train(root, tmp_path, **changes, **{'train_dataloader.batch_size': 6})
