@@ -30,8 +30,12 @@ class LayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
     parameters are left out.
 
     Args:
-        optim_wrapper_cfg: the config's ``optim_wrapper`` without its constructor.
-        paramwise_cfg: as MMPretrain's; unknown keys are errors.
+        optim_wrapper_cfg: the config's ``optim_wrapper`` without its constructor; an optimiser
+            without ``weight_decay`` has 0.
+        paramwise_cfg: as MMPretrain's; ``custom_keys`` give each a ``decay_mult``.
+
+    Raises:
+        ValueError: If a key is unknown.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
@@ -40,7 +44,15 @@ class LayerDecayConstructor(LearningRateDecayOptimWrapperConstructor):
             raise ValueError(
                 f'optim_wrapper.paramwise_cfg: unknown {sorted(unknown)}; known: {sorted(_KEYS)}'
             )
-        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        for name, settings in (paramwise_cfg or {}).get('custom_keys', {}).items():
+            if unknown := set(settings) - {'decay_mult'}:
+                raise ValueError(
+                    f'optim_wrapper.paramwise_cfg.custom_keys[{name!r}]: unknown '
+                    f"{sorted(unknown)}; known: ['decay_mult']: rates follow from layer_decay_rate"
+                )
+        # MMPretrain logs every parameter's, and ends in a KeyError where there is none.
+        optimizer = dict(weight_decay=0.0) | optim_wrapper_cfg['optimizer']
+        super().__init__(dict(optim_wrapper_cfg, optimizer=optimizer), paramwise_cfg)
 
     def add_params(
         self,

@@ -68,8 +68,21 @@ def test_what_is_frozen_has_no_group(tuned):
         assert len({n.split('.')[1] for n in found}) == len(wanted)
 
 
+def test_an_optimiser_without_weight_decay_has_a_group_for_each_layer():
+    wrapper = dict(type='nextvid_mm.AutocastOptimWrapper', optimizer=dict(type='SGD', lr=1e-3))
+    groups = LayerDecayConstructor(wrapper, dict(layer_decay_rate=0.5))(recognizer()).param_groups
+    depth = CONFIG['backbone']['arch']['depth']
+    assert [group['lr'] for group in groups] == [1e-3 * 0.5**n for n in range(depth + 2)]
+    assert {group['weight_decay'] for group in groups} == {0}
+
+
 def test_unknown_settings_are_refused():
     with pytest.raises(ValueError, match="tuned='half' of CausalViT"):
         recognizer(tuned='half')
     with pytest.raises(ValueError, match=r"paramwise_cfg: unknown \['layer_decay'\]"):
         LayerDecayConstructor(dict(optimizer=dict(type='AdamW')), dict(layer_decay=0.5))
+    keys = {'classifier.query': dict(decay_mult=0.0), 'backbone': dict(lr_mult=0.1)}
+    with pytest.raises(ValueError, match=r"\['backbone'\]: unknown \['lr_mult'\].*'decay_mult'"):
+        LayerDecayConstructor(
+            dict(optimizer=dict(type='AdamW', weight_decay=0.1)), dict(custom_keys=keys)
+        )
