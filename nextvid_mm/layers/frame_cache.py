@@ -69,9 +69,11 @@ class FrameCache:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Go on where ``state`` was taken, on the device of its tensors."""
         self.seen, self._born = int(state['seen']), state['born'].tolist()
-        for layer in range(len(self._keys)):
-            self._keys[layer] = state.get(f'keys.{layer}')
-            self._values[layer] = state.get(f'values.{layer}')
+        for name, layers in (('keys', self._keys), ('values', self._values)):
+            for layer in range(len(layers)):
+                kept = state.get(f'{name}.{layer}')
+                # A copy: the ring is written in place, and a state may be restored again.
+                layers[layer] = None if kept is None else kept.clone()
 
     def causal(self, layer: int) -> Attend:
         """Attention of one layer's new tubelets to own and cached earlier tubelets.

@@ -93,3 +93,15 @@ def test_bad_use_is_refused():
         cache.reset([2])
     with pytest.raises(ValueError, match='queries of 2 tubelets cannot share'):
         cache.context(0, 1)(*qkv(2, 3), 2)
+
+
+def test_a_state_can_be_restored_again_after_the_ring_has_wrapped():
+    q, k, v = qkv(9, 3)
+    cache = FrameCache(1, 4)
+    stream(cache, *(x[:, :, :15] for x in (q, k, v)), 3, [1] * 5)
+    state = cache.state()
+    outputs = []
+    for _ in range(2):
+        cache.restore(state)
+        outputs.append(stream(cache, *(x[:, :, 15:] for x in (q, k, v)), 3, [1] * 4))
+    assert torch.equal(*outputs)
