@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from mmengine.model import BaseModule
@@ -26,10 +27,20 @@ class EMAReference(BaseModule):
 
     Args:
         backbone: config of the encoder, a ``VideoEncoder``; see its ``still``.
+
+    Raises:
+        ValueError: if ``tuned`` of the encoder adds weights to it, which have no average.
     """
 
     def __init__(self, backbone: dict):
         super().__init__()
+        tuned = backbone.get('tuned')
+        if tuned == 'lora' or isinstance(tuned, Mapping):
+            raise ValueError(
+                f'model.backbone.tuned={tuned!r} adds weights to the encoder, which its moving '
+                "average does not have: set tuned to 'all', 'norms_and_biases' or a number of "
+                'blocks, or model.reference=None'
+            )
         kind = part_class(backbone, VideoEncoder, 'model.backbone')  # type: ignore[type-abstract]
         self.encoder = MODELS.build(kind.still(dict(copy.deepcopy(backbone))))
         self.requires_grad_(False)

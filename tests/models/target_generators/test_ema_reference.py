@@ -1,3 +1,4 @@
+import pytest
 import torch
 from tiny import build, clips
 
@@ -29,6 +30,19 @@ def test_it_never_trains():
     first = model.reference(patches, grid)
     assert torch.equal(first, model.reference(patches, grid))
     assert first.shape == (2, 4, 16, 24)
+
+
+@pytest.mark.parametrize('tuned', ['lora', dict(lora=dict(rank=2))])
+def test_weights_that_the_average_does_not_have_are_refused(tuned):
+    with pytest.raises(ValueError, match=r"model\.backbone\.tuned=.*lora.*'norms_and_biases'"):
+        build(backbone=dict(build_backbone(), tuned=tuned))
+
+
+@pytest.mark.parametrize('tuned', [1, 'norms_and_biases'])
+def test_an_encoder_that_is_trained_in_part_has_an_average(tuned):
+    model = build(backbone=dict(build_backbone(), tuned=tuned))
+    model.reference.update(model.backbone, momentum=0.9)
+    assert not any(p.requires_grad for p in model.reference.parameters())
 
 
 def build_backbone():
