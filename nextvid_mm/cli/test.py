@@ -73,6 +73,11 @@ def run(args: argparse.Namespace) -> None:
     if args.from_json is not None:
         if args.checkpoint is not None:
             raise ValueError('--from-json takes the checkpoint from the file: give no other')
+        for name in ('dump', 'show', 'show_dir', 'cache_features'):
+            if getattr(args, name):
+                raise ValueError(
+                    f'--from-json repeats what the file says: leave out --{name.replace("_", "-")}'
+                )
         if not Path(args.from_json).is_file():
             raise FileNotFoundError(f'{args.from_json}: there is no such results file')
         repeat(args)
@@ -196,12 +201,12 @@ def contents(checkpoint: Mapping[str, Any], path: str) -> str:
         ValueError: If it holds neither.
     """
     from nextvid_mm.models.checkpoints import PREFIXES
+    from nextvid_mm.models.checkpoints.encoder import weights_there
 
     names = list(checkpoint['state_dict'])
     if any(name.startswith(_PROBE_WEIGHTS) for name in names):
         return 'probe'
-    found = [key for key, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
-    if not found:
+    if not (found := weights_there(dict(checkpoint))):
         parts = sorted({str(name).split('.')[0] for name in names})
         raise ValueError(
             f'{path} holds neither a probe ({_PROBE_WEIGHTS}*) nor an encoder '

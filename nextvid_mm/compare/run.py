@@ -33,7 +33,8 @@ from nextvid_mm.compare.frozen import NEIGHBOURS, STRENGTH, TEMPERATURE, FrozenF
 from nextvid_mm.engine.probe import build_probe
 from nextvid_mm.engine.probe.features import cached_dataset, central_view, with_pipeline
 from nextvid_mm.files import write_text
-from nextvid_mm.models.checkpoints import PREFIXES, read_checkpoint, stored_backbone
+from nextvid_mm.models.checkpoints import read_checkpoint, stored_backbone
+from nextvid_mm.models.checkpoints.encoder import weights_there
 from nextvid_mm.registry import DATASETS, MODELS, SCOPE
 
 
@@ -79,8 +80,7 @@ def choose_weights(path: str) -> str:
         ValueError: if it holds no encoder, or does not say which.
     """
     checkpoint = read_checkpoint(path)
-    names = list(checkpoint['state_dict'])
-    found = [key for key, prefix in PREFIXES.items() if any(n.startswith(prefix) for n in names)]
+    found = weights_there(checkpoint)
     if not found or stored_backbone(checkpoint) is None:
         raise ValueError(
             f'{path} holds no encoder that is described: give a checkpoint of tools/train.py, a '
