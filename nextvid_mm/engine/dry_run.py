@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from nextvid_mm.engine.stages import StageTable
-from nextvid_mm.models.checkpoints.files import SHARDED
+from nextvid_mm.models.checkpoints.files import SHARDED, read_file
 from nextvid_mm.registry import build_runner
 
 _SPLITS = ('train', 'val', 'test')
@@ -25,7 +26,7 @@ def dry_run(cfg: Config) -> str:
     """Do everything that a run does, once, and leave nothing behind.
 
     Every stage takes one step on one micro-batch; a loop without stages takes one epoch of one
-    batch. Then weights are saved, read back, and validated on one batch.
+    batch. Then weights are saved, read back as resuming and tools do, and validated on one batch.
 
     Args:
         cfg: a complete config, as for training.
@@ -47,6 +48,9 @@ def dry_run(cfg: Config) -> str:
             runner.test()
         saved = [*Path(folder).glob('*.pth'), *Path(folder).glob(f'*{SHARDED}')]
         size = max(map(_size, saved), default=0)
+        # Of several processes, each has a folder of its own, with its shards alone.
+        if saved and (saved[0].suffix != SHARDED or get_world_size() == 1):
+            read_file(saved[0])
     lines = [*watch.lines, f'a checkpoint has {size / 2**20:,.1f} MiB', 'dry run: all is well']
     return '\n'.join(lines)
 

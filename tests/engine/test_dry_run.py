@@ -1,9 +1,11 @@
 """A dry run does everything once, says what it did, and leaves nothing."""
 
 import pytest
+from mmengine.hooks import Hook
 from toy_training import STAGES, config
 
 from nextvid_mm.engine.dry_run import dry_run, shortened
+from nextvid_mm.registry import HOOKS
 
 
 @pytest.fixture
@@ -26,6 +28,24 @@ def test_every_stage_takes_one_step_and_nothing_is_left(toy, tmp_path):
 def test_what_would_fail_at_the_first_save_fails_now(toy):
     toy.default_hooks.checkpoint.filename_tmpl = 'absent/{}/{}.pth'
     with pytest.raises(IndexError):
+        dry_run(toy)
+
+
+@HOOKS.register_module(force=True)
+class SaveObject(Hook):
+    """Puts something into checkpoints that is no data."""
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        checkpoint['meta']['hook'] = object()
+
+
+@pytest.mark.parametrize('asynchronous', [False, True])
+def test_what_could_not_be_resumed_from_fails_now(toy, asynchronous):
+    toy.default_hooks.checkpoint.update(asynchronous=asynchronous, save_last=True)
+    assert dry_run(toy).endswith('all is well')
+    toy.experiment_name = f'dry with an object {asynchronous}'
+    toy.custom_hooks.append(dict(type='SaveObject'))
+    with pytest.raises(ValueError, match='object'):
         dry_run(toy)
 
 
