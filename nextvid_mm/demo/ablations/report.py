@@ -13,7 +13,7 @@ from rich.table import Table
 
 from nextvid_mm.demo.ablations.comparing import BOTH, Comparison, comparison
 from nextvid_mm.demo.ablations.results import PROBES, QUESTIONS, RunResult
-from nextvid_mm.demo.ablations.tables import FOOTNOTE, Row
+from nextvid_mm.demo.ablations.tables import FOOTNOTE, GOALS, Row
 from nextvid_mm.files import save_picture, write_text
 
 
@@ -89,6 +89,33 @@ def markdown(found: Comparison) -> str:
         lines += ['| ' + ' | '.join(cells(part, row)) + ' |' for row in part.rows]
         blocks.append('\n'.join(lines) + '\n')
     return '\n'.join(blocks)
+
+
+def goals(results: Sequence[RunResult]) -> str:
+    """What was to be shown and what came out, as a table for a page.
+
+    Args:
+        results: of the table ``compare``.
+    """
+    lines = [['goal', 'seeds', *PROBES.values()], ['---'] * (2 + len(PROBES))]
+    for goal in GOALS:
+        questions = 'both (mean)' if goal.question == BOTH else goal.question
+        wanted = f'{goal.points:g} points better' if goal.points else 'better'
+        when = 'equal time' if goal.timed else 'equal steps'
+        line = [f'*{questions}*: {goal.row.title} {wanted} than {goal.other.title}, {when}', '0']
+        for probe in PROBES:
+            entries = comparison((goal.other, goal.row), results, probe).entries
+            entry = entries.get(goal.row.name)
+            gaps = entry and (entry.timed_gaps if goal.timed else entry.gaps)
+            gap = gaps and gaps[goal.question]
+            if not gap:
+                line.append('not run')
+                continue
+            met = gap.apart and gap.mean >= goal.points
+            line[1] = f'{gap.seeds}'
+            line.append(f'{gap}: {"met" if met else "**missed**"}'.replace(' *:', ':'))
+        lines.append(line)
+    return ''.join(f'| {" | ".join(line)} |\n' for line in lines)
 
 
 def draw_curves(table: str, found: Comparison, chance: Mapping[str, float], path: Path) -> Path:

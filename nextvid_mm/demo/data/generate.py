@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from nextvid_mm.progress import progress_bar
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.demo.data.motions import MOTIONS
 from nextvid_mm.demo.data.render import PHOTOGRAPHS, render_clip, render_image
 from nextvid_mm.demo.data.spec import SPLITS, DemoSpec
@@ -108,7 +108,7 @@ def _write_files(job: _Job) -> int:
             if kind == 'images':
                 _write_jpeg(partial, render_image(spec, index, split)[0])
             else:
-                encode_h264(partial, render_clip(spec, split, index)[0], spec.fps)
+                encode_video(partial, render_clip(spec, split, index)[0], spec.fps)
     return len(files)
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from nextvid_mm.config_files import checked_config
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.demo.ablations import autoencoder
 from nextvid_mm.demo.ablations.autoencoder import load_frames, make_autoencoder, train
 from nextvid_mm.demo.ablations.tables import AUTOENCODER
@@ -40,7 +40,7 @@ def test_it_is_trained_once_and_read_as_a_target(tmp_path, monkeypatch):
         clip = ((faces(4) + 1) * 127).byte().movedim(1, -1).repeat_interleave(4, 1)
         path = tmp_path / f'videos_train/{number}.mp4'
         path.parent.mkdir(exist_ok=True)
-        encode_h264(path, clip.repeat_interleave(4, 2).numpy(), 8)
+        encode_video(path, clip.repeat_interleave(4, 2).numpy(), 8)
     assert load_frames(tmp_path).shape == (6, 3, 64, 64)
     folder = make_autoencoder(tmp_path, tmp_path / 'weights', steps=1)
     monkeypatch.setattr(autoencoder, 'train', None)

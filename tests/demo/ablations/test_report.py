@@ -6,6 +6,7 @@ from nextvid_mm.demo.ablations import (
     Moment,
     RunResult,
     comparison,
+    goals,
     make_tables,
     markdown,
     select_rows,
@@ -30,6 +31,18 @@ def test_the_table_shows_both_questions_seeds_and_the_paper():
     assert '31.0 ± 1.4' in neighbours
     assert any('how 8.3, what 9.1' in line for line in lines)
     assert not any('one of these two rows' in line for line in lines)
+
+
+def test_goals_are_met_missed_or_not_run():
+    lines = [
+        [cell.strip() for cell in line.split('|')[1:-1]] for line in goals(results()).splitlines()
+    ]
+    how, what, masks, _, _, peer, small = lines[2:]
+    assert how[1:] == ['2', '+29.0 ± 12.7: met', '+14.5 ± 6.4: **missed**']
+    assert what[1:] == ['2', '+0.0 ± 0.0: **missed**', '+0.0 ± 0.0: **missed**']
+    assert masks[1:] == small[1:] == ['0', 'not run', 'not run']
+    # After 200 seconds, on the mean of both questions.
+    assert peer[1:] == ['2', '-13.8 ± 15.9: **missed**', '-6.9 ± 7.9: **missed**']
 
 
 def test_a_figure_of_unknown_row_has_its_footnote():
