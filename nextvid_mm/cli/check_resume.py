@@ -77,16 +77,16 @@ def run(args: argparse.Namespace) -> int:
     for path in (whole, killed):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir(parents=True)
-    start = time.perf_counter()
+    start, trace = time.perf_counter(), TraceLength(whole)
     with progress_bar('steps', console=console) as bar:
         text = f'training without a kill; log: {whole}/output.log'
         task = bar.add_task(text, total=planned_steps(args))
         run_to_end(
             training_command(args, whole),
             whole / 'output.log',
-            lambda: bar.update(task, completed=len(read_trace(whole))),
+            lambda: bar.update(task, completed=trace.look()),
         )
-    steps = len(read_trace(whole))
+    steps = trace.look()
     per_step = (time.perf_counter() - start) / steps
     hits = kill_and_resume(args, killed, steps, per_step, console)
     found = compare_traces(killed, whole) + compare_checkpoints(killed, whole)
@@ -128,6 +128,35 @@ def read_trace(work_dir: Path) -> list[dict[str, Any]]:
         return []
     text = path.read_text(encoding='utf-8')
     return [json.loads(line) for line in text[: text.rfind('\n') + 1].splitlines()]
+
+
+class TraceLength:
+    """How far a trace that grows is; only what is new in it is read.
+
+    Attributes:
+        lines: whole ones, at the last look.
+        step: of the last of them; 0 without one.
+    """
+
+    def __init__(self, work_dir: Path) -> None:
+        from nextvid_mm.engine.hooks.records import TRACE
+
+        self._path, self._read = work_dir / TRACE, 0
+        self.lines = self.step = 0
+
+    def look(self) -> int:
+        """Look again; the number of lines."""
+        if not self._path.exists() or self._path.stat().st_size <= self._read:
+            return self.lines
+        with open(self._path, 'rb') as file:
+            file.seek(self._read)
+            new = file.read()
+        new = new[: new.rfind(b'\n') + 1]
+        if new:
+            self._read += len(new)
+            self.lines += new.count(b'\n')
+            self.step = int(json.loads(new.splitlines()[-1])['step'])
+        return self.lines
 
 
 def planned_steps(args: argparse.Namespace) -> int:
@@ -208,13 +237,13 @@ def run_with_kills(
 
 def _wait_for(process: Popen, work_dir: Path, point: int) -> int:
     """Wait until this process has trained beyond ``point`` or ended; return the last step."""
-    before = len(read_trace(work_dir))
+    trace = TraceLength(work_dir)
+    before = trace.look()
     while True:
         ended = process.poll() is not None
-        lines = read_trace(work_dir)
         # What an earlier process has trained beyond the point does not count for this one.
-        if ended or (len(lines) > before and lines[-1]['step'] >= point):
-            return int(lines[-1]['step']) if lines else 0
+        if (trace.look() > before and trace.step >= point) or ended:
+            return trace.step
         time.sleep(_POLL_SECONDS)
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nextvid_mm.cli.check_resume import (
+    TraceLength,
     compare_checkpoints,
     compare_traces,
     kill_points,
@@ -90,6 +91,26 @@ def test_points_cover_the_run():
     assert min(points) >= 1
     assert max(points) < 100
     assert {point * 4 // 100 for point in points} == {0, 1, 2, 3}
+
+
+def test_a_trace_that_grows_is_counted_without_reading_it_again(tmp_path, monkeypatch):
+    trace, path, parsed = TraceLength(tmp_path), tmp_path / TRACE, []
+    assert (trace.look(), trace.step) == (0, 0)
+    loads = json.loads
+    monkeypatch.setattr(json, 'loads', lambda text: parsed.append(text) or loads(text))
+    with path.open('w') as file:
+        for text, lines, step in (
+            ('{"step": 1}\n{"step": 2}\n', 2, 2),
+            ('{"step"', 2, 2),
+            (': 3}\n', 3, 3),
+            ('', 3, 3),
+            ('{"step": 2}\n', 4, 2),
+        ):
+            file.write(text)
+            file.flush()
+            assert (trace.look(), trace.step) == (lines, step)
+    assert len(parsed) == 3
+    assert TraceLength(tmp_path).look() == len(read_trace(tmp_path)) == 4
 
 
 def _write(folder, losses):
