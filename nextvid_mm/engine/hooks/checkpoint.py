@@ -61,7 +61,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     Args:
         interval: Steps (or epochs) between checkpoints; -1 saves at the end only.
-        by_epoch: Count ``interval`` in epochs.
+        by_epoch: Count ``interval`` in epochs. What a stop inside an epoch saves has the number of
+            its step in its name.
         max_keep_ckpts: Number of checkpoints to keep; -1 keeps all.
         signals: Names of the signals that save and end the run.
         asynchronous: Save as folders ``iter_N.dcp`` into which every process writes its own part,
@@ -257,22 +258,26 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_train_epoch(runner)
 
     def before_abandoned_step(self, runner: Runner) -> None:
-        """Save what the last whole step left; called when ``StageTrainLoop``'s loader hangs."""
+        """Save what the last whole step left; called when the loader of a loop hangs."""
         runner.optim_wrapper.zero_grad()
-        runner.train_loop._iter -= 1  # MMEngine names a checkpoint after the step that is running
-        if runner.iter < 0:
+        done = runner.iter
+        if done == 0:
             runner.logger.warning(f'{self.flag.seen}: ending the run before its first step.')
             self.stopped_by = self.flag.seen
-        else:
-            self._stop(runner, self.flag.seen or 'a signal')
-        runner.train_loop._iter += 1
+            return
+        self._say_stop(runner, self.flag.seen or 'a signal')
+        # Not as MMEngine saves: after a step that is still running, or at the end of an epoch.
+        self._save_checkpoint_with_step(runner, done, dict(epoch=runner.epoch, iter=done))
 
     def _stop(self, runner: Runner, name: str) -> None:
+        self._say_stop(runner, name)
+        self._save_checkpoint(runner)
+
+    def _say_stop(self, runner: Runner, name: str) -> None:
         said = 'a signal to another process' if name == 'another' else name
         runner.logger.warning(f'{said}: saving and ending the run. Continue it with --resume.')
         runner.train_loop.stop_training = True
         self.stopped_by = name
-        self._save_checkpoint(runner)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """Write, then note the file's name, then delete what is too old."""

@@ -392,3 +392,16 @@ def test_another_batch_size_is_not_resumed(whole, tmp_path, stored, message):
     changes = dict(load_from=str(tmp_path / 'start.pth'), resume=True)
     with pytest.raises(ValueError, match=message):
         _train(root, tmp_path, **changes, **{'train_dataloader.batch_size': 6})
+
+
+def test_a_stop_inside_an_epoch_where_saves_count_epochs(root, finetuned, tmp_path):
+    saving = {'default_hooks.checkpoint.by_epoch': True}
+    _finetune(root, tmp_path, StopBefore(4), **saving)
+    (file,) = tmp_path.glob('*4.pth')
+    assert {key: _saved(file)['meta'][key] for key in ('epoch', 'iter')} == dict(epoch=1, iter=4)
+    rest = Losses()
+    _finetune(root, tmp_path, rest, resume=True, **saving)
+    assert sorted(rest.losses) == [4, 5]
+    ours, theirs = _saved(tmp_path / 'epoch_2.pth'), _saved(finetuned / 'iter_6.pth')
+    for part in ('state_dict', 'ema_state_dict', 'optimizer'):
+        _assert_equal(ours[part], theirs[part])
