@@ -28,7 +28,7 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 import nextvid_mm
 from benchmarks.report import Report
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.engine.probe import fit_probe
 from nextvid_mm.registry import SCOPE
 
@@ -127,7 +127,7 @@ def tiny_runner(folder: Path) -> Runner:
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (2 * FRAMES, SIZE, SIZE, 3), dtype=np.uint8)
     # One clip under two labels: after the first batch it is in the cache.
-    encode_h264(folder / 'clip.mp4', frames, fps=8)
+    encode_video(folder / 'clip.mp4', frames, fps=8)
     (folder / 'list.txt').write_text('clip.mp4 0\nclip.mp4 1\n', encoding='utf-8')
     cfg = Config.fromfile(CONFIGS / 'nextvid/vit-tiny_demo.py')
     (source,) = (s for s in cfg.train_dataloader.dataset.sources if s.name == 'videos')

@@ -16,7 +16,7 @@ from benchmarks.worlds.bodies import (
     render_clip,
     require_simulator,
 )
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.files import replace_when_complete, write_text
 from nextvid_mm.progress import track
 
@@ -59,7 +59,7 @@ def make_world(root: Path, spec: WorldSpec, quiet: bool = False) -> Path:
     write_text(stamp, content)
     for path, split, index in track(list(_missing(root, spec)), 'clips', 'clips', quiet=quiet):
         with replace_when_complete(path, durable=False) as partial:
-            encode_h264(partial, render_clip(spec, split, index)[0], spec.fps)
+            encode_video(partial, render_clip(spec, split, index)[0], spec.fps)
     for place, (question, names) in enumerate((('how', MOTIONS), ('what', tuple(BODIES)))):
         _write_lists(root / question, spec, place, names)
     return root

@@ -132,7 +132,7 @@ def is_live(source: str) -> bool:
 
 def watch(args: argparse.Namespace, view: Any, fps: float, source: str) -> int:
     """Show, and draw where the flags say so; the number of video frames."""
-    from nextvid_mm.datasets.video_writer import SMALL, encode_h264
+    from nextvid_mm.datasets.video_writer import SMALL, encode_video
     from nextvid_mm.inferencers.annotated import caption
     from nextvid_mm.inferencers.clip_files import read_frames
     from nextvid_mm.inferencers.live import follow
@@ -168,7 +168,7 @@ def watch(args: argparse.Namespace, view: Any, fps: float, source: str) -> int:
         for _ in drawn():
             pass
     else:
-        encode_h264(Path(args.out), drawn(), fps, SMALL)
+        encode_video(Path(args.out), drawn(), fps, options=SMALL)
     return frames
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 
-__all__ = ['SMALL', 'encode_h264', 'encode_video']
+__all__ = ['SMALL', 'encode_video']
 
 #: Every frame is coded on its own (``g=1``) with one constant quantiser: a clip can be cut out
 #: without decoding what lies before it, and since neither prediction nor rate control looks at
@@ -22,45 +22,26 @@ _X264_OPTIONS = {'preset': 'ultrafast', 'qp': '26', 'g': '1', 'threads': '1'}
 SMALL = {'preset': 'veryfast', 'crf': '21'}
 
 
-def encode_h264(
-    path: Path,
-    frames: Iterable[np.ndarray],
-    fps: float,
-    options: Mapping[str, str] | None = None,
-) -> None:
-    """Write a clip as mp4, whatever the suffix of the file name; else as :func:`encode_video`.
-
-    Args:
-        path: File to write; its folder exists.
-        frames: uint8 RGB, shape (T, H, W, 3), H and W even; or frames one by one, of which one is
-            in memory at a time.
-        fps: Frames per second.
-        options: Of x264; None codes every frame on its own, to be decoded fast.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    encode_video(path, frames, fps, options=options or _X264_OPTIONS)
-
-
 def encode_video(
     path: Path,
     frames: Iterable[np.ndarray],
     fps: float,
     container: str = 'mp4',
     codec: str = 'libx264',
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, str] = _X264_OPTIONS,
     turned: bool = False,
 ) -> None:
-    """Write a video in any container and codec that this FFmpeg has.
+    """Write a video in any container and codec that this FFmpeg has; by itself, H.264 in mp4.
 
     Args:
         path: File to write; its folder exists. Its suffix does not matter.
-        frames: As for :func:`encode_h264`.
+        frames: uint8 RGB, shape (T, H, W, 3), H and W even; or frames one by one, of which one is
+            in memory at a time.
         fps: Frames per second.
         container: FFmpeg's name of it, such as ``matroska``.
         codec: FFmpeg's name of the encoder.
-        options: Of the encoder.
+        options: Of the encoder; those by default are x264's and code every frame on its own, to be
+            decoded fast.
         turned: Store pictures on their side and say so in the header, as phones do; they are
             shown upright.
 
@@ -69,7 +50,7 @@ def encode_video(
     """
     with av.open(str(path), 'w', format=container) as target:
         rate = Fraction(fps).limit_denominator(1001)
-        stream: Any = target.add_stream(codec, rate=rate, options=dict(options or {}))
+        stream: Any = target.add_stream(codec, rate=rate, options=dict(options))
         pictures = (np.rot90(frame, 3 if turned else 0) for frame in frames)
         first = next(pictures)
         stream.height, stream.width = first.shape[:2]

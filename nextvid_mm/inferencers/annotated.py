@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from nextvid_mm.datasets.video.files import is_image
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
-from nextvid_mm.datasets.video_writer import SMALL, encode_h264
+from nextvid_mm.datasets.video_writer import SMALL, encode_video
 from nextvid_mm.files import replace_when_complete, shown
 from nextvid_mm.inferencers.predictions import Prediction
 from nextvid_mm.visualization.figures import new_figure
@@ -78,7 +78,7 @@ def write_annotated(
             return target
         with VideoReader(parts[0].file) as video:
             rate = min(max(video.rate, 1.0), 120.0)
-            encode_h264(temporary, _annotated(video, rate, parts, names, k), rate, SMALL)
+            encode_video(temporary, _annotated(video, rate, parts, names, k), rate, options=SMALL)
     return target
 
 

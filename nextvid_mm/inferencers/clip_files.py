@@ -22,7 +22,7 @@ from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.video.files import is_image
 from nextvid_mm.datasets.video.pictures import load_picture
 from nextvid_mm.datasets.video.reader import VideoReader
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.files import replace_when_complete, save_picture
 from nextvid_mm.inferencers.media import fit, part_of
 from nextvid_mm.visualization.sheets import tile_rows
@@ -135,5 +135,5 @@ def write_movie(stem: Path, frames: NDArray[np.uint8], fps: float) -> list[Path]
     options = dict(save_all=True, append_images=others, duration=round(1000 / fps), loop=0)
     save_picture(first, gif, **options)
     with replace_when_complete(mp4) as temporary:
-        encode_h264(temporary, frames, fps)
+        encode_video(temporary, frames, fps)
     return [gif, mp4]

@@ -21,7 +21,7 @@ from nextvid_mm.compare.anticipation import (
     write_curves,
 )
 from nextvid_mm.compare.run import one_view
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.engine.probe import build_probe
 from nextvid_mm.engine.probe.features import cached_loader, with_pipeline
 from nextvid_mm.inferencers.streaming import StreamingEncoder
@@ -109,7 +109,7 @@ def actions(tmp_path_factory):
     root = tmp_path_factory.mktemp('actions')
     grey = np.broadcast_to(np.arange(48, dtype=np.uint8)[:, None, None, None] * 4, (48, 16, 16, 3))
     for name in 'ab':
-        encode_h264(root / f'{name}.mp4', grey, fps=8)
+        encode_video(root / f'{name}.mp4', grey, fps=8)
     rows = ['a.mp4,0,3.0', 'b.mp4,1,4.5', 'a.mp4,1,0.5', 'b.mp4,0,2.0']
     (root / 'actions.csv').write_text('\n'.join(['path,label,start', *rows]))
     return root

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.inferencers.annotated import caption, draw_timeline, write_annotated
 from nextvid_mm.inferencers.predictions import Prediction
 
@@ -28,7 +28,7 @@ def test_a_caption_covers_the_top_and_sizes_become_even():
 
 def test_a_video_is_written_again_with_the_label_of_its_segment(tmp_path):
     path = tmp_path / 'clip.mp4'
-    encode_h264(path, np.full((16, 64, 96, 3), 128, np.uint8), 8)
+    encode_video(path, np.full((16, 64, 96, 3), 128, np.uint8), 8)
     parts = [prediction(path, 0.9, (0.0, 1.0)), prediction(path, 0.1, (1.0, 2.0))]
     out = write_annotated(tmp_path / 'out/clip', parts, NAMES)
     with av.open(str(out)) as video:

@@ -8,7 +8,7 @@ from clips import write_clip
 from PIL import Image
 
 from nextvid_mm.datasets.listed_clips import ListedClip
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.inferencers.clip_files import (
     fit,
     movie,
@@ -22,7 +22,7 @@ from nextvid_mm.inferencers.clip_files import (
 def video(tmp_path):
     """24 frames at 8 fps, each as bright as its number times 10."""
     frames = np.stack([np.full((48, 64, 3), 10 * n, np.uint8) for n in range(24)])
-    encode_h264(tmp_path / 'v.mp4', frames, 8)
+    encode_video(tmp_path / 'v.mp4', frames, 8)
     return tmp_path / 'v.mp4'
 
 

@@ -8,7 +8,7 @@ import torch
 from checkpoints import save_pretrained
 from PIL import Image
 
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.inferencers.clip_files import read_frames, read_seed
 from nextvid_mm.inferencers.generation import (
     Sampling,
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     save_pretrained(folder / 'model.pth')
     frames = np.random.default_rng(0).integers(0, 255, (16, 16, 16, 3), np.uint8)
-    encode_h264(folder / 'clip.mp4', frames, 8)
+    encode_video(folder / 'clip.mp4', frames, 8)
     Image.fromarray(frames[0].repeat(2, 0)).save(folder / 'picture.png')
     return folder
 

@@ -9,7 +9,7 @@ import torch
 from checkpoints import save_pretrained
 from rich.console import Console
 
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.evaluation.representation import knn_votes
 from nextvid_mm.inferencers.clip_files import read_frames
 from nextvid_mm.inferencers.live import EncoderView, LabelBank, build_bank, follow
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
     for number in range(6):
         label, frames = number % 2, 2 if number == 5 else 8
         noise = rng.integers(0, 60, (frames, 16, 16, 3)) + 180 * label
-        encode_h264(folder / f'{number}.mp4', noise.astype(np.uint8), 8)
+        encode_video(folder / f'{number}.mp4', noise.astype(np.uint8), 8)
         lines.append(f'{number}.mp4 {label}')
     (folder / 'list.txt').write_text('\n'.join(lines) + '\n')
     (folder / 'label_map.txt').write_text('dark\nbright\n')

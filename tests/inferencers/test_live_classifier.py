@@ -9,7 +9,7 @@ from classifying import NAMES, build_classifier
 from probe_run import make_videos
 from tiny import CONFIG, FRAMES, SIZE
 
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.inferencers import classify
 from nextvid_mm.inferencers.clip_files import read_frames
 from nextvid_mm.inferencers.live import follow
@@ -23,8 +23,8 @@ def root(tmp_path_factory):
     root = make_videos(tmp_path_factory.mktemp('live'))
     draw = np.random.default_rng(4)
     frames = draw.integers(0, 255, (3 * FRAMES, 2 * SIZE, 2 * SIZE, 3)).astype(np.uint8)
-    encode_h264(root / 'square.mp4', frames[:FRAMES], 8)
-    encode_h264(root / 'long.mp4', frames, 8)
+    encode_video(root / 'square.mp4', frames[:FRAMES], 8)
+    encode_video(root / 'long.mp4', frames, 8)
     return root
 
 

@@ -17,7 +17,7 @@ from nextvid_mm.datasets.clip_shards import TABLE, index_shards
 from nextvid_mm.datasets.listed_clips import ListedClip
 from nextvid_mm.datasets.packing import pack
 from nextvid_mm.datasets.video.reader import VideoReader
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.inferencers import classify, find_media, predictions
 from nextvid_mm.inferencers.annotated import write_annotated
 from nextvid_mm.inferencers.predictions import Prediction, as_csv, as_data
@@ -30,9 +30,9 @@ def root(tmp_path_factory):
     draw = np.random.default_rng(1)
     shots = [draw.integers(0, 90, (20, 2 * SIZE, 2 * SIZE, 3)) + shade for shade in (0, 160, 80)]
     frames = np.concatenate(shots).astype(np.uint8)  # 7.5 s at 8 fps
-    encode_h264(root / 'long.mp4', frames, 8)
+    encode_video(root / 'long.mp4', frames, 8)
     for number, shot in enumerate(shots):
-        encode_h264(root / f'shot{number}.mp4', shot.astype(np.uint8), 8)
+        encode_video(root / f'shot{number}.mp4', shot.astype(np.uint8), 8)
     return root
 
 

@@ -10,7 +10,7 @@ from mmaction.datasets import ActivityNetDataset
 from mmaction.models.localizers import BMN
 from mmengine.registry import DefaultScope
 
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.demo.data.render import render_clip
 from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.inferencers import sequences
@@ -201,7 +201,7 @@ def test_mmactions_localizer_learns_from_the_demos_clips(make, tmp_path):
     for number in range(2):
         clips = [render_clip(spec, 'train', 3 * number + n)[0] for n in range(3)]
         path = tmp_path / f'v{number}.mp4'
-        encode_h264(path, np.concatenate(clips), fps=8)
+        encode_video(path, np.concatenate(clips), fps=8)
         annotations[path.stem] = [
             dict(segment=[float(n), float(n + 1)], label='motion') for n in range(3)
         ]

@@ -12,7 +12,7 @@ import torch
 from checkpoints import save_pretrained
 from PIL import Image
 
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / 'docs/generate.md').read_text(encoding='utf-8')
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     rng = np.random.default_rng(0)
     for name in ('clip.mp4', 'videos/a.mp4', 'videos/b.mp4'):
         frames = rng.integers(0, 255, (20, 16, 16, 3), np.uint8)
-        encode_h264(folder / name, frames, 8)
+        encode_video(folder / name, frames, 8)
     (folder / 'labelled.txt').write_text('a.mp4 0\nb.mp4 1\n')
     Image.fromarray(frames[0]).resize((30, 20)).save(folder / 'seed.png')
     return folder

@@ -14,7 +14,7 @@ from exporting import save_checkpoint
 from mmengine.config import Config
 
 from nextvid_mm.config_files import check_config
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ('up', 'down', 'left', 'right', 'still')
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
             name = f'some clips/{split} {label}.mp4'
             shape = (70 - 10 * label, 96 + 32 * label, 160 - 16 * label, 3)
             frames = draw.integers(0, 60, shape) + 40 * label
-            encode_h264(data / name, frames.astype(np.uint8), fps=12 + 6 * (label % 2))
+            encode_video(data / name, frames.astype(np.uint8), fps=12 + 6 * (label % 2))
             lines.append(f'{name} {label}')
         (data / f'{split}.txt').write_text('\n'.join(lines) + '\n')
     (data / 'label_map.txt').write_text('\n'.join(NAMES) + '\n')

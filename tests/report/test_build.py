@@ -16,7 +16,7 @@ from mmengine.registry import DefaultScope
 from probing import probe_config
 
 from nextvid_mm.datasets.mixture import MixtureDataset
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.registry import TRANSFORMS
 from nextvid_mm.report import write_report
 from nextvid_mm.report.build import load_videos
@@ -74,7 +74,7 @@ def videos(tmp_path):
         for number in range(5):
             path = tmp_path / f'{split}{number}.mp4'
             noise = np.random.randint(0, 90, (8, 32, 32, 3)) + 70 * (number % 3)
-            encode_h264(path, noise.astype(np.uint8), 8)
+            encode_video(path, noise.astype(np.uint8), 8)
         lines = [f'{split}{number}.mp4 {number % 3}\n' for number in range(5)]
         (tmp_path / f'{split}.txt').write_text(''.join(lines))
     pipeline = [

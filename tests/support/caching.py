@@ -5,7 +5,7 @@ import numpy as np
 from mmengine.config import Config
 from tiny import CONFIG, PATCH, PREPROCESSOR, SIZE
 
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 
 
 def fixed_config(clips, images, flip=True, workers=0):
@@ -84,7 +84,7 @@ def write_media(folder, videos=5, images=3):
         texture = drawn.integers(0, 255, (8, 8, 3), dtype=np.uint8)
         picture = cv2.resize(texture, (64, 32), interpolation=cv2.INTER_LINEAR)
         frames = np.stack([picture[:, k : k + 32] for k in range(16)])
-        encode_h264(folder / 'clips' / f'{number}.mp4', frames, 8)
+        encode_video(folder / 'clips' / f'{number}.mp4', frames, 8)
     for number in range(images):
         texture = drawn.integers(0, 255, (8, 8, 3), dtype=np.uint8)
         cv2.imwrite(str(folder / 'images' / f'{number}.png'), cv2.resize(texture, (40, 32)))

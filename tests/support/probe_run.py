@@ -11,7 +11,7 @@ from probing import probe_config
 from tiny import CONFIG, FRAMES, SIZE, build
 from toy_training import ToyRunner
 
-from nextvid_mm.datasets.video_writer import encode_h264
+from nextvid_mm.datasets.video_writer import encode_video
 
 NUM_TRAIN, NUM_VAL, CLASSES = 12, 7, 3  # 7: not divisible by 2 processes
 _NUMBERS = itertools.count()
@@ -36,7 +36,7 @@ def make_videos(root):
             label = number % CLASSES
             shape = (FRAMES + 4, 2 * SIZE, 4 * SIZE, 3)
             frames = draw.integers(0, 90, shape) + 70 * label
-            encode_h264(root / split / f'{number}.mp4', frames.astype(np.uint8), fps=8)
+            encode_video(root / split / f'{number}.mp4', frames.astype(np.uint8), fps=8)
             lines.append(f'{number}.mp4 {label}\n')
         (root / f'{split}.txt').write_text(''.join(lines))
     return root
