@@ -130,11 +130,18 @@ def is_live(source: str) -> bool:
     return source.isdecimal() or '://' in source
 
 
+def file_pictures(source: str, fps: float) -> Iterator[Any]:
+    """Pictures of a file, as fast as they are taken."""
+    from nextvid_mm.datasets.video.reader import VideoReader
+
+    with VideoReader(source) as video:
+        yield from (picture for _, picture in video.every(fps))
+
+
 def watch(args: argparse.Namespace, view: Any, fps: float, source: str) -> int:
     """Show, and draw where the flags say so; the number of video frames."""
     from nextvid_mm.datasets.video_writer import SMALL, encode_video
     from nextvid_mm.inferencers.annotated import caption
-    from nextvid_mm.inferencers.clip_files import read_frames
     from nextvid_mm.inferencers.live import follow
     from nextvid_mm.inferencers.sources import (
         at_most,
@@ -150,7 +157,7 @@ def watch(args: argparse.Namespace, view: Any, fps: float, source: str) -> int:
         name = f'camera {source}' if camera else shown(source)
         pictures: Any = at_most(newest(reconnecting(connect, name, args.patience)), fps)
     else:
-        pictures = read_frames(source, fps)
+        pictures = file_pictures(source, fps)
     frames = 0
 
     def drawn() -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Clips from files and cameras, and moving pictures back into files.
+"""Clips from files, and moving pictures back into files.
 
 Shape legend: T video frames.
 """
@@ -6,7 +6,7 @@ Shape legend: T video frames.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -80,27 +80,6 @@ def read_seed(
     frames = torch.from_numpy(np.stack([fit(picture, size) for picture in pictures]))
     frames = frames.permute(3, 0, 1, 2)
     return Seed(frames.expand(-1, num_frames, -1, -1) if static else frames, static, notes)
-
-
-def read_frames(
-    path: str | Path, fps: float | None = None, start: float = 0.0
-) -> Iterator[NDArray[np.uint8]]:
-    """Decode a video frame by frame, at even times.
-
-    Args:
-        path: the video.
-        fps: frame k is the one nearest to ``start + k / fps``; None gives every frame.
-        start: seconds to skip.
-
-    Yields:
-        RGB pictures ``(height, width, 3)``, upright.
-
-    Raises:
-        ValueError: if the file holds no video, or is damaged.
-    """
-    with VideoReader(path) as video:
-        for _, picture in video.every(fps, start):
-            yield picture
 
 
 def movie(rows: Sequence[tuple[str, Tensor]], zoom: int = 2) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from clips import write_clip
+from clips import pictures_of, write_clip
 from PIL import Image
 
 from nextvid_mm.datasets.listed_clips import ListedClip
@@ -12,7 +12,6 @@ from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.inferencers.clip_files import (
     fit,
     movie,
-    read_frames,
     read_seed,
     write_movie,
 )
@@ -33,7 +32,6 @@ def numbers(frames):
 @pytest.mark.parametrize(
     ('fps', 'start', 'expected'),
     [
-        (None, 0.0, list(range(24))),
         (8, 0.0, list(range(24))),
         (4, 0.0, list(range(0, 24, 2))),
         (4, 1.0, list(range(8, 24, 2))),
@@ -42,7 +40,8 @@ def numbers(frames):
     ],
 )
 def test_frames_are_those_nearest_to_even_times(video, fps, start, expected):
-    assert numbers(read_frames(video, fps, start)) == expected
+    seed = read_seed(video, num_frames=24, size=32, fps=fps, start=start)
+    assert numbers(seed.frames.permute(1, 0, 2, 3).float()) == expected
 
 
 def test_a_video_seed_is_resized_and_says_so(video):
@@ -84,7 +83,7 @@ def test_films_can_be_played(tmp_path):
     assert [path.name for path in paths] == ['film.gif', 'film.mp4']
     with Image.open(paths[0]) as gif:
         assert (gif.n_frames, gif.size) == (5, (10, 44))
-    assert len(list(read_frames(paths[1]))) == 5
+    assert len(pictures_of(paths[1])) == 5
 
 
 def test_bad_files_are_named(tmp_path, video):
@@ -105,7 +104,7 @@ def test_bad_files_are_named(tmp_path, video):
         container.mux(stream.encode(silence))
         container.mux(stream.encode())
     with pytest.raises(ValueError, match=r'sound\.mka: has no video stream'):
-        next(read_frames(tmp_path / 'sound.mka'))
+        read_seed(tmp_path / 'sound.mka', 4, 32, 4)
 
 
 def test_a_seed_ends_with_the_part_that_a_list_names(tmp_path):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import save_pretrained
+from clips import pictures_of
 from PIL import Image
 
 from nextvid_mm.datasets.video_writer import encode_video
-from nextvid_mm.inferencers.clip_files import read_frames, read_seed
+from nextvid_mm.inferencers.clip_files import read_seed
 from nextvid_mm.inferencers.generation import (
     Sampling,
     continue_clip,
@@ -89,7 +90,7 @@ def test_masked_files(generator, folder, tmp_path, capsys):
     with Image.open(paths[0]) as sheet:
         # 5 generated tubelets of the longest training clips (12 frames); 4 rows.
         assert sheet.size == (5 * 16 * 2, 4 * (14 + 32))
-    assert len(list(read_frames(paths[2]))) == 12
+    assert len(pictures_of(paths[2])) == 12
 
 
 def test_rollout_files_of_a_clip_show_the_truth_beside(generator, folder, tmp_path):
@@ -97,7 +98,7 @@ def test_rollout_files_of_a_clip_show_the_truth_beside(generator, folder, tmp_pa
     with Image.open(paths[0]) as sheet:
         # 4 seed tubelets, a gap, 3 generated tubelets (5 frames are 2.5); truth and 2 samples.
         assert sheet.size == (8 * 32, 3 * (14 + 32))
-    assert len(list(read_frames(paths[2]))) == 8 + 6
+    assert len(pictures_of(paths[2])) == 8 + 6
 
 
 def test_rollout_of_an_image_starts_with_one_tubelet_and_says_it_was_resized(

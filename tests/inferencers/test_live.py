@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import save_pretrained
+from clips import pictures_of
 from rich.console import Console
 
 from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.evaluation.representation import knn_votes
-from nextvid_mm.inferencers.clip_files import read_frames
 from nextvid_mm.inferencers.live import EncoderView, LabelBank, build_bank, follow
 from nextvid_mm.inferencers.streaming import StreamingEncoder
 from nextvid_mm.models.backbones.pixels import from_bytes
@@ -49,7 +49,7 @@ def test_the_bank_holds_labelled_videos_that_are_long_enough(stream, folder):
     assert bank.names == ['dark', 'bright']
     assert bank.tubelets == 2
     assert stream.seen == 0
-    pictures = torch.from_numpy(np.stack(list(read_frames(folder / '1.mp4'))))
+    pictures = torch.from_numpy(np.stack(pictures_of(folder / '1.mp4')))
     tokens = stream.push(from_bytes(pictures.permute(3, 0, 1, 2)[None]))
     torch.testing.assert_close(bank.features[1], tokens[0, -2:].mean(dim=(0, 1)))
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from classifying import NAMES, build_classifier
+from clips import pictures_of
 from probe_run import make_videos
 from tiny import CONFIG, FRAMES, SIZE
 
 from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.inferencers import classify
-from nextvid_mm.inferencers.clip_files import read_frames
 from nextvid_mm.inferencers.live import follow
 from nextvid_mm.inferencers.live_classifier import LiveClassifier
 
@@ -53,7 +53,7 @@ def labels_of(view, pictures):
 def test_the_first_label_is_that_of_the_clip(root, kind, changes):
     """Square videos: the three views of the clip are one."""
     view = live(root, kind, **changes)
-    found = labels_of(view, read_frames(root / 'square.mp4'))
+    found = labels_of(view, pictures_of(root / 'square.mp4'))
     assert [one is None for one in found] == [True] * (TUBELETS - 1) + [False]
     (clip,) = classify(view.classifier, [root / 'square.mp4'], progress=False)
     torch.testing.assert_close(found[-1], clip.scores, atol=1e-5, rtol=0)
@@ -63,8 +63,8 @@ def test_the_first_label_is_that_of_the_clip(root, kind, changes):
 
 def test_an_encoder_that_is_not_causal_classifies_the_last_clip(root):
     view = live(root, **{'model.backbone.causal': False})
-    found = labels_of(view, read_frames(root / 'long.mp4'))
-    whole = np.stack(list(read_frames(root / 'long.mp4')))
+    found = labels_of(view, pictures_of(root / 'long.mp4'))
+    whole = np.stack(pictures_of(root / 'long.mp4'))
     other = live(root, **{'model.backbone.causal': False})
     last = labels_of(other, whole[-FRAMES:])[-1]
     torch.testing.assert_close(found[-1], last)
@@ -101,7 +101,7 @@ def test_work_and_memory_stay_the_same_for_thousands_of_frames(root, causal, cou
 
 
 def test_after_a_gap_it_starts_afresh(root):
-    pictures = list(read_frames(root / 'long.mp4'))
+    pictures = pictures_of(root / 'long.mp4')
     view = live(root)
     shown = [
         status.label for _, status in follow(view, [*pictures[:FRAMES], None, *pictures[:FRAMES]])

@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from nextvid_mm.datasets.video.reader import VideoReader
+
 SIZE = 32  # pixels
 CORRUPTIONS = (
     'empty',
@@ -20,6 +22,12 @@ CORRUPTIONS = (
     'forbidden',
     'missing',
 )
+
+
+def pictures_of(path):
+    """All pictures of a video, in a list."""
+    with VideoReader(path) as video:
+        return [picture for _, picture in video.every()]
 
 
 def write_clip(path, num_frames=24, rate=Fraction(8), times=None, width=SIZE):
