@@ -96,11 +96,6 @@ class AutocastOptimWrapper(OptimWrapper):
         """Gradient norm of the last step (before clipping), None before the first: waits for it."""
         return None if self._norm is None else float(self._norm)
 
-    @property
-    def step_skipped(self) -> bool:
-        """Whether the last step was skipped: waits for it."""
-        return self.applied is not None and not self.applied
-
     def begin_step(self, accumulation: int) -> None:
         """Make the next ``accumulation`` calls of :meth:`update_params` one optimiser step."""
         self._accumulative_counts = accumulation

@@ -39,7 +39,7 @@ class WaitStopped(Exception):
 class SignalFlag:
     """Notes signals instead of dying from them.
 
-    A scheduler such as Slurm signals all processes of a job, each at its own moment: :meth:`raised`
+    A scheduler such as Slurm signals all processes of a job, each at its own moment: :meth:`agreed`
     agrees on it, so that every process stops after the same step.
 
     Args:
@@ -84,10 +84,6 @@ class SignalFlag:
         self.seen, self.seen_at = signal.Signals(number).name, time.monotonic()
         if number == signal.SIGINT:
             os.write(2, b'\nCtrl-C: saving after this step; once more to stop at once\n')
-
-    def raised(self) -> bool:
-        """Whether any process of the run has been signalled; all processes must call this."""
-        return self.agreed() in ('SIGINT', 'another')
 
     def agreed(self, due: bool = False) -> str:
         """What the processes of the run have to do; all of them must call this.

@@ -36,7 +36,7 @@ from .grid import (
 )
 from .lora import add_lora, has_lora, merged, reset_lora, with_updates
 from .precision import check_dtype, fast_dtype, resolve_dtype
-from .rope import Rope3D, RopeTable, apply_rope, join_tables
+from .rope import Rope3D, RopeTable, join_tables
 from .state_check import check_state, load_exactly
 
 __all__ = [
@@ -61,7 +61,6 @@ __all__ = [
     'TubeletEmbed',
     'add_lora',
     'allow_many_shapes',
-    'apply_rope',
     'check_dtype',
     'check_state',
     'fast_dtype',

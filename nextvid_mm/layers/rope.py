@@ -109,11 +109,6 @@ class Rope3D(ExactBuffers):
         return cos, sin
 
 
-def apply_rope(x: Tensor, table: RopeTable) -> Tensor:
-    """Rotate queries or keys ``(B, heads, T * N, D)`` by the table of their tokens."""
-    return split_rotated(x.transpose(1, 2)[:, :, None], table, rotated=1)[0]
-
-
 def split_rotated(packed: Tensor, table: RopeTable, rotated: int) -> tuple[Tensor, ...]:
     """Split the output of a joint projection into its parts and rotate the first of them.
 

@@ -31,9 +31,9 @@ def test_noted_instead_of_fatal_and_given_back():
     before = signal.getsignal(signal.SIGUSR1)
     flag = SignalFlag(['SIGUSR1', 'SIGTERM'])
     flag.install()
-    assert not flag.raised()
+    assert flag.agreed() == ''
     os.kill(os.getpid(), signal.SIGUSR1)
-    assert flag.raised()
+    assert flag.agreed() == 'another'
     assert flag.seen == 'SIGUSR1'
     flag.remove()
     assert signal.getsignal(signal.SIGUSR1) is before
@@ -74,10 +74,10 @@ def _agree():
     init_dist('pytorch')
     flag = SignalFlag(['SIGUSR1'])
     flag.install()
-    assert not flag.raised()
+    assert flag.agreed() == ''
     if torch.distributed.get_rank() == 1:
         os.kill(os.getpid(), signal.SIGUSR1)
-    assert flag.raised()
+    assert flag.agreed() == 'another'
 
 
 def test_one_signalled_process_is_enough_for_all():
@@ -269,7 +269,7 @@ def _end_with_the_others(patience):
     os.kill(os.getpid(), signal.SIGTERM)
     with bounded_wait(batches, dataset):
         assert next(batches).item() == (-1 if own == [0, 1] else 2)
-    assert flag.raised()
+    assert flag.agreed() == 'another'
     stop_workers(batches)
 
 

@@ -10,6 +10,7 @@ from dense import (
     isolated_mask,
     split_heads,
 )
+from rotating import apply_rope
 from torch import _dynamo as dynamo
 
 from nextvid_mm.layers import (
@@ -18,7 +19,6 @@ from nextvid_mm.layers import (
     FrameAttention,
     Rope3D,
     TokenGrid,
-    apply_rope,
     attention,
     prefix_attention,
     run_eagerly,

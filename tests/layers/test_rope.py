@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from rotating import apply_rope
 
-from nextvid_mm.layers import Rope3D, TokenGrid, apply_rope, join_tables
+from nextvid_mm.layers import Rope3D, TokenGrid, join_tables
 from nextvid_mm.layers.rope import split_rotated
 
 GRID = TokenGrid(4, 3, 5)
