@@ -198,8 +198,16 @@ class SafeCheckpointHook(CheckpointHook):
         self._saved_at, self.stopped_by = time.monotonic(), None
         self.flag.install()
 
+    def before_encoding(self, runner: Runner) -> None:
+        """A signal ends this at once: there is nothing to save; called by ``ExactEpochLoop``."""
+        self.flag.remove()
+
+    def after_encoding(self, runner: Runner) -> None:
+        """Note signals again."""
+        self.flag.install()
+
     def after_failure(self, runner: Runner) -> None:
-        """Give the signals back; called by ``StageTrainLoop``."""
+        """Give the signals back; called by the loop."""
         self.flag.remove()
         if runner.world_size == 1:  # others may have failed before they began
             self._finish(runner)

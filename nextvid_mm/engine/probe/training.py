@@ -115,6 +115,7 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         if self.features is None:
             return
         runner, head = self.runner, self.runner.model.cls_head
+        runner.call_hook('before_encoding')
         cache = FeatureCache(self.features, runner.model, cached_dataset(runner.cfg, 'train'))
         features = cache.load()
         if features is None:
@@ -128,27 +129,32 @@ class ExactEpochLoop(EpochBasedTrainLoop):
             DATA_SAMPLERS.build(self.settings['sampler'], default_args=seed),
             self.settings.get('drop_last', False),
         )
+        runner.call_hook('after_encoding')
 
     def run(self) -> nn.Module:
         """Train from the runner's step to the last epoch, or until a hook stops it."""
-        self.runner.call_hook('before_train')
-        self.prepare()
-        if self._iter == 0:
-            advance_rates(self.runner.param_schedulers or [], self.rates_ahead)
         try:
+            self.runner.call_hook('before_train')
+            self.prepare()
+            if self._iter == 0:
+                advance_rates(self.runner.param_schedulers or [], self.rates_ahead)
             with nullcontext() if self.features is None else freed_memory_kept():
                 self._run_epochs()
-        except WaitStopped:
-            self.runner.call_hook('before_abandoned_step')
+        except BaseException:
+            self.runner.call_hook('after_failure')
+            raise
         self.runner.call_hook('after_train')
         return self.runner.model
 
     def _run_epochs(self) -> None:
-        if self._epoch and self._done == 0 and not self.validated:
-            self._validate_if_due()
-        while self._epoch < self._max_epochs and not self.stop_training:
-            self.run_epoch()
-            self._validate_if_due()
+        try:
+            if self._epoch and self._done == 0 and not self.validated:
+                self._validate_if_due()
+            while self._epoch < self._max_epochs and not self.stop_training:
+                self.run_epoch()
+                self._validate_if_due()
+        except WaitStopped:
+            self.runner.call_hook('before_abandoned_step')
 
     def _validate_if_due(self) -> None:
         if not self.stop_training and validates(self, self._epoch, self._max_epochs):

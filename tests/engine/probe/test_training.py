@@ -17,7 +17,7 @@ from nextvid_mm.engine.probe import training
 from nextvid_mm.engine.probe.training import _check_cached
 from nextvid_mm.engine.processes import WaitStopped
 from nextvid_mm.progress import progress_bar
-from nextvid_mm.stopping import Stopped
+from nextvid_mm.stopping import Stopped, stop_on_signals
 
 STEPS = 3 * NUM_TRAIN // 4
 SAVING = {'default_hooks.checkpoint.interval': 1, 'default_hooks.checkpoint.max_keep_ckpts': -1}
@@ -405,3 +405,47 @@ def test_a_stop_inside_an_epoch_where_saves_count_epochs(root, finetuned, tmp_pa
     ours, theirs = _saved(tmp_path / 'epoch_2.pth'), _saved(finetuned / 'iter_6.pth')
     for part in ('state_dict', 'ema_state_dict', 'optimizer'):
         _assert_equal(ours[part], theirs[part])
+
+
+def test_a_signal_while_features_are_encoded_does_not_wait_for_the_last(
+    root, tmp_path, monkeypatch
+):
+    def kill(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError('encoding went on')
+
+    monkeypatch.setattr(training.FeatureCache, '_encode', kill)
+    with stop_on_signals():
+        before = signal.getsignal(signal.SIGTERM)
+        with pytest.raises(Stopped, match='SIGTERM'):
+            _train(root, tmp_path, **{'train_cfg.features': 'stopped'})
+        assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_signals_are_noted_again_after_the_encoding(root, tmp_path):
+    class Kill(Hook):
+        def before_train_epoch(self, runner):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    runner = _train(root, tmp_path, Kill(), **CACHED)
+    assert runner.iter == 1
+    assert (tmp_path / 'iter_1.pth').exists()
+
+
+class Fails(Hook):
+    def __init__(self):
+        self.told = 0
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        raise RuntimeError('in a step')
+
+    def after_failure(self, runner):
+        self.told += 1
+
+
+def test_a_failure_gives_the_signals_back_and_hooks_know_of_it(root, tmp_path):
+    before, hook = signal.getsignal(signal.SIGTERM), Fails()
+    with pytest.raises(RuntimeError, match='in a step'):
+        _train(root, tmp_path, hook)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert hook.told == 1
