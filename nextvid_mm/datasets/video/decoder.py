@@ -167,7 +167,7 @@ class Decoder:
         """Close the file."""
         self.container.close()
         # The frames to come hold this decoder, which would keep the file until cycles are sought.
-        self._frames = iter(())
+        self._frames: Iterator[Decoded] = iter(())
 
     def end(self) -> float:
         """When the last frame ends, without decoding it."""
