@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nextvid_mm.datasets.request import derive_seed
 from nextvid_mm.engine.allocator import keep_freed_memory
+from nextvid_mm.engine.checkpoints import compare_data, compare_tables, describe_data
 from nextvid_mm.engine.clock import Clock
 from nextvid_mm.engine.hooks.stage import EMAHook, StageHook
 from nextvid_mm.engine.processes import (
@@ -118,6 +119,29 @@ class StageTrainLoop(EpochBasedTrainLoop):
     def stage_batch(self) -> StageBatch:
         """How the current step's global batch is met."""
         return self.batches[self.table.at(min(self._iter, self.max_iters - 1))[0]]
+
+    def past(self) -> dict[str, Any]:
+        """What a checkpoint says about the steps that led to it."""
+        return dict(stages=self.table.to_dicts(), data=describe_data(self.dataloader.dataset))
+
+    def check_past(self, meta: Mapping[str, Any]) -> None:
+        """Compare stage table and data with those of a checkpoint that is to be continued.
+
+        Raises:
+            ValueError: If the tables differ in what lies behind the checkpoint.
+        """
+        logger, step, total = self.runner.logger, meta['iter'], self.table.total_steps
+        for line in compare_data(meta.get('data'), describe_data(self.dataloader.dataset)):
+            logger.warning(f'the data has changed, clips may come twice or never: {line}')
+        if 'stages' not in meta:
+            return
+        if step == total:
+            logger.info(
+                f'{self.runner._load_from} is the end of this run: all {total} steps are done. '
+                'To train on, raise steps of the last stage in train_cfg.stages, or add one.'
+            )
+        for line in compare_tables(meta['stages'], self.table, step):
+            logger.warning(f'changed from step {step + 1} on: {line}')
 
     def _with_sampler(self, runner: Runner, dataloader: Mapping[str, Any]) -> dict[str, Any]:
         """Add the samplers that follow the table to the loader's config."""

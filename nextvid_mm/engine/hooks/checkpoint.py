@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,7 @@ from mmengine.runner import CheckpointLoader, Runner
 
 from nextvid_mm.engine.async_saves import AsyncSaver, recover, remove_checkpoint
 from nextvid_mm.engine.checkpoints import (
-    compare_data,
-    compare_tables,
     damage,
-    describe_data,
     fit_start_weights,
     list_checkpoints,
     newest_good,
@@ -61,8 +58,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     Args:
         interval: Steps (or epochs) between checkpoints; -1 saves at the end only.
-        by_epoch: Count ``interval`` in epochs. What a stop inside an epoch saves has the number of
-            its step in its name.
+        by_epoch: Count ``interval`` in epochs; a stop inside of one saves under its step's number.
         max_keep_ckpts: Number of checkpoints to keep; -1 keeps all.
         signals: Names of the signals that save and end the run.
         asynchronous: Save as folders ``iter_N.dcp`` into which every process writes its own part,
@@ -162,29 +158,14 @@ class SafeCheckpointHook(CheckpointHook):
         meta.pop('config', None)  # which MMEngine would run as Python; it writes no such key itself
         if meta.get('validated', False):
             self._validated, runner.train_loop.validated = meta['iter'], True
-        if 'stages' in meta and hasattr(runner.train_loop, 'table'):
-            step, total = meta['iter'], runner.train_loop.table.total_steps
-            if step == total:
-                runner.logger.info(
-                    f'{runner._load_from} is the end of this run: all {total} steps are done. '
-                    'To train on, raise steps of the last stage in train_cfg.stages, or add one.'
-                )
-            for line in compare_tables(meta['stages'], runner.train_loop.table, step):
-                runner.logger.warning(f'changed from step {step + 1} on: {line}')
-        if hasattr(runner.train_loop, 'steps_per_epoch'):
-            _require_epochs_of_the_same_length(meta, runner.train_loop.steps_per_epoch)
-        data = describe_data(runner.train_dataloader.dataset)
-        for line in compare_data(meta.get('data'), data):
-            runner.logger.warning(f'the data has changed, clips may come twice or never: {line}')
+        if hasattr(runner.train_loop, 'check_past'):
+            runner.train_loop.check_past(meta)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Store what :meth:`after_load_checkpoint` looks at."""
         meta = checkpoint['meta']
-        if hasattr(runner.train_loop, 'table'):
-            meta['stages'] = runner.train_loop.table.to_dicts()
-        if hasattr(runner.train_loop, 'steps_per_epoch'):
-            meta['steps_per_epoch'] = runner.train_loop.steps_per_epoch
-        meta['data'] = describe_data(runner.train_dataloader.dataset)
+        if hasattr(runner.train_loop, 'past'):
+            meta.update(runner.train_loop.past())
         meta['validated'] = meta['iter'] == self._validated
 
     def before_train(self, runner: Runner) -> None:
@@ -231,7 +212,8 @@ class SafeCheckpointHook(CheckpointHook):
         if runner.world_size == 1 or is_logged(runner, batch_idx, log_interval(runner)):
             asked = self.flag.agreed(due=self._is_overdue())
         if asked in ('another', 'SIGINT'):
-            self._stop(runner, self.flag.seen or asked)
+            self._end(runner, self.flag.seen or asked)
+            self._save_checkpoint(runner)
             return
         before = self._saved_at
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
@@ -249,8 +231,7 @@ class SafeCheckpointHook(CheckpointHook):
         Raises:
             WaitStopped: If it has; ``StageTrainLoop`` then saves.
         """
-        training = runner._train_loop is not None and hasattr(runner.train_loop, 'table')
-        if training and self.flag.seen is not None and runner.world_size == 1:
+        if hasattr(runner._train_loop, 'table') and self.flag.seen and runner.world_size == 1:
             raise WaitStopped
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
@@ -261,7 +242,8 @@ class SafeCheckpointHook(CheckpointHook):
     def after_train_epoch(self, runner: Runner) -> None:
         """The same at the end of an epoch."""
         if self.by_epoch and (asked := self.flag.agreed()):
-            self._stop(runner, self.flag.seen or asked)
+            self._end(runner, self.flag.seen or asked)
+            self._save_checkpoint(runner)
             return
         super().after_train_epoch(runner)
 
@@ -273,19 +255,14 @@ class SafeCheckpointHook(CheckpointHook):
             runner.logger.warning(f'{self.flag.seen}: ending the run before its first step.')
             self.stopped_by = self.flag.seen
             return
-        self._say_stop(runner, self.flag.seen or 'a signal')
+        self._end(runner, self.flag.seen or 'a signal')
         # Not as MMEngine saves: after a step that is still running, or at the end of an epoch.
         self._save_checkpoint_with_step(runner, done, dict(epoch=runner.epoch, iter=done))
 
-    def _stop(self, runner: Runner, name: str) -> None:
-        self._say_stop(runner, name)
-        self._save_checkpoint(runner)
-
-    def _say_stop(self, runner: Runner, name: str) -> None:
+    def _end(self, runner: Runner, name: str) -> None:
         said = 'a signal to another process' if name == 'another' else name
         runner.logger.warning(f'{said}: saving and ending the run. Continue it with --resume.')
-        runner.train_loop.stop_training = True
-        self.stopped_by = name
+        runner.train_loop.stop_training, self.stopped_by = True, name
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """Write, then note the file's name, then delete what is too old."""
@@ -360,22 +337,6 @@ class SafeCheckpointHook(CheckpointHook):
         others = [p for p in list_checkpoints(newest.parent, self.filename_tmpl) if p != newest]
         for path in others[self.keep - 1 :]:
             remove_checkpoint(path)
-
-
-def _require_epochs_of_the_same_length(meta: Mapping[str, Any], found: int) -> None:
-    """Raise if the position in an epoch, which follows from its length, would be another.
-
-    Older files do not say how long their epochs were; their position shows some other lengths.
-    """
-    saved, done = meta.get('steps_per_epoch'), meta['iter'] - meta['epoch'] * found
-    if saved not in (None, found) or not 0 <= done <= found:
-        raise ValueError(
-            f'an epoch has {found} steps, but the checkpoint, after step {meta["iter"]} in epoch '
-            f'{meta["epoch"] + 1}, was trained with {saved or "another number"}: samples would be '
-            'left out or come twice. Resume with the train_dataloader.batch_size (and drop_last) '
-            'and the list that it was trained with. A new run, with load_from and without '
-            '--resume, may have others.'
-        )
 
 
 def _require_everywhere(path: Path) -> None:

@@ -71,8 +71,9 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         validated: As of :class:`~nextvid_mm.engine.loops.StageTrainLoop`.
 
     Raises:
-        ValueError: If the batch does not divide into the processes, or cached features are asked
-            for in several processes or beside a key that they cannot honour.
+        ValueError: If the batch does not divide into the processes, the optimiser accumulates
+            gradients over several batches, or cached features are asked for in several processes
+            or beside a key that they cannot honour.
     """
 
     validated = False
@@ -133,6 +134,13 @@ class ExactEpochLoop(EpochBasedTrainLoop):
 
     def run(self) -> nn.Module:
         """Train from the runner's step to the last epoch, or until a hook stops it."""
+        passes = getattr(self.runner.optim_wrapper, '_accumulative_counts', 1)
+        if passes != 1:
+            raise ValueError(
+                f'optim_wrapper.accumulative_counts={passes} must be 1 with ExactEpochLoop, which '
+                'may save after any pass and would lose the gradients kept so far. For less '
+                'memory, lower train_dataloader.batch_size or take more processes, which share it'
+            )
         try:
             self.runner.call_hook('before_train')
             self.prepare()
@@ -160,15 +168,29 @@ class ExactEpochLoop(EpochBasedTrainLoop):
         if not self.stop_training and validates(self, self._epoch, self._max_epochs):
             self.runner.val_loop.run()
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Checkpoints store it: the position in an epoch follows from it."""
-        return len(self.dataloader)
+    def past(self) -> dict[str, Any]:
+        """What a checkpoint has to say: the position in an epoch follows from its length."""
+        return dict(steps_per_epoch=len(self.dataloader))
+
+    def check_past(self, meta: Mapping[str, Any]) -> None:
+        """Compare with a checkpoint; of older ones, the position alone shows some other lengths.
+
+        Raises:
+            ValueError: If its epochs had another number of steps.
+        """
+        found, saved = len(self.dataloader), meta.get('steps_per_epoch')
+        if saved not in (None, found) or not 0 <= meta['iter'] - meta['epoch'] * found <= found:
+            raise ValueError(
+                f'an epoch has {found} steps, but the checkpoint, after step {meta["iter"]} in '
+                f'epoch {meta["epoch"] + 1}, was trained with {saved or "another number"}: samples '
+                'would be left out or come twice. Resume with its train_dataloader.batch_size (and '
+                'drop_last) and list. A new run, with load_from and without --resume, is free.'
+            )
 
     @property
     def _done(self) -> int:
         """Steps of the present epoch that are done."""
-        return self._iter - self._epoch * self.steps_per_epoch
+        return self._iter - self._epoch * len(self.dataloader)
 
     def run_epoch(self) -> None:
         """Run the rest of an epoch; a hook that stops training leaves it unfinished."""

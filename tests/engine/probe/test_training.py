@@ -449,3 +449,9 @@ def test_a_failure_gives_the_signals_back_and_hooks_know_of_it(root, tmp_path):
         _train(root, tmp_path, hook)
     assert signal.getsignal(signal.SIGTERM) is before
     assert hook.told == 1
+
+
+def test_accumulated_gradients_are_refused(root, tmp_path):
+    message = r'accumulative_counts=2 must be 1 with ExactEpochLoop'
+    with pytest.raises(ValueError, match=message):
+        _train(root, tmp_path, **{'optim_wrapper.accumulative_counts': 2})
