@@ -24,14 +24,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from nextvid_mm.progress import progress_bar
 from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.demo.data.motions import MOTIONS
 from nextvid_mm.demo.data.render import PHOTOGRAPHS, render_clip, render_image
 from nextvid_mm.demo.data.spec import SPLITS, DemoSpec
+from nextvid_mm.files import replace_when_complete, write_text
+from nextvid_mm.progress import progress_bar
 from nextvid_mm.stopping import pool_of
-from nextvid_mm.files import write_text
-from nextvid_mm.files import replace_when_complete
 
 #: File that says what the folder holds and whether all of it has been written.
 STAMP = 'demo_spec.json'
@@ -86,9 +85,7 @@ def make_demo_data(
     return root
 
 
-def in_processes(
-    write: Callable[[Any], int], jobs: Sequence[Any], workers: int
-) -> Iterator[int]:
+def in_processes(write: Callable[[Any], int], jobs: Sequence[Any], workers: int) -> Iterator[int]:
     """Do the jobs in any order, in this process with 0 workers; yield what each one returns."""
     if workers == 0:
         yield from map(write, jobs)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-
 #: Axes of the state; all in turns of their circle: x and y in frame widths (y points down), angle
 #: in full turns (growing = counter-clockwise on the screen), size in ranges from the smallest to
 #: the largest.

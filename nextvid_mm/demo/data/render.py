@@ -1,7 +1,7 @@
 """Render one clip: a soft-edged piece of one photograph moves over another photograph.
 
-The photographs ship inside scikit-image's and scikit-learn's wheels: nothing is downloaded. Training
-and validation share none.
+The photographs ship inside scikit-image's and scikit-learn's wheels: nothing is downloaded.
+Training and validation share none.
 """
 
 import functools

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-
 #: Part of the hash: raise it with every change of the pixels that a spec stands for.
 GENERATOR_VERSION = 3
 

@@ -1,19 +1,33 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
-from nextvid_mm.demo.data.generate import make_demo_data
+
+from nextvid_mm.datasets.video.reader import VideoReader
+from nextvid_mm.demo.data import generate
+from nextvid_mm.demo.data.generate import (
+    STAMP,
+    clip_name,
+    is_complete,
+    make_demo_data,
+    planned_files,
+    prepare,
+    write_stamp,
+)
 from nextvid_mm.demo.data.motions import MOTIONS
 from nextvid_mm.demo.data.render import render_clip
 from nextvid_mm.demo.data.spec import DemoSpec
-from nextvid_mm.datasets.video.reader import VideoReader
-from nextvid_mm.demo.data import generate
-from nextvid_mm.demo.data.generate import is_complete
-from dataclasses import replace
-from nextvid_mm.demo.data.spec import DemoSpec
-from nextvid_mm.demo.data.generate import STAMP, clip_name, is_complete, planned_files, prepare, write_stamp
 
-
-SPEC = DemoSpec(num_train=26, num_val=13, frames=4, size=32, probe_clips_per_class=1, num_images=13, num_val_images=4)
+SPEC = DemoSpec(
+    num_train=26,
+    num_val=13,
+    frames=4,
+    size=32,
+    probe_clips_per_class=1,
+    num_images=13,
+    num_val_images=4,
+)
 
 
 def contents(root):

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from nextvid_mm.demo.data.motions import MOTIONS
-from nextvid_mm.demo.data.motions import STATE_AXES, sample_states
+from nextvid_mm.demo.data.motions import MOTIONS, STATE_AXES, sample_states
 
 FRAMES, FPS = 24, 8
 

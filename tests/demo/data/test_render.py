@@ -1,4 +1,6 @@
 from dataclasses import replace
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,14 +9,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nextvid_mm.demo.data.motions import MOTIONS
-from nextvid_mm.demo.data.render import render_clip
-from nextvid_mm.demo.data.spec import DemoSpec
 from nextvid_mm.demo.data import render
-from nextvid_mm.demo.data.render import render_image
-from pathlib import Path
-from nextvid_mm.demo.data.render import PHOTOGRAPHS, load_photographs, random_crop
-
+from nextvid_mm.demo.data.motions import MOTIONS
+from nextvid_mm.demo.data.render import (
+    PHOTOGRAPHS,
+    load_photographs,
+    random_crop,
+    render_clip,
+    render_image,
+)
+from nextvid_mm.demo.data.spec import DemoSpec
 
 NUM_TRAIN, NUM_VAL = 960, 360
 

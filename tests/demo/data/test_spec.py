@@ -33,7 +33,9 @@ def test_digest_covers_content_but_not_counts():
     changed = {'seed': 1, 'frames': 16, 'fps': 4, 'size': 32, 'difficulty': 0.1, 'image_size': 64}
     digests = {replace(spec, **{key: value}).digest() for key, value in changed.items()}
     assert len(digests | {spec.digest()}) == len(changed) + 1
-    more = replace(spec, num_train=12, num_val=12, num_images=1, probe_clips_per_class=1, num_val_images=3)
+    more = replace(
+        spec, num_train=12, num_val=12, num_images=1, probe_clips_per_class=1, num_val_images=3
+    )
     assert more.digest() == spec.digest()
     assert DemoSpec(difficulty=1).digest() == DemoSpec(difficulty=1.0).digest()
 
