@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.worlds import compare as worlds
-from nextvid_mm.demo.ablations import TABLES, Budget, comparison, markdown, read_folder
+from nextvid_mm.demo.ablations import TABLES, Budget, comparison, goals, markdown, read_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / 'docs/ablations.md').read_text(encoding='utf-8')
@@ -48,6 +48,13 @@ def test_the_page_s_table_is_that_of_the_runs_that_are_in():
     rows = TABLES['compare']
     results = read_folder(RESULTS, [row.name for row in rows], range(100), Budget())
     expected = markdown(comparison(rows, results)) if results else 'No run is in yet.\n'
+    assert shown == expected, f'write this into docs/ablations.md:\n{expected}'
+
+
+def test_the_page_says_which_goals_are_met_by_the_same_runs():
+    shown = re.search(r'<!-- goals -->\n(.*?)<!-- end -->', PAGE, re.DOTALL)[1]
+    names = [row.name for row in TABLES['compare']]
+    expected = goals(read_folder(RESULTS, names, range(100), Budget()))
     assert shown == expected, f'write this into docs/ablations.md:\n{expected}'
 
 
