@@ -51,7 +51,7 @@ class VideoInit(BaseTransform):
 
     Args:
         backend: What decodes: ``pyav``, our reader; ``decord`` or ``torchcodec``, with their own
-            idea of which frame is which (docs/data.md compares them).
+            idea of which frame is which (docs/reading.md compares them).
         cache_dir: Folder of the cache. None: no cache.
         max_clip_megabytes: Videos that decode to more are not cached.
         stream: Which of several video streams of a file. None: the first. With ``pyav`` only.
