@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from scipy import stats
 
+from nextvid_mm.evaluation.intervals import CONFIDENCE, half_interval
 from nextvid_mm.files import save_picture, write_text
 
 TITLES = dict(knn='k-NN', linear='linear', attentive='attentive', finetuned='fine-tuned')
-CONFIDENCE = 0.95
 Column = tuple[str, str, float]
 
 
@@ -63,10 +62,8 @@ def summarise(
 
 def _entry(cells: Mapping[int, Mapping[str, Any]]) -> Entry:
     top1 = {seed: float(cells[seed]['top1']) for seed in sorted(cells)}
-    values, margin = list(top1.values()), None
-    if len(set(values)) > 1:
-        error = statistics.stdev(values) / len(values) ** 0.5
-        margin = float(error * stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1))
+    values = list(top1.values())
+    margin = half_interval(values) if len(set(values)) > 1 else None
     seconds = statistics.mean(cell['seconds'] for cell in cells.values())
     return Entry(statistics.mean(values), margin, top1, seconds)
 

@@ -7,12 +7,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy.stats import t as student
-
 from nextvid_mm.demo.ablations.results import QUESTIONS, RunResult
 from nextvid_mm.demo.ablations.tables import Row
+from nextvid_mm.evaluation.intervals import half_interval
 
-CONFIDENCE = 0.95
 #: The mean of both questions.
 BOTH = 'both'
 
@@ -104,10 +102,7 @@ def paired(mine: Mapping[int, float], first: Mapping[int, float]) -> Difference 
     gaps = [value - first[seed] for seed, value in mine.items() if seed in first]
     if not gaps:
         return None
-    if len(gaps) == 1:
-        return Difference(gaps[0], math.inf, 1)
-    spread = statistics.stdev(gaps) / math.sqrt(len(gaps))
-    half = float(student.ppf((1 + CONFIDENCE) / 2, len(gaps) - 1)) * spread
+    half = half_interval(gaps) if len(gaps) > 1 else math.inf
     return Difference(statistics.mean(gaps), half, len(gaps))
 
 

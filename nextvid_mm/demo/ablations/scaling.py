@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student
 
-from nextvid_mm.demo.ablations.comparing import CONFIDENCE
 from nextvid_mm.demo.ablations.results import QUESTIONS, RunResult
+from nextvid_mm.evaluation.intervals import student_quantile
 from nextvid_mm.files import save_picture
 
 _WIDTH = re.compile(r'width-(\d+)_')
@@ -75,7 +74,7 @@ def fit_scaling(results: Sequence[RunResult]) -> list[Fit]:
         found = np.linalg.lstsq(design, values, rcond=None)[0]
         variance = ((values - design @ found) ** 2).sum() / free
         errors = np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))
-        halves = student.ppf((1 + CONFIDENCE) / 2, free) * errors
+        halves = student_quantile(free) * errors
         clips, width = ((float(found[i]), float(halves[i])) for i in (1, 2))
         fits.append(Fit(name, float(found[0]), clips, width, len(runs)))
     return fits
