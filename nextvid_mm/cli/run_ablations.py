@@ -90,11 +90,14 @@ def run(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace, console: Console) -> None:
     """Run the rows and write table and plots."""
+    from rich.markdown import Markdown
+
     from nextvid_mm.config_files import checked_config, home_folder
     from nextvid_mm.demo.ablations import (
         Budget,
         best_settings,
         comparison,
+        goals,
         make_tables,
         read_folder,
         run_rows,
@@ -132,6 +135,8 @@ def report(args: argparse.Namespace, console: Console) -> None:
     found = comparison(rows, results)
     console.print(*make_tables(args.table, found, chance))
     written = write_report(args.table, found, chance, work_dir)
+    if args.table == 'compare':
+        console.print(Markdown(goals(results)))
     if args.table == 'search':
         for row in best_settings(found):
             console.print(f'best of its method, mean of both questions: {row.title}')

@@ -33,7 +33,10 @@ def test_what_is_there_is_shown_and_nothing_is_run(call, capsys, tmp_path, monke
         run = ablations.RunResult('table2_full', seed, budget, [moment], {})
         write_result(result_file(results, run.row, seed), run)
     assert call('run_ablations', *words) == 0
-    assert 'full method' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert 'full method' in shown
+    assert 'goal' in shown
+    assert 'not run' in shown
     assert '| full method | 2 | 63.0 ± 2.1 |' in (tmp_path / 'w/compare.md').read_text()
     said = call('run_ablations', *words, '--steps-scale', 0.5)
     assert 'is a run of another budget' in said
