@@ -250,7 +250,7 @@ def _weights(path):
     before = runner.model.neck.blocks[0].mlp.fc1.weight.full_tensor().clone()
     state = dict(before_save=True)
     runner._gathered['state_dict'] = state
-    checkpoint = dict(meta={}, state_dict={})
+    checkpoint = dict(meta=dict(iter=0), state_dict={})
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.call_hook('before_save_checkpoint', checkpoint=checkpoint)
     assert checkpoint['state_dict'] is state

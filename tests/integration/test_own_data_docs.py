@@ -97,7 +97,7 @@ def test_clips_are_those_of_the_pretraining_example(folder):
     path = folder / 'configs/probe/my_labels.py'
     config = Config.fromfile(path)
     check_config(config, str(path))
-    (own,) = (block for block in blocks('data.md', 'python') if '_base_' in block)
+    (own,) = (block for block in blocks('data.md', 'python') if "'./vit-tiny_demo.py'" in block)
     base = ROOT / 'configs/nextvid/vit-tiny_demo.py'
     own = own.replace("'./vit-tiny_demo.py'", repr(str(base)))
     (folder / 'my_videos.py').write_text(own)

@@ -52,7 +52,9 @@ def test_hidden_pixels_of_all_frames_are_the_target_and_are_never_read():
     torch.testing.assert_close(*z)
     patches = model.backbone.patchify(clip)
     hidden = patches.gather(2, mask.queried[:, None, :, None].expand(-1, 4, -1, 96))
-    target = (hidden - hidden.mean(-1, keepdim=True)) / (hidden.var(-1, keepdim=True) + 1e-6).sqrt()
+    colours = hidden.unflatten(-1, (3, -1))
+    spread = (colours.var(-1, keepdim=True) + 1e-6).sqrt()
+    target = ((colours - colours.mean(-1, keepdim=True)) / spread).flatten(-2)
     torch.testing.assert_close(loss, (model.head.proj(z[0]) - target).square().mean())
 
 
