@@ -1,5 +1,6 @@
 """What docs/ablations.md says is so: its rows, the paper's figures, its commands up to the work."""
 
+import json
 import re
 import runpy
 import shlex
@@ -8,8 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.states import QUANTITIES
 from benchmarks.worlds import compare as worlds
-from nextvid_mm.demo.ablations import TABLES, Budget, comparison, goals, markdown, read_folder
+from nextvid_mm.demo.ablations import (
+    TABLES,
+    Budget,
+    comparison,
+    goals,
+    markdown,
+    read_folder,
+    read_result,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / 'docs/ablations.md').read_text(encoding='utf-8')
@@ -56,6 +66,26 @@ def test_the_page_says_which_goals_are_met_by_the_same_runs():
     names = [row.name for row in TABLES['compare']]
     expected = goals(read_folder(RESULTS, names, range(100), Budget()))
     assert shown == expected, f'write this into docs/ablations.md:\n{expected}'
+
+
+def test_the_page_s_search_is_that_of_its_results():
+    shown = re.search(r'<!-- search -->\n(.*?)<!-- end -->', PAGE, re.DOTALL)[1]
+    cells = re.findall(r'\d+\.\d / \d+\.\d', shown)
+    runs = [read_result(path) for path in (ROOT / 'benchmarks/results/search').glob('*.json')]
+    found = [f'{run.last.top1["how"]:.1f} / {run.last.top1["what"]:.1f}' for run in runs]
+    assert sorted(cells) == sorted(found)
+    titles = {row.name: row.title.split(', ') for row in TABLES['search']}
+    for run, cell in zip(runs, found, strict=True):
+        method, _, setting = titles[run.row]
+        assert re.search(rf'^\| {method} \| {setting} \|.*{cell}', shown, re.MULTILINE), run.row
+
+
+def test_the_page_s_states_are_those_that_were_measured():
+    records = json.loads((ROOT / 'benchmarks/results/states.json').read_text(encoding='utf-8'))
+    for name, record in records.items():
+        numbers = [f'{record[quantity]:.2f}' for quantity in QUANTITIES]
+        numbers += [f'{record["kind"]:.1f}', f'{record["rank"]:.1f}']
+        assert f'| {name} | {" | ".join(numbers)} |' in PAGE
 
 
 def test_the_readme_has_the_figures_of_the_same_runs():
