@@ -243,18 +243,23 @@ def stop_workers(batches: Iterator[Any]) -> None:
     workers = workers_of(batches)
     if not workers:
         return
-    # A worker that hangs in a decoder sees no signal but the last. torch would wait five seconds
-    # for each, and take the death of one for an accident unless it is told before.
-    if any(flag.seen for flag in _flags) and getattr(loader, '_worker_pids_set', False):
+    # A worker that hangs in a decoder sees no signal but the last, and torch would wait five
+    # seconds for each.
+    if any(flag.seen for flag in _flags):
+        _kill(loader, workers)
+    loader._shutdown_workers()  # which does nothing while Python ends
+    _kill(loader, [worker for worker in workers if worker.is_alive()])
+
+
+def _kill(loader: Any, workers: Sequence[BaseProcess]) -> None:
+    """Kill workers; torch, which takes the death of one for an accident, is told before."""
+    if workers and getattr(loader, '_worker_pids_set', False):
         signal_handling._remove_worker_pids(id(loader))
         loader._worker_pids_set = False
-        for worker in workers:
-            worker.kill()
-    loader._shutdown_workers()
     for worker in workers:
-        if worker.is_alive():
-            worker.kill()
-            worker.join(5)
+        worker.kill()
+    for worker in workers:
+        worker.join(5)
 
 
 def _end_persistent_workers(loader: DataLoader) -> None:

@@ -318,6 +318,16 @@ def test_a_program_does_not_wait_for_persistent_workers_at_its_end():
     assert b'Traceback' not in ended.stderr
 
 
+def test_workers_that_are_killed_while_python_ends_are_no_accident(monkeypatch):
+    loader = DataLoader([1, 2], num_workers=1, persistent_workers=True)
+    iterator = iter(loader)
+    monkeypatch.setattr(torch.utils.data._utils, 'python_exit_status', True)
+    stop_workers(iterator)
+    assert not any(worker.is_alive() for worker in processes.workers_of(iterator))
+    # Else torch's handler of SIGCHLD raises, if the worker takes its time to die.
+    assert not iterator._worker_pids_set
+
+
 def test_persistent_workers_end_with_their_guard():
     guarded = GuardedLoader(DataLoader([1, 2], num_workers=1, persistent_workers=True))
     assert len(list(guarded)) == 2
