@@ -56,15 +56,14 @@ def test_the_tool_lists_its_rows(run, capsys):
 def test_the_page_s_table_is_that_of_the_runs_that_are_in():
     shown = re.search(r'<!-- compare -->\n(.*?)<!-- end -->', PAGE, re.DOTALL)[1]
     rows = TABLES['compare']
-    results = read_folder(RESULTS, [row.name for row in rows], range(100), Budget())
+    results = read_folder(RESULTS, rows, range(100), Budget())
     expected = markdown(comparison(rows, results)) if results else 'No run is in yet.\n'
     assert shown == expected, f'write this into docs/ablations.md:\n{expected}'
 
 
 def test_the_page_says_which_goals_are_met_by_the_same_runs():
     shown = re.search(r'<!-- goals -->\n(.*?)<!-- end -->', PAGE, re.DOTALL)[1]
-    names = [row.name for row in TABLES['compare']]
-    expected = goals(read_folder(RESULTS, names, range(100), Budget()))
+    expected = goals(read_folder(RESULTS, TABLES['compare'], range(100), Budget()))
     assert shown == expected, f'write this into docs/ablations.md:\n{expected}'
 
 
@@ -93,8 +92,7 @@ def test_the_readme_has_the_figures_of_the_same_runs():
     lines = [[cell.strip() for cell in line.split('|')[1:-1]] for line in readme.splitlines()]
     rows = [row for row in TABLES['compare'] if any(row.title == line[0] for line in lines if line)]
     assert len(rows) == 4
-    names = [row.name for row in TABLES['compare']]
-    results = read_folder(RESULTS, names, range(100), Budget())
+    results = read_folder(RESULTS, TABLES['compare'], range(100), Budget())
     entries = comparison(TABLES['compare'], results).entries
     for row in rows:
         (line,) = (line for line in lines if line and line[0] == row.title)

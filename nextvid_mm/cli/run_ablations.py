@@ -115,7 +115,7 @@ def report(args: argparse.Namespace, console: Console) -> None:
     work_dir = (args.work_dir or home / 'work_dirs' / 'ablations').resolve()
     folder = (args.results or work_dir).resolve()
     if args.no_run:
-        results = read_folder(folder, [row.name for row in rows], args.seeds, budget)
+        results = read_folder(folder, rows, args.seeds, budget)
         if not results:
             raise FileNotFoundError(
                 f'{folder} holds no result of {args.table} with seeds {args.seeds}: run without '

@@ -27,10 +27,11 @@ def test_what_is_there_is_shown_and_nothing_is_run(call, capsys, tmp_path, monke
     said = call('run_ablations', *words)
     assert said.startswith(f'run_ablations: error: {results} holds no result of compare')
     budget = dict(steps_scale=1.0, options={}, probe_options={})
+    setting = ablations.select_rows('compare', ['table2_full'])[0].setting
     for seed, how in ((0, 61.5), (1, 64.5)):
         scores = dict(how=how, what=70.0)
         moment = ablations.Moment(1500, 24000, 900.0, 950.0, {}, scores, scores, 30.0, 1.0)
-        run = ablations.RunResult('table2_full', seed, budget, [moment], {})
+        run = ablations.RunResult('table2_full', setting, seed, budget, [moment], {})
         write_result(result_file(results, run.row, seed), run)
     assert call('run_ablations', *words) == 0
     shown = capsys.readouterr().out

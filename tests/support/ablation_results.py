@@ -25,5 +25,5 @@ def made_up_results(seeds=2, rank=9.0, scores=SCORES):
                 )
                 for part, value in zip(ends, levels[seed], strict=True)
             ]  # fmt: skip
-            found.append(RunResult(name, seed, {}, moments, {}))
+            found.append(RunResult(name, {}, seed, {}, moments, {}))
     return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nextvid_mm.demo.ablations.tables import Row
 from nextvid_mm.files import write_text
 
 HOW, WHAT = 'how', 'what'
@@ -73,6 +74,7 @@ class RunResult:
 
     Attributes:
         row: name of the row.
+        setting: the row's config and overrides when it was run.
         seed: of pretraining, untrained weights and probes.
         budget: that of the comparison.
         moments: in order of steps, the last at the end of the run.
@@ -80,6 +82,7 @@ class RunResult:
     """
 
     row: str
+    setting: dict[str, Any]
     seed: int
     budget: dict[str, Any]
     moments: list[Moment]
@@ -135,31 +138,38 @@ def read_result(path: Path) -> RunResult:
 
 
 def read_folder(
-    folder: Path, rows: Iterable[str], seeds: Iterable[int], budget: Budget
+    folder: Path, rows: Sequence[Row], seeds: Iterable[int], budget: Budget
 ) -> list[RunResult]:
     """Results of some rows that are there, seed by seed.
 
     Raises:
-        ValueError: if a file in the folder, of whatever row, is of another budget.
+        ValueError: as :func:`check_folder`.
     """
-    check_budget(folder, budget)
-    rows = list(rows)
-    files = [result_file(folder, row, seed) for seed in seeds for row in rows]
+    check_folder(folder, rows, budget)
+    files = [result_file(folder, row.name, seed) for seed in seeds for row in rows]
     return [read_result(path) for path in files if path.is_file()]
 
 
-def check_budget(folder: Path, budget: Budget) -> None:
-    """Refuse a folder with runs of another budget.
+def check_folder(folder: Path, rows: Sequence[Row], budget: Budget) -> None:
+    """Refuse a folder with runs of another budget, or of one of these rows as it was once.
 
     Raises:
-        ValueError: naming the first such file.
+        ValueError: naming the first such file; a budget counts in files of whatever row.
     """
-    mine = json.loads(json.dumps(asdict(budget)))
+    asked = json.loads(json.dumps(asdict(budget)))
+    settings = {row.name: json.loads(json.dumps(row.setting)) for row in rows}
     for path in sorted(folder.glob('*_seed_*.json')):
-        if (theirs := read_result(path).budget) != mine:
+        found = read_result(path)
+        if found.budget != asked:
             raise ValueError(
-                f'{path} is a run of another budget, {theirs}, asked for is {mine}: rows must be '
-                'given the same; use another --results'
+                f'{path} is a run of another budget, {found.budget}, asked for is {asked}: rows '
+                'must be given the same; use another --results'
+            )
+        if found.setting != settings.get(found.row, found.setting):
+            raise ValueError(
+                f'{path} is a run of another setting, {found.setting}, {found.row} is '
+                f'{settings[found.row]} now: remove the file, and its run is repeated, or use '
+                'another --results'
             )
 
 

@@ -30,7 +30,7 @@ from nextvid_mm.demo.ablations.curves import Prober
 from nextvid_mm.demo.ablations.results import (
     Budget,
     RunResult,
-    check_budget,
+    check_folder,
     read_folder,
     result_file,
     write_result,
@@ -74,7 +74,8 @@ def run_rows(
         results: folder of the results, one file a run; None takes ``work_dir``.
 
     Raises:
-        ValueError: if ``work_dir`` or ``results`` holds runs of another budget.
+        ValueError: if ``work_dir`` or ``results`` holds runs of another budget, or of a row as it
+            was once.
         ChildProcessError: if a pretraining fails.
     """
     init_default_scope(SCOPE)
@@ -82,13 +83,13 @@ def run_rows(
     work_dir.mkdir(parents=True, exist_ok=True)
     results.mkdir(parents=True, exist_ok=True)
     _claim(work_dir, budget)
-    check_budget(results, budget)
+    check_folder(results, rows, budget)
     runs = [Run(work_dir, row, seed, budget) for seed in seeds for row in rows]
     todo = [run for run in runs if not result_file(results, run.row.name, run.seed).is_file()]
     if todo:
         with progress_bar('steps', speed_estimate_period=600.0) as progress:
             _run_all(todo, Prober(budget.probe_options, THREADS), jobs, progress, results)
-    return read_folder(results, [row.name for row in rows], seeds, budget)
+    return read_folder(results, rows, seeds, budget)
 
 
 def _claim(work_dir: Path, budget: Budget) -> None:
@@ -206,7 +207,8 @@ class Run:
             moments = [prober.moment(_UNTRAINED, None, self.folder / 'probe', self.seed)]
         else:
             moments = prober.curve(self.folder, self.seed)
-        return RunResult(self.row.name, self.seed, asdict(self.budget), moments, machine())
+        row = self.row
+        return RunResult(row.name, row.setting, self.seed, asdict(self.budget), moments, machine())
 
     def clear(self) -> None:
         """Remove what the curve has been read from; the last checkpoint and the logs stay."""

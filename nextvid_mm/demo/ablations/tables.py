@@ -42,6 +42,13 @@ class Row:
     rate: float = 1.0
     steps: float = 1.0
 
+    @property
+    def setting(self) -> dict[str, Any]:
+        """What makes its runs other than those of another row, for their results."""
+        return dict(
+            config=self.config, options=dict(self.options), rate=self.rate, steps=self.steps
+        )
+
 
 @dataclass(frozen=True)
 class Goal:

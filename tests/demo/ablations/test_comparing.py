@@ -96,7 +96,7 @@ def searched(rows, scores):
     budget = dict(steps_scale=0.3, options={}, probe_options={})
     top1 = [dict(how=float(how), what=50.0) for how in scores]
     return [
-        RunResult(row.name, 100, budget, [Moment(1, 1, 1.0, 1.0, {}, seen, seen, 9.0, 1.0)], {})
+        RunResult(row.name, {}, 100, budget, [Moment(1, 1, 1.0, 1.0, {}, seen, seen, 9.0, 1.0)], {})
         for row, seen in zip(rows, top1, strict=True)
     ]
 

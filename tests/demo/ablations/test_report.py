@@ -49,7 +49,7 @@ def test_a_figure_of_unknown_row_has_its_footnote():
     rows = select_rows('table2', ['table2_alignment-isolation'])
     level = dict(how=50.0, what=50.0)
     moment = Moment(1, 1, 1.0, 1.0, {}, level, level, 9.0, 1.0)
-    found = [RunResult(rows[0].name, 0, {}, [moment], {})]
+    found = [RunResult(rows[0].name, {}, 0, {}, [moment], {})]
     assert 'one of these two rows' in text_of(rows, found)
 
 

@@ -83,7 +83,7 @@ class Recorded(Run):
     def probe(self, prober):
         moment = Moment(10, 160, 1.0, 2.0, {}, {}, dict(how=50.0, what=60.0), 9.0, 1.0)
         budget = dict(steps_scale=1.0, options={}, probe_options={})
-        return RunResult(self.row.name, self.seed, budget, [moment], {})
+        return RunResult(self.row.name, self.row.setting, self.seed, budget, [moment], {})
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ def results(noise=0.0, seed=0):
     rng = np.random.default_rng(seed)
     found = []
     for row in select_rows('scaling'):
-        width, length = width_of(RunResult(row.name, 0, {}, [], {})), row.steps
+        width, length = width_of(RunResult(row.name, {}, 0, {}, [], {})), row.steps
         how = 50 + 3 * np.log2(length) + 2 * np.log2(width / 64) + noise * rng.normal()
         losses = dict(loss_flow=1 - 0.1 * np.log2(length))
         scores = dict(how=how, what=60.0)
         moment = Moment(1, int(1000 * length), 1.0, 1.0, losses, {}, scores, 9.0, 1.0)
-        found.append(RunResult(row.name, 0, {}, [moment], {}))
+        found.append(RunResult(row.name, {}, 0, {}, [moment], {}))
     return found
 
 
