@@ -40,8 +40,8 @@ A row at the paper's scale is a config like any other:
 
 
 TABLES = (
-    'compare', 'table2', 'table3', 'table4', 'table5', 'table11', 'table12', 'extra', 'search',
-    'scaling',
+    'compare', 'table2', 'table3', 'table4', 'table5', 'table11', 'table12', 'extra', 'grid',
+    'search', 'scaling',
 )  # fmt: skip
 
 

@@ -47,7 +47,12 @@ class Prober:
         self._batches: dict[tuple[str, str], list[dict]] = {}
 
     def moment(
-        self, costs: Mapping[str, Any], encoder: Path | None, folder: Path, seed: int
+        self,
+        costs: Mapping[str, Any],
+        encoder: Path | None,
+        folder: Path,
+        seed: int,
+        options: Mapping[str, Any] | None = None,
     ) -> Moment:
         """Probe one encoder.
 
@@ -56,6 +61,7 @@ class Prober:
             encoder: file with it; None for an untrained one.
             folder: for what the probes leave.
             seed: of untrained weights and probes.
+            options: overrides of the demo's pretraining config, for an untrained encoder.
         """
         torch.set_num_threads(self.threads)
         knn: dict[str, float] = {}
@@ -65,7 +71,9 @@ class Prober:
             config = copy.deepcopy(config)
             weights = 'untrained' if encoder is None else 'encoder'
             if encoder is None and config.model.backbone is None:
-                config.model.backbone = Config.fromfile(find_config(PRETRAIN)).model.backbone
+                demo = Config.fromfile(find_config(PRETRAIN))
+                demo.merge_from_dict(dict(options or {}))
+                config.model.backbone = demo.model.backbone
             record = fit_probe(
                 config, encoder, folder / question, seed, folder / 'features',
                 encoder_weights=weights,

@@ -203,11 +203,11 @@ class Run:
 
     def probe(self, prober: Prober) -> RunResult:
         """Probe the encoder's moments."""
-        if self.row.config is None:
-            moments = [prober.moment(_UNTRAINED, None, self.folder / 'probe', self.seed)]
+        row, folder = self.row, self.folder / 'probe'
+        if row.config is None:
+            moments = [prober.moment(_UNTRAINED, None, folder, self.seed, dict(row.options))]
         else:
             moments = prober.curve(self.folder, self.seed)
-        row = self.row
         return RunResult(row.name, row.setting, self.seed, asdict(self.budget), moments, machine())
 
     def clear(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nextvid_mm.datasets.transforms.masking import PAPER_STRATEGIES
 from nextvid_mm.plan.proposed_configs import MOTION, NORMALIZED
 
 ABLATIONS = 'configs/ablations'
@@ -28,7 +29,8 @@ class Row:
         config: pretraining config; None for an encoder that is not trained.
         paper: top-1 on ImageNet-1K and SSv2 in %, as printed ('<10'); None: no such row there.
         weights: the row needs weights that this project does not ship.
-        options: overrides of the config, ``(key, value)``, of this row alone.
+        options: overrides of the config, ``(key, value)``, of this row alone; without a config, of
+            the demo's.
         rate: factor on all learning rates of its stages.
         steps: factor on its steps, of rows that are about length.
     """
@@ -106,6 +108,28 @@ _VJEPA = Row(
 )
 _UNTRAINED = Row('untrained', 'untrained', None)
 _NEXT_FRAME = Row('next-frame', 'next-frame regression', f'{BASELINES}/next-frame_demo.py')
+
+# 8 x 8 patches, on which masks hide what was published; targets have as many channels as before.
+_FINE = (('model.backbone.patch_size', 8), (f'{_MASKS}.patch_size', 8))
+_FINE_TARGETS = (('model.target_generator.patch_size', 8), ('model.target_generator.pool', 2))
+_PAPER_MASKS = tuple(
+    (f'{_STRATEGY}.{place}.{key}', value)
+    for place, strategy in enumerate(PAPER_STRATEGIES)
+    for key, value in strategy.items()
+)
+_HIDDEN = ('model.queries', 'hidden')
+
+
+def _fine(row: Row, *options: tuple[str, Any], title: str | None = None, name: str = '') -> Row:
+    """A row of the demo on the finer grid, at the demo's rate."""
+    return Row(
+        f'{name or row.name}-8x8',
+        title or row.title,
+        row.config,
+        weights=row.weights,
+        options=(*_FINE, *options) if row.config else _FINE[:1],
+    )
+
 
 #: Factors on all learning rates.
 SEARCHED_RATES = (0.2, 1.0)
@@ -258,6 +282,26 @@ TABLES: dict[str, tuple[Row, ...]] = {
             _FULL.config,
             options=(('model.head.motion', 0.9), ('model.align_head.motion', 0.9)),
         ),
+    ),
+    'grid': (
+        _fine(_FULL, *_FINE_TARGETS, *_PAPER_MASKS, _HIDDEN),
+        _fine(
+            _FULL,
+            *_FINE_TARGETS,
+            *_PAPER_MASKS,
+            title='full method, queries at all patches',
+            name='queries-all',
+        ),
+        _fine(_NO_MASKS, *_FINE_TARGETS),
+        _fine(
+            _VIDEOMAE,
+            ('model.target_generator.patch_size', 8),
+            ('model.head.target_channels', 3 * 2 * 8 * 8),
+            (f'{_MASKS}.ratio', 0.9),
+        ),
+        _fine(_VJEPA, *_PAPER_MASKS),
+        _fine(_NEXT_FRAME, *_FINE_TARGETS),
+        _fine(_UNTRAINED),
     ),
     'search': _search(),
     'scaling': _scaling(),
