@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import check_state, load_exactly
 from nextvid_mm.registry import MODELS
@@ -78,7 +80,7 @@ class Converted:
         head = dict(config, in_channels=self.backbone['arch']['embed_dims'])
         model = MODELS.build(dict(type='ProbeRecognizer', backbone=self.backbone, cls_head=head))
         load_exactly(model.backbone, self.state, self.source)
-        load_exactly(model.cls_head.probes, weights, self.source)
+        load_exactly(model.cls_head.probes, weights, f'the probes for {self.source}')
         model.record_origin(self.source)
         return model.state_dict()
 
@@ -118,12 +120,14 @@ def infer_arch(
         heads: what the user says; None looks it up.
     """
     hidden, width = require(state, 'blocks.0.mlp.fc1.weight', source).shape
+    if heads is not None:
+        check_count(heads, '--heads')
     if heads is None and width not in heads_of_width:
         raise ValueError(
             f'{source}: no published model has the width {width} (known: '
             f'{", ".join(map(str, heads_of_width))}); say its number of heads with --heads'
         )
-    numbers = [int(name.split('.')[1]) for name in state if name.startswith('blocks.')]
+    numbers = [int(m[1]) for name in state if (m := re.match(r'blocks\.(\d+)\.', name))]
     return dict(
         embed_dims=width,
         depth=max(numbers) + 1,

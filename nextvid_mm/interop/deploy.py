@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.layers import RopeTable, TokenGrid, sdpa
+from nextvid_mm.layers.precision import ExactBuffers
 from nextvid_mm.models.backbones.base import ClipEncoder
 from nextvid_mm.models.backbones.causal_vit import CausalViT
 
@@ -32,7 +34,7 @@ class ClipModule(nn.Module):
         return self.encoder.encode(clip)
 
 
-class StreamingStep(nn.Module):
+class StreamingStep(ExactBuffers):
     """One new tubelet of a stream, whose past is handed in and out as tensors.
 
     As ``StreamingEncoder`` with the same window: equal to the whole clip while it fits, and each
@@ -44,13 +46,14 @@ class StreamingStep(nn.Module):
         size: pixels per side of the frames; None takes ``encoder.img_size``.
 
     Raises:
-        ValueError: if the encoder is not causal.
+        ValueError: if the encoder is not causal, or for no window.
     """
 
     def __init__(self, encoder: CausalViT, window: int = 32, size: int | None = None):
         super().__init__()
         if not (isinstance(encoder, CausalViT) and encoder.causal):
             raise ValueError('StreamingStep needs a CausalViT with causal=True')
+        check_count(window, 'window')
         self.encoder, self.window = encoder.eval(), window
         side = (size or encoder.img_size) // encoder.patch_size
         self.grid = TokenGrid(1, side, side)
@@ -71,8 +74,9 @@ class StreamingStep(nn.Module):
         """Keys and values ``(L, B, h, W * N, D)`` and the number of tubelets seen, before any."""
         encoder = self.encoder
         shape = (encoder.depth, streams, encoder.num_heads, self.window * self.grid.patches)
-        empty = torch.zeros(*shape, encoder.embed_dims // encoder.num_heads)
-        return empty, empty.clone(), torch.tensor(0)
+        width = encoder.embed_dims // encoder.num_heads
+        empty = torch.zeros(*shape, width, device=self.cos.device)
+        return empty, empty.clone(), torch.tensor(0, device=self.cos.device)
 
     def forward(
         self, frames: Tensor, keys: Tensor, values: Tensor, seen: Tensor

@@ -60,7 +60,7 @@ def from_timm(path: str | Path, model: str | None = None, key: str | None = None
         )
     arch = timm.models.split_model_name_tag(name)[0]
     if not timm.is_model(arch):
-        raise ValueError(f'--model {model} is unknown to timm; timm.list_models("vit*") has names')
+        raise ValueError(f'--model {name} is unknown to timm; timm.list_models("vit*") has names')
     if said.get('architecture') == arch and isinstance(said.get('pretrained_cfg'), dict):
         mean, std = _colours(said['pretrained_cfg'], f'{path}: config.json')
     else:
@@ -128,15 +128,21 @@ def _per_frame(
 
 
 def _timm_names(arch: str, vit: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What timm does with a file of another project when it loads it."""
+    """What timm does with a file of another project when it loads it, but for other sizes."""
     module = sys.modules[timm.models.model_entrypoint(arch).__module__]
     rename = getattr(module, 'checkpoint_filter_fn', None)
-    state = dict(state)
+    renamed: dict[str, Tensor] = dict(state)
     if rename is not None:
         with redirect_stdout(io.StringIO()):  # it prints what it does not find
-            state = rename(state, vit)
+            renamed = rename(dict(state), vit)
+    # It stretches patches and positions of another size, which are another encoder's: these stay as
+    # they are, to be refused. What it may take from positions are those of the prefix tokens.
+    prefix = int(getattr(vit, 'num_prefix_tokens', 1)) * int(vit.num_features)
+    for name in {'patch_embed.proj.weight', 'pos_embed'} & set(state) & set(renamed):
+        if abs(state[name].numel() - renamed[name].numel()) > prefix:
+            renamed[name] = state[name]
     expected = vit.state_dict()
-    return {n: v for n, v in state.items() if n in expected or not UNUSED.search(n)}
+    return {n: v for n, v in renamed.items() if n in expected or not UNUSED.search(n)}
 
 
 def _released_colours(name: str) -> tuple[Any, Any]:

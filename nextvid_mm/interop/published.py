@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,8 @@ def convert(
         Lines that say what was done.
 
     Raises:
-        ValueError: if the formats do not go together, an option is not the format's, or the file
-            is not what it should be.
+        ValueError: if the formats do not go together, an option is not the format's, the file is
+            not what it should be, or would be replaced.
     """
     if source == SHARDED and target == OURS:
         if foreign := sorted(key for key, value in options.items() if value is not None):
@@ -73,6 +74,8 @@ def convert(
     if source == OURS:
         card = export_encoder(path, output, **given)
         return [f'wrote {output}', f'wrote {card}']
+    if Path(output).resolve() == Path(path).resolve():
+        raise ValueError(f'{output} is what is converted, and would be lost: write another file')
     converted = reader(path, **given)
     converted.save(output)
     return [f'wrote {output}', *_describe(converted, Path(output))]
@@ -95,7 +98,7 @@ def _describe(converted: Converted, output: Path) -> list[str]:
             f'no probe config fits patches of {patch} pixels: inherit one and change it',
         ]
     options = '--cfg-options model.encoder_weights=encoder'
-    return [*lines, f'probe it: python tools/test.py {config} {output} {options}']
+    return [*lines, f'probe it: python tools/test.py {config} {shlex.quote(str(output))} {options}']
 
 
 def fitting_config(backbone: dict[str, Any]) -> str | None:

@@ -74,7 +74,8 @@ def from_videomae(path: str | Path, heads: int | None = None, key: str | None = 
     state, dropped = split_off(state, OTHER_PARTS)
     require(state, 'patch_embed.proj.weight', source)
     require(state, 'blocks.0.attn.qkv.weight', source)
-    arch = infer_arch(state, VIDEOMAE_HEADS, source, heads or said.pop('num_heads', None))
+    told = said.pop('num_heads', None)
+    arch = infer_arch(state, VIDEOMAE_HEADS, source, told if heads is None else heads)
     state, patch_size, tubelet_size = flatten_patch_embed(_fold_scales(_join_biases(state)))
     backbone: dict[str, Any] = dict(
         type='JointViT',
@@ -86,7 +87,6 @@ def from_videomae(path: str | Path, heads: int | None = None, key: str | None = 
         tubelet_size=tubelet_size,
         final_norm='norm.weight' in state,
     )
-    said.pop('num_heads', None)
     backbone.update(said)
     if 'pos_embed' in state and _is_sinusoid(state['pos_embed']):
         dropped += ('pos_embed',)
@@ -132,7 +132,8 @@ def _fold_scales(state: dict[str, Tensor]) -> dict[str, Tensor]:
             layer = f'{match[1]}.{"attn.proj" if match[2] == "1" else "mlp.fc2"}'
             for kind, factor in (('weight', scale[:, None]), ('bias', scale)):
                 if f'{layer}.{kind}' in folded:
-                    folded[f'{layer}.{kind}'] = folded[f'{layer}.{kind}'] * factor
+                    # In half precision, scales of 1e-5 would round most products to zero.
+                    folded[f'{layer}.{kind}'] = folded[f'{layer}.{kind}'].float() * factor.float()
     return folded
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.models.checkpoints import bare, find_weights, read_file
 
 from .converted import (
@@ -71,9 +72,11 @@ def from_vjepa2(
     # Rotary models still carry the table of absolute positions; no layer reads it.
     state, dropped = split_off(state, ('pos_embed', *IMAGE_PARTS, *OTHER_PARTS))
     state, positions, span, more = _settle_version(state)
-    arch = infer_arch(state, VJEPA_HEADS, source, heads or said.pop('num_heads', None))
+    told = said.get('num_heads')
+    arch = infer_arch(state, VJEPA_HEADS, source, told if heads is None else heads)
     state, patch_size, tubelet_size = flatten_patch_embed(state)
-    side = size or said.get('pretrain_size', SIZE)
+    side = said.get('pretrain_size', SIZE) if size is None else size
+    check_count(side, '--size')
     backbone = _vjepa_config(arch, positions, side, 64, patch_size, tubelet_size)
     if 'norm_eps' in said:
         backbone['norm_eps'] = said['norm_eps']
@@ -159,7 +162,7 @@ def _settle_version(
     state = {name.replace(last, 'norm.'): value for name, value in state.items()}
     if 'video_mod_embed' in state:  # the same vector for every token: part of the bias
         bias = state['patch_embed.proj.bias']
-        state['patch_embed.proj.bias'] = bias + state.pop('video_mod_embed').flatten()
+        state['patch_embed.proj.bias'] = bias.float() + state.pop('video_mod_embed').flatten()
     return state, 'rope', True, dropped
 
 

@@ -6,6 +6,7 @@ A list of state dicts under ``classifiers``, each name with the prefix ``module.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nextvid_mm.layers import check_state
 from nextvid_mm.models.checkpoints import read_file
 
 from .converted import require
@@ -36,12 +38,14 @@ def read_probes(path: str | Path, width: int) -> tuple[dict[str, Any], dict[str,
         Config of a ``ProbeHead``, and the weights of its probes.
 
     Raises:
-        ValueError: if there are none, or they have another width.
+        ValueError: if there are none, or they differ in form or have another width.
     """
     found = read_file(path).get('classifiers')
     if not isinstance(found, list) or not found or not isinstance(found[0], Mapping):
         raise ValueError(f'{path} holds no list of probes under classifiers')
     probes = [_rename_probe(_bare(state), f'probe {n} in {path}') for n, state in enumerate(found)]
+    for number, probe in enumerate(probes):
+        check_state(probe, probes[0], f'probe {number} in {path} beside probe 0')
     own, hidden = probes[0]['query'].shape[0], probes[0]['fc1.weight'].shape[0]
     if own != width:
         raise ValueError(f'the probes in {path} are {own} channels wide, their encoder is {width}')
@@ -65,13 +69,16 @@ def _bare(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _rename_probe(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
     """One probe's weights under the names of ``AttentiveProbes``."""
     cross = 'pooler.cross_attention_block.'
-    key, value = require(state, cross + 'xattn.kv.weight', source).chunk(2)
+    query, kv = 'pooler.query_tokens', cross + 'xattn.kv.'
+    for name in (query, kv + 'weight', kv + 'bias', cross + 'mlp.fc1.weight', 'linear.weight'):
+        require(state, name, source)
+    key, value = state.pop(kv + 'weight').chunk(2)
     renamed = {
-        'query': require(state, 'pooler.query_tokens', source).flatten(),
+        'query': state.pop(query).flatten(),
         'to_key.weight': key,
         'to_value.weight': value,
         # A bias of the keys has no effect: it shifts all scores of a head alike.
-        'to_value.bias': require(state, cross + 'xattn.kv.bias', source).chunk(2)[1],
+        'to_value.bias': state.pop(kv + 'bias').chunk(2)[1],
     }
     places = {
         cross + 'norm1.': 'norm_tokens.', cross + 'xattn.q.': 'to_query.',
@@ -79,10 +86,9 @@ def _rename_probe(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
         'pooler.blocks.': 'blocks.',
     }  # fmt: skip
     for name, weights in state.items():
-        for theirs, ours in places.items():
-            if name.startswith(theirs):
-                short = ours + name.removeprefix(theirs)
-                renamed[short.replace('.attn.', '.').replace('.mlp.', '.')] = weights
+        theirs = next((prefix for prefix in places if name.startswith(prefix)), '')
+        short = places.get(theirs, '') + name.removeprefix(theirs)
+        renamed[short.replace('.attn.', '.').replace('.mlp.', '.')] = weights
     return renamed
 
 
@@ -92,5 +98,5 @@ def how_to_test(config: Mapping[str, Any], state: Mapping[str, Tensor], output: 
     name = f'configs/probe/others/vjepa2_{_CONFIGS.get(classes, "DATASET")}.py'
     return [
         f'{len(state["query"])} probes of {classes} classes',
-        f'test them: python tools/test.py {name} {output}',
+        f'test them: python tools/test.py {name} {shlex.quote(str(output))}',
     ]

@@ -48,7 +48,10 @@ def test_shapes_tell_the_architecture_and_the_width_the_heads():
     state = {f'blocks.{n}.mlp.fc1.weight': torch.zeros(36, 24) for n in (0, 1, 11)}
     arch = infer_arch(state, {24: 3}, 'file', None)
     assert arch == dict(embed_dims=24, depth=12, num_heads=3, mlp_ratio=1.5)
-    assert infer_arch(state, {}, 'file', 2)['num_heads'] == 2
+    assert infer_arch(state | {'blocks.rest': 0}, {}, 'file', 2)['num_heads'] == 2
+    for heads in (0, -3):
+        with pytest.raises(ValueError, match=f'--heads={heads} must be a whole number'):
+            infer_arch(state, {24: 3}, 'file', heads)
     with pytest.raises(ValueError, match=r'width 24 \(known: 8, 16\)'):
         infer_arch(state, {8: 1, 16: 2}, 'file', None)
 

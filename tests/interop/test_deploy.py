@@ -42,6 +42,14 @@ def test_steps_equal_the_clip_and_the_stream(encoder):
     assert not torch.allclose(sliding[-1], whole[-1], atol=1e-3)
     with pytest.raises(ValueError, match='needs a CausalViT with causal=True'):
         StreamingStep(CausalViT(ARCH, img_size=16, patch_size=8, causal=False))
+    with pytest.raises(ValueError, match='window=0 must be'):
+        StreamingStep(encoder, window=0)
+
+
+def test_a_moved_and_cast_step_starts_there_and_turns_exactly():
+    step = StreamingStep(CausalViT(ARCH, img_size=16, patch_size=8)).bfloat16()
+    assert (step.speed.dtype, step.cos.dtype) == (torch.float64, torch.float32)
+    assert {tensor.device.type for tensor in step.to('meta').start()} == {'meta'}
 
 
 def test_torch_export(encoder):

@@ -140,6 +140,20 @@ def test_dinov3_against_transformers(tmp_path):
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(('size', 'patch'), [(224, 14), (512, 16)])
+def test_dinov2_of_another_size_is_not_stretched(tmp_path, size, patch):
+    count = (size // patch) ** 2 + 1
+    state = dict(mask_token=torch.zeros(1, 384), cls_token=torch.zeros(1, 1, 384))
+    state['pos_embed'] = torch.zeros(1, count, 384)
+    state['patch_embed.proj.weight'] = torch.zeros(384, 3, patch, patch)
+    torch.save(state, tmp_path / 'own.pth')
+    message = rf'pos_embed: \(1, {count}, 384\) in the file, \(1, 1370, 384\) expected'
+    if patch == 16:
+        message += r'; vit.patch_embed.proj.weight: \(384, 3, 16, 16\) in the file'
+    with pytest.raises(ValueError, match=message):
+        from_dinov2(tmp_path / 'own.pth').check()
+
+
 def test_a_width_that_was_never_published(tmp_path):
     torch.save(dict(cls_token=torch.zeros(1, 1, 40)), tmp_path / 'odd.pth')
     with pytest.raises(ValueError, match=r'no published model has the width 40 \(known: 384, 768'):
@@ -182,6 +196,9 @@ def test_a_folder_of_the_hub_says_its_name_and_colours(tmp_path):
     settings['pretrained_cfg'] = dict(mean='dark')
     (tmp_path / 'config.json').write_text(json.dumps(settings))
     with pytest.raises(ValueError, match=r"config.json: mean='dark' is not three numbers"):
+        from_timm(tmp_path)
+    (tmp_path / 'config.json').write_text(json.dumps(dict(architecture='vit_none')))
+    with pytest.raises(ValueError, match='--model vit_none is unknown to timm'):
         from_timm(tmp_path)
 
 

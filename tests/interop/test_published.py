@@ -1,6 +1,7 @@
 """The converter's doors: formats, options, the command."""
 
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_the_tool_converts_and_says_how_to_probe(tmp_path, videomae, monkeypatch
     assert f'{output} --cfg-options model.encoder_weights=encoder' in printed
     stored = stored_backbone(read_checkpoint(output))
     assert (stored['type'], stored['arch']['num_heads']) == ('JointViT', 4)
+
+
+def test_the_file_that_is_read_is_not_replaced(tmp_path, videomae, monkeypatch):
+    before = videomae.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='videomae.pth is what is converted'):
+        convert('videomae', 'nextvid', videomae, 'videomae.pth', heads=4)
+    assert videomae.read_bytes() == before
+
+
+def test_the_advice_can_be_pasted(tmp_path, videomae):
+    lines = convert('videomae', 'nextvid', videomae, tmp_path / 'an encoder.pth', heads=4)
+    assert str(tmp_path / 'an encoder.pth') in shlex.split(lines[-1])
 
 
 def test_the_tool_exports_ours(tmp_path, monkeypatch, capsys):

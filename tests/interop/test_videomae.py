@@ -165,6 +165,16 @@ def test_what_does_not_fit_is_named(tmp_path, spoil, message):
         from_videomae(tmp_path / 'spoilt.pth').check()
 
 
+def test_small_scales_survive_half_precision(tmp_path):
+    state = vit_state(64, 1, 128, (3, 2, 16, 16), Slab(), qkv_bias=False)
+    state = {name: value.half() for name, value in state.items()}
+    scale = torch.full((64,), 1e-5).half()
+    torch.save(dict(model=state | {'blocks.0.gamma_2': scale}), tmp_path / 'half.pth')
+    folded = from_videomae(tmp_path / 'half.pth', heads=4).build().blocks[0].mlp.fc2.weight
+    expected = state['blocks.0.mlp.fc2.weight'].float() * scale.float()[:, None]
+    torch.testing.assert_close(folded.detach(), expected, rtol=1e-6, atol=0.0)
+
+
 def test_an_unknown_width_asks_for_the_heads(tmp_path):
     state = vit_state(64, 1, 128, (3, 2, 16, 16), Slab(), qkv_bias=False)
     torch.save(dict(model=state), tmp_path / 'small.pth')

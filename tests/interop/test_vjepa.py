@@ -56,6 +56,8 @@ def test_the_target_encoder_is_the_default_and_the_encoder_a_choice(tmp_path):
     for choice, state in ((None, b), ('encoder', a)):
         stored = from_vjepa2(path, encoder=choice).state['blocks.0.mlp.fc1.weight']
         assert torch.equal(stored, state['blocks.0.mlp.fc1.weight'])
+    with pytest.raises(ValueError, match='--size=0 must be a whole number'):
+        from_vjepa2(path, size=0)
     with pytest.raises(ValueError, match=r'no encoder ema_encoder; it holds encoder, target_enc'):
         from_vjepa2(path, encoder='ema_encoder')
 

@@ -132,6 +132,23 @@ def test_probes_of_another_depth_or_width_are_refused(tmp_path):
         from_vjepa2(encoder, probe=encoder)
 
 
+@pytest.mark.parametrize(
+    ('spoil', 'message'),
+    [
+        (lambda p: p[1].pop('module.linear.bias'), r'probe 1 in .*\s+missing \(1\): classifier.b'),
+        (lambda p: p[1].update(probe_state(192, 2, Slab(5, 1 << 22))), r'probe 1 .*\s+unexpected'),
+        (lambda p: [q.update(rest=torch.ones(1)) for q in p], r'the probes.*\s+.* \(1\): rest'),
+        (lambda p: p[0].pop('module.linear.weight'), r'probe 0 in .* no tensor linear.weight'),
+    ],
+)
+def test_probes_that_differ_or_hold_more_are_refused(tmp_path, spoil, message):
+    encoder, file, states = with_probes(tmp_path, count=2, depth=1)
+    spoil(states)
+    torch.save(dict(classifiers=states), file)
+    with pytest.raises(ValueError, match=message):
+        from_vjepa2(encoder, probe=file).save(tmp_path / 'out.pth')
+
+
 def test_the_tool_says_how_to_test_them(tmp_path):
     encoder, file, _ = with_probes(tmp_path)
     lines = convert('vjepa2', 'nextvid', encoder, tmp_path / 'out.pth', probe=file)
