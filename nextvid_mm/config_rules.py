@@ -136,6 +136,19 @@ def sizes_fit(cfg: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(f'{place}.num_heads', text)
 
 
+def masks_fit(cfg: Mapping[str, Any]) -> Iterator[Problem]:
+    """Masks number the patches of the encoder: by those of another size, it sees a corner."""
+    patch = _at(cfg, 'model', 'backbone', 'patch_size')
+    if patch is None and str(_at(cfg, 'model', 'backbone', 'type')).endswith('CausalViT'):
+        patch = 16
+    pipeline = _at(cfg, 'train_dataloader', 'dataset', 'pipeline')
+    for place, step in enumerate(pipeline if isinstance(pipeline, list | tuple) else ()):
+        found = _at(step, 'patch_size')
+        if isinstance(patch, int) and isinstance(found, int) and patch > 0 < found != patch:
+            text = f'found {found}, but model.backbone.patch_size is {patch}: make them equal'
+            yield Problem(f'train_dataloader.dataset.pipeline[{place}].patch_size', text)
+
+
 def sources_can_be_drawn(cfg: Mapping[str, Any]) -> Iterator[Problem]:
     """A mixture needs a source of some weight, and names that differ."""
     sources = _at(cfg, 'train_dataloader', 'dataset', 'sources')
@@ -198,6 +211,7 @@ RULES = (
     names_exist,
     validation_is_whole,
     sizes_fit,
+    masks_fit,
     sources_can_be_drawn,
     sharded_has_no_average,
     sharding_is_known,

@@ -39,6 +39,20 @@ def test_a_mixture_must_have_something_to_draw(sources, text):
     assert problem == Problem('train_dataloader.dataset.sources', text)
 
 
+@pytest.mark.parametrize(('ours', 'masks'), [(8, 16), (8, 4), (None, 8)])
+def test_masks_are_of_the_encoders_patches(ours, masks):
+    backbone = dict(type='CausalViT') if ours is None else dict(type='Mine', patch_size=ours)
+    steps = [dict(type='FormatShape'), dict(type='FrameIsolatedMasking', patch_size=masks)]
+    cfg = dict(model=dict(backbone=backbone), train_dataloader=dict(dataset=dict(pipeline=steps)))
+    (problem,) = found(cfg)
+    assert problem.path == 'train_dataloader.dataset.pipeline[1].patch_size'
+    assert f'found {masks}, but model.backbone.patch_size is {ours or 16}' in problem.text
+    steps[1]['patch_size'] = ours or 16
+    assert found(cfg) == []
+    steps[1]['patch_size'] = 5
+    assert found(cfg | dict(model=dict(backbone=dict(type='Mine')))) == []  # it may have any
+
+
 def test_a_file_to_start_from_may_be_elsewhere():
     assert found(dict(load_from='https://host/file.pth')) == []
     assert [problem.path for problem in found(dict(load_from='absent.pth'))] == ['load_from']

@@ -86,16 +86,26 @@ class ClipPretraining(BaseModel):
                 part = build_part(settings, CONTRACTS[slot], f'model.{slot}')
             setattr(self, slot, part)
         if self.head is not None and self.target_generator is not None:
-            self._check_target_channels()
+            self._check_targets()
 
-    def _check_target_channels(self) -> None:
-        """Raise unless the head makes tokens of the size that the targets have."""
-        head, found = self.head, self.target_generator.channels
-        if head.target_channels != found:
+    def _check_targets(self) -> None:
+        """Raise unless targets lie on the encoder's tokens, and the head makes tokens like them."""
+        head, target, encoder = self.head, self.target_generator, self.backbone
+        for key in ('patch_size', 'tubelet_size'):
+            # Patches of other targets would be found by the encoder's numbers, somewhere else.
+            ours, theirs = getattr(encoder, key), getattr(target, key)
+            if ours != theirs:
+                raise ValueError(
+                    f'{type(target).__name__} has {key}={theirs}, but {type(encoder).__name__} has '
+                    f'{key}={ours}, and a target covers what a token does: set '
+                    f'model.target_generator.{key}={ours}'
+                )
+        if head.target_channels != target.channels:
+            place = 'head' if head.trunk is head else 'head.decoder'
             raise ValueError(
                 f'{type(head).__name__} makes tokens of target_channels={head.target_channels}, '
-                f'but the targets of {type(self.target_generator).__name__} have {found} '
-                f'channels: set model.head.decoder.target_channels={found}'
+                f'but the targets of {type(target).__name__} have {target.channels} '
+                f'channels: set model.{place}.target_channels={target.channels}'
             )
 
     def check_ahead(self, ahead: int) -> None:

@@ -22,6 +22,19 @@ def test_a_predictor_of_the_same_frame_is_refused():
 def test_targets_of_another_size_are_refused():
     head = dict(type='LinearRegressionHead', in_channels=12, target_channels=95)
     with pytest.raises(
-        ValueError, match='target_channels=95, but the targets of PixelTarget have 96'
+        ValueError,
+        match='target_channels=95, but .* of PixelTarget have 96 channels: set model.head.t',
     ):
         MODELS.build(copy.deepcopy(CONFIG) | dict(head=head))
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'channels'), [('patch_size', 2, 24), ('tubelet_size', 1, 48)]
+)
+def test_targets_of_other_patches_are_refused(key, value, channels):
+    config = copy.deepcopy(CONFIG)
+    config['target_generator'][key] = value
+    config['head']['decoder']['target_channels'] = channels
+    ours = config['backbone'].get(key, 2)
+    with pytest.raises(ValueError, match=f'set model.target_generator.{key}={ours}'):
+        MODELS.build(config)
