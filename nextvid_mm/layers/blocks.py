@@ -112,7 +112,7 @@ class LeanMlp(Mlp):
             lambda hidden: self.fc2(self.act(hidden)),
             self.fc1(x),
             use_reentrant=False,
-            preserve_rng_state=False,
+            preserve_rng_state=not isinstance(self.fc2, nn.Linear),  # an update may have dropout
             determinism_check='none',
         )
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import CONFIG, clips, wake
 
-from nextvid_mm.layers import check_state, has_lora, merged, with_updates
+from nextvid_mm.layers import check_state, has_lora, merged, set_recompute, with_updates
 from nextvid_mm.registry import MODELS
 
 pytest.importorskip('peft')
@@ -61,6 +61,18 @@ def test_merged_weights_compute_the_same_without_peft(targets):
     for value in updates.values():
         value.zero_()
     assert not torch.allclose(model.encode(video), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize('with_cp', ['light', 'products', True])
+def test_recomputation_draws_the_same_dropout(with_cp):
+    model, video, found = trained(targets=['fc1', 'fc2'], dropout=0.5), clips(), []
+    for kept in (False, with_cp):
+        set_recompute(model.blocks, kept)
+        torch.manual_seed(0)
+        loss = model.encode(video).square().mean()
+        found.append(torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad]))
+    for plain_grad, grad in zip(*found, strict=True):
+        torch.testing.assert_close(grad, plain_grad)
 
 
 @pytest.mark.parametrize('lora', [dict(rank=0), dict(targets=['query']), dict(targets=[])])
