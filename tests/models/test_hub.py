@@ -12,6 +12,7 @@ from tiny import CONFIG, build
 
 import nextvid_mm.engine.hooks  # noqa: F401  (lets MMEngine load exported files)
 from nextvid_mm.interop import export_encoder
+from nextvid_mm.layers import has_lora
 from nextvid_mm.models.algorithms import NextVid
 from nextvid_mm.models.backbones import CausalViT, ClipEncoder, JointViT
 from nextvid_mm.models.checkpoints import (
@@ -65,6 +66,24 @@ def test_a_whole_model_comes_back(tmp_path):
     state = CheckpointLoader.load_checkpoint(str(tmp_path / 'a' / 'model.safetensors'))
     assert state['state_dict'].keys() == build().state_dict().keys()
     assert CONFIG['type'] in read_checkpoint(tmp_path / 'a')['meta']['cfg']
+
+
+def test_a_whole_model_takes_no_other_settings(tmp_path):
+    build().save_pretrained(tmp_path / 'a')
+    assert NextVid.from_pretrained(tmp_path / 'a', queries='hidden').queries == 'hidden'
+    with pytest.raises(ValueError, match=r"a whole model, .* leave out \['queries'\]"):
+        NextVid.from_pretrained(tmp_path / 'a', queries='all')
+
+
+def test_an_encoder_comes_back_with_updates_to_train(encoder, tmp_path):
+    pytest.importorskip('peft')
+    encoder.save_pretrained(tmp_path / 'a')
+    again, clip = (
+        CausalViT.from_pretrained(tmp_path / 'a', tuned='lora'),
+        torch.rand(1, 3, 4, 32, 32),
+    )
+    assert has_lora(again)
+    assert torch.equal(again(clip), encoder(clip))
 
 
 def test_files_of_somebody_else_stay(encoder, tmp_path):

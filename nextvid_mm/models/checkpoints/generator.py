@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nextvid_mm.layers import TokenGrid, load_exactly
+from nextvid_mm.layers import TokenGrid, load_exactly, with_updates
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
 
+from .config_data import plain_config
 from .encoder import open_encoder, read_checkpoint, require_room, stored_config
 
 if TYPE_CHECKING:
@@ -98,14 +99,18 @@ def open_folder(folder: str | Path, settings: dict[str, Any]) -> Any:
     Raises:
         ValueError: if nothing of ours was saved there, or ``settings`` are given to a whole model.
     """
-    checkpoint = read_checkpoint(folder)
-    if stored_config(checkpoint, 'model') is not None:
+    stored = stored_config(read_checkpoint(folder), 'model')
+    if stored is not None:
+        if other := [k for k, value in settings.items() if stored.get(k) != plain_config(value)]:
+            raise ValueError(
+                f'{folder} holds a whole model, which stays as it is: leave out {other}'
+            )
         return load_generator(folder).model
     encoder, origin = open_encoder(folder)
     if any(origin.backbone.get(key) != value for key, value in settings.items()):
-        state = encoder.state_dict()
-        encoder = MODELS.build(origin.backbone | settings)
-        load_exactly(encoder, state, f'{folder} with {settings}')
+        other = MODELS.build(origin.backbone | settings)
+        load_exactly(other, with_updates(encoder.state_dict(), other), f'{folder} with {settings}')
+        encoder = other
     return encoder.eval()
 
 
