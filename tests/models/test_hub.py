@@ -45,6 +45,14 @@ def test_an_encoder_comes_back(encoder, tmp_path):
         JointViT.from_pretrained(tmp_path / 'a')
 
 
+def test_a_folder_that_is_written_again_is_read_again(encoder, tmp_path):
+    for value in (1.0, 2.0, 3.0):
+        torch.nn.init.constant_(encoder.norm.bias, value)
+        encoder.save_pretrained(tmp_path / 'a')
+        again = CausalViT.from_pretrained(tmp_path / 'a')
+        assert torch.equal(again.norm.bias, encoder.norm.bias)
+
+
 def test_a_folder_starts_a_run_again(encoder, tmp_path):
     encoder.save_pretrained(tmp_path / 'a')
     other = CausalViT(ARCH, img_size=32, patch_size=8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -20,7 +19,7 @@ from nextvid_mm.models.hub import EXPORT_KEY
 from nextvid_mm.registry import MODELS, require_registered
 
 from .config_data import parse_config, plain_config
-from .files import find_file, read_file, read_metadata
+from .files import INDEX, find_file, read_file, read_metadata
 
 # Where the encoders lie in our checkpoints, by the value of ``encoder_weights``.
 PREFIXES = {'reference': 'reference.encoder.', 'encoder': 'backbone.'}
@@ -159,13 +158,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         FileNotFoundError: if the file is missing.
         ValueError: as ``read_file``.
     """
-    content = _read(str(path), os.stat(path) if Path(path).exists() else None)
-    return {**content, _SOURCE: str(path)}
+    file = find_file(path)
+    alone = file.is_file() and not file.name.endswith(INDEX)
+    parts = [file] if alone else sorted((file if file.is_dir() else file.parent).iterdir())
+    stats = [part.stat() for part in parts if part.is_file()]
+    state = tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
+    return {**_read(str(path), state), _SOURCE: str(path)}
 
 
 @lru_cache(maxsize=1)
-def _read(path: str, state: os.stat_result | None) -> dict[str, Any]:
-    """``state``, with size and time, tells a file from another under the same name."""
+def _read(path: str, state: tuple) -> dict[str, Any]:
+    """``state`` tells files from others that had, or get, the same names."""
     content = read_file(path)
     if find_file(path).suffix == '.safetensors':
         content = _as_checkpoint(content, path)
