@@ -187,7 +187,7 @@ def _clip(row: Mapping[str, Any], line: int, name: str) -> ListedClip:
         except (TypeError, ValueError):
             raise ValueError(f'{where}: {key}={value!r} is no number of seconds') from None
     start, end = times
-    if start < 0 or end <= (0.0 if math.isnan(start) else start):
+    if not 0 <= (0.0 if math.isnan(start) else start) < (math.inf if math.isnan(end) else end):
         raise ValueError(f'{where}: start={start:g} and end={end:g} are no part of a video: {path}')
     numbers = []
     for key in ('label', 'offset', 'size'):

@@ -1,5 +1,6 @@
 """Lists of any length and kind: read once, mapped by everybody, made again when they change."""
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -238,6 +239,7 @@ def test_two_readings_of_one_table_leave_each_other_alone(tmp_path, indexed, mon
         (dict(path=['a.mp4', 'b.mp4'], start=[0.0, 5.0], end=[1.0, 4.0]),
          r'line \d: start=5 and end=4 are no part of a video: b.mp4'),
         (dict(path=['a.mp4'], start=[-1.0]), r'line \d: start=-1 and end=nan are no part'),
+        (dict(path=['a.mp4'], start=[math.inf]), r'line \d: start=inf and end=nan are no part'),
         (dict(path=['a.mp4'], start=['soon']), r"line \d: start='soon' is no number of seconds"),
         (dict(path=['a.mp4'], label=['cat']), r"line \d: label='cat' is no whole number"),
         (dict(path=[None], label=[1]), r'line \d: .* is no path'),

@@ -36,11 +36,12 @@ class EachSegment(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Transform ``imgs`` in pieces of ``clip_len``."""
-        frames, length, done = results['imgs'], results['clip_len'], []
+        frames, length, done, after = results['imgs'], results['clip_len'], [], results
         for first in range(0, len(frames), length):
-            results = self.pipeline(dict(results, imgs=list(frames[first : first + length])))
-            done += results['imgs']
-        return dict(results, imgs=done)
+            # Each from what is known of the frames as they were: `img_shape` is no longer theirs.
+            after = self.pipeline(dict(results, imgs=list(frames[first : first + length])))
+            done += after['imgs']
+        return dict(after, imgs=done)
 
 
 @TRANSFORMS.register_module()

@@ -18,16 +18,17 @@ from numpy.typing import NDArray
 
 from nextvid_mm.datasets.clip_shards import open_file
 from nextvid_mm.datasets.video.backends import check_backend, nearest, open_video
-from nextvid_mm.datasets.video.reader import TOLERANCE, Shot
+from nextvid_mm.datasets.video.reader import Shot
 from nextvid_mm.files import is_remote, replace_when_complete, shown
 from nextvid_mm.registry import TRANSFORMS
 from nextvid_mm.storage import Storage
 
 # Decoded frames fill disks quickly; leave some room for everything else.
 _KEEP_FREE_BYTES = 2 << 30
-# Of a cache entry: magic, frames, height, width, channels, rate, duration; then times, then frames.
-_HEADER = struct.Struct('<8s4Q2d')
-_MAGIC = b'frames 2'
+# Of a cache entry: magic, frames, height, width, channels, rate, duration, slack; then times, then
+# frames.
+_HEADER = struct.Struct('<8s4Q3d')
+_MAGIC = b'frames 3'
 
 
 # MMAction2's inferencer puts Decord's in place of transforms with Init or Decode in their names;
@@ -129,7 +130,9 @@ class VideoInit(BaseTransform):
         else:
             shot = video.frames_at(video.times)
             times, frames = shot.times, shot.frames
-        reader = CachedVideo(np.stack(frames), np.array(times), video.rate, video.duration)
+        reader = CachedVideo(
+            np.stack(frames), np.array(times), video.rate, video.duration, video.slack
+        )
         video.close()
         try:
             reader.save(entry)
@@ -177,6 +180,7 @@ class CachedVideo:
         times: When each is shown ``(n,)``, seconds.
         rate: Average frames per second.
         duration: Seconds.
+        slack: Of the reader, which decides between two frames that are equally near.
     """
 
     def __init__(
@@ -185,15 +189,17 @@ class CachedVideo:
         times: NDArray[np.float64],
         rate: float,
         duration: float,
+        slack: float,
     ) -> None:
-        self.frames, self.times, self.rate, self.duration = frames, times, rate, duration
+        self.frames, self.times, self.slack = frames, times, slack
+        self.rate, self.duration = rate, duration
 
     def __len__(self) -> int:
         return max(1, round(self.duration * self.rate))
 
     def frames_at(self, times: Sequence[float] | NDArray[np.floating]) -> Shot:
         """Copies of the frames nearest to times; see ``VideoReader.frames_at``."""
-        numbers = nearest(self.times, np.asarray(times, dtype=np.float64), TOLERANCE)
+        numbers = nearest(self.times, np.asarray(times, dtype=np.float64), self.slack)
         return Shot(list(self.frames[numbers]), self.times[numbers])
 
     def close(self) -> None:
@@ -210,7 +216,8 @@ class CachedVideo:
             raise OSError(f'less than 2 GB are free in {entry.parent}')
         # Two workers may decode the same video at once; each renames a complete file of its own.
         with replace_when_complete(entry, durable=False) as path, open(path, 'wb') as file:
-            file.write(_HEADER.pack(_MAGIC, *self.frames.shape, self.rate, self.duration))
+            numbers = (*self.frames.shape, self.rate, self.duration, self.slack)
+            file.write(_HEADER.pack(_MAGIC, *numbers))
             file.write(np.asarray(self.times, dtype='<f8').tobytes())
             file.write(self.frames.tobytes())
 
@@ -224,9 +231,9 @@ class CachedVideo:
         if len(data) < _HEADER.size:
             return None
         head = _HEADER.unpack(data[: _HEADER.size].tobytes())
-        magic, count, height, width, channels, rate, duration = head
+        magic, count, height, width, channels, *numbers = head
         begin = _HEADER.size + 8 * count
         if magic != _MAGIC or len(data) != begin + count * height * width * channels:
             return None
         times = data[_HEADER.size : begin].view('<f8')
-        return cls(data[begin:].reshape(count, height, width, channels), times, rate, duration)
+        return cls(data[begin:].reshape(count, height, width, channels), times, *numbers)

@@ -124,7 +124,7 @@ class SampleClipByTime(BaseTransform):
                 f'{results.get("filename")}: its part begins at {start:g} s, the video ends at '
                 f'{total / rate:.2f} s'
             )
-        last = total if end is None else min(total, round(end * rate))
+        last = total if end is None else round(min(total, end * rate))
         return first, max(last, first + 1)
 
     def _starts(self, total: int, span: float) -> NDArray[np.int64]:

@@ -87,6 +87,8 @@ class ForeignReader:
         ReadTimeoutError: at the deadline; the process is gone then.
     """
 
+    slack = TOLERANCE
+
     def __init__(self, path: str, backend: str, deadline: float | None = None) -> None:
         self.name, self.deadline, self._backend = path, deadline, backend
         with open(path, 'rb'):  # a missing or forbidden file is said to be that
@@ -110,7 +112,7 @@ class ForeignReader:
 
     def frames_at(self, times: Sequence[float] | NDArray[np.floating]) -> Shot:
         """See ``VideoReader.frames_at``."""
-        numbers = nearest(self.times, np.asarray(times, dtype=np.float64), TOLERANCE)
+        numbers = nearest(self.times, np.asarray(times, dtype=np.float64), self.slack)
         frames = self._ask([int(number) for number in numbers])
         return Shot(list(frames), self.times[numbers])
 

@@ -78,7 +78,7 @@ class VideoReader:
             self.origin, self.rate = first.time, self._decoder.rate
             self.orientation = Orientation.of(first.frame)
             self._size = first.frame.width, first.frame.height
-            self._slack = self._decoder.slack
+            self.slack = self._decoder.slack
             self.duration = max(self._decoder.end() - self.origin, 1 / self.rate)
 
     @property
@@ -135,7 +135,7 @@ class VideoReader:
             found: Decoded | None = self._find(start + self.origin)
         while found is not None:
             self._refuse_damage(found.time)
-            if found.time - self.origin >= start - self._slack:
+            if found.time - self.origin >= start - self.slack:
                 yield found.time - self.origin, self._convert(found.frame)
             with collected(self.name):
                 found = self._step() if found is self._ahead else self._ahead
@@ -160,7 +160,7 @@ class VideoReader:
         """The frame nearest to a time of the file's clock."""
         self._reach(moment)
         behind, ahead = self._behind, self._ahead
-        nearer = ahead if 2 * (moment + self._slack) >= behind.time + ahead.time else behind
+        nearer = ahead if 2 * (moment + self.slack) >= behind.time + ahead.time else behind
         decoder = self._decoder
         decoder.left_out = [t for t in decoder.left_out if t > behind.time]
         if missed := [t for t in decoder.left_out if t < ahead.time]:
@@ -180,14 +180,14 @@ class VideoReader:
 
     def _refuse_damage(self, moment: float) -> None:
         damage = self._decoder.damage
-        if damage is not None and damage[0] <= moment + self._slack:
+        if damage is not None and damage[0] <= moment + self.slack:
             raise ValueError(
                 f'{self.name}: damaged at {damage[0] - self.origin:.2f} s: {damage[1]}'
             )
 
     def _reach(self, moment: float) -> None:
         """Decode until ``moment`` lies between two neighbouring frames, or outside of all."""
-        back = moment < self._behind.time - self._slack and self._behind.time > self.origin
+        back = moment < self._behind.time - self.slack and self._behind.time > self.origin
         ahead = not self._ended and self._decoder.worth_a_jump(moment, self._ahead.time)
         if back or ahead:
             self._jump(moment)

@@ -106,3 +106,19 @@ def test_each_segment_has_draws_of_its_own():
     segments = np.stack(after['imgs']).reshape(2, 3, 16, 16, 3)
     assert (segments[:, :1] == segments).all(), 'alike inside a segment'
     assert (segments[0] != segments[1]).any()
+
+
+def test_every_segment_is_cropped_out_of_whole_frames():
+    row = np.arange(200, dtype=np.uint8)
+    frame = np.broadcast_to(row[:, None, None], (200, 200, 3)).copy()
+    crop = [
+        dict(type='mmaction.RandomResizedCrop', area_range=(0.1, 0.2)),
+        dict(type='mmaction.Resize', scale=(16, 16), keep_ratio=False),
+    ]
+    with DefaultScope.overwrite_default_scope('nextvid_mm'):
+        transform = TRANSFORMS.build(dict(type='EachSegment', transforms=crop))
+    np.random.seed(0)
+    after = transform(dict(imgs=[frame] * 40, clip_len=1, num_clips=40, img_shape=(200, 200)))
+    lowest = [int(picture.max()) for picture in after['imgs']]
+    assert max(lowest[1:]) > 150, 'a later segment reaches the lower part of the frame'
+    assert after['crop_quadruple'][2:].prod() > 0.09, 'of the whole frame'

@@ -8,6 +8,7 @@ from clips import write_clip
 
 from nextvid_mm.datasets.transforms import decode
 from nextvid_mm.datasets.transforms.decode import CachedVideo, VideoDecode, VideoInit
+from nextvid_mm.datasets.video_writer import encode_video
 from nextvid_mm.registry import TRANSFORMS
 
 TIMES = np.array([0.4, 0.5, 1.2, 2.9, 9.0, 0.0])
@@ -68,6 +69,16 @@ def test_cached_frames_are_the_same_bytes(cached, clip):
     for _ in range(2):
         assert_same(read(cached, clip), reference)
         assert len(entries(cached)) == 1
+
+
+def test_cached_frames_are_the_same_where_a_file_counts_milliseconds(cached, tmp_path):
+    """Frames at 33, 67, 100 ms: those halfway between two are told apart with the same slack."""
+    frames = (np.full((16, 16, 3), 4 * number, np.uint8) for number in range(30))
+    encode_video(tmp_path / 'a.mkv', frames, 30, 'matroska')
+    halfway = np.arange(1, 55, 2) / 60
+    reference = read(VideoInit(), tmp_path / 'a.mkv', halfway)
+    for _ in range(2):
+        assert_same(read(cached, tmp_path / 'a.mkv', halfway), reference)
 
 
 def test_second_time_the_video_is_not_opened(cached, clip, monkeypatch):
@@ -171,7 +182,7 @@ def test_the_limit_of_the_dataset_comes_before_its_own(clip):
 
 
 def test_a_cached_video_knows_its_rate():
-    video = CachedVideo(np.zeros((24, 2, 2, 3), np.uint8), np.arange(24) / 8, 8.0, 3.0)
+    video = CachedVideo(np.zeros((24, 2, 2, 3), np.uint8), np.arange(24) / 8, 8.0, 3.0, 1e-4)
     assert len(video) == 24
     assert video.frames_at([1.0]).times.tolist() == [1.0]
 
