@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 
-import torch
 from mmengine.logging import print_log
 from torch import nn
 
 from nextvid_mm.layers import load_exactly, with_updates
-from nextvid_mm.registry import MODELS, WEIGHT_INITIALIZERS
+from nextvid_mm.registry import WEIGHT_INITIALIZERS
 
 from .adapting import adapt_encoder
-from .encoder import PREFIXES, encoder_state, read_checkpoint, stored_backbone, weights_there
-
-# What decides what weights compute, besides their shapes.
-_MEANING = ('patch_size', 'tubelet_size', 'causal', 'num_heads', 'tiled_rope')
+from .encoder import (
+    PREFIXES,
+    encoder_state,
+    essential_config,
+    read_checkpoint,
+    stored_backbone,
+    weights_there,
+)
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -73,15 +76,20 @@ class EncoderWeights:
 
 
 def _check_meaning(module: nn.Module, stored: dict, path: str) -> None:
-    """Raise if the stored encoder computes something else with weights of the same shapes."""
-    with torch.device('meta'):
-        other = MODELS.build({k: v for k, v in stored.items() if k != 'init_cfg'})
-    pairs: dict[str, tuple] = {'type': (type(module).__name__, type(other).__name__)}
-    pairs |= {key: (getattr(module, key, None), getattr(other, key, None)) for key in _MEANING}
-    different = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-    if different:
+    """Raise if the stored encoder computes something else with the same weights."""
+    own = getattr(module, '_hub_mixin_config', {})  # as for save_pretrained
+    ours, theirs = _meaning(dict(own, type=type(module).__name__)), _meaning(stored)
+    if different := [key for key in ours | theirs if ours.get(key) != theirs.get(key)]:
         lines = [
-            f'{key}: {a!r} in model.backbone, {b!r} in the file'
-            for key, (a, b) in different.items()
+            f'{key}: {ours.get(key)!r} in model.backbone, {theirs.get(key)!r} in the file'
+            for key in different
         ]
         raise ValueError(f'the encoder in {path} is not model.backbone; ' + '; '.join(lines))
+
+
+def _meaning(config: dict) -> dict:
+    """What decides what an encoder computes, each key of its architecture by itself."""
+    settings = essential_config(config)
+    settings |= settings.pop('arch', {}) | dict(type=str(config['type']).rpartition('.')[2])
+    # Shapes say this, and may be rounded; stochastic depth and the like.
+    return {k: v for k, v in settings.items() if k not in ('mlp_ratio', 'timm_kwargs')}
