@@ -15,6 +15,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.layers import check_dtype, resolve_dtype
 from nextvid_mm.models.backbones.base import ClipEncoder
 from nextvid_mm.models.checkpoints import (
@@ -73,6 +74,8 @@ class ProbeRecognizer(BaseRecognizer):
         data_preprocessor: dict | None = None,
     ):
         check_dtype(dtype, 'model.dtype')
+        check_count(num_segments, 'model.num_segments')
+        check_count(clips_per_pass, 'model.clips_per_pass')
         if encoder_weights not in (*PREFIXES, 'untrained'):
             raise ValueError(
                 f'model.encoder_weights={encoder_weights!r} is not one of '
@@ -100,9 +103,12 @@ class ProbeRecognizer(BaseRecognizer):
         self.backbone = MODELS.build(config | dict(type=MODELS.get(config['type'])))
         self.cls_head = MODELS.build(dict(in_channels=self.backbone.embed_dims) | cls_head)
         depth = self.backbone.depth
-        self.layers = list(layers or range(depth - last_layers, depth))
+        if layers is None:
+            self.backbone.check_last(last_layers)
+        self.layers = list(range(depth - last_layers, depth) if layers is None else layers)
         if layers is not None and (
             last_layers != 1
+            or not self.layers
             or self.layers != sorted(set(self.layers))
             or not 0 <= self.layers[0] <= self.layers[-1] < depth
         ):
@@ -121,6 +127,7 @@ class ProbeRecognizer(BaseRecognizer):
             config = EncoderOrigin.from_tensor(record).backbone
             require_registered(config, 'the probe checkpoint')
             self._build(plain_config(config))
+            self.to(self.data_preprocessor.device)  # where the rest of the model may be by now
         super()._load_from_state_dict(state, prefix, *others)
 
     def init_weights(self) -> None:

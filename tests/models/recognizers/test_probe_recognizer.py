@@ -1,9 +1,10 @@
 import pytest
 import torch
-from probing import build_probe, toy_batches
+from probing import build_probe, probe_config, toy_batches
 from tiny import CONFIG, clips
 
 from nextvid_mm.engine.probe import ProbeOptimWrapperConstructor
+from nextvid_mm.registry import MODELS
 
 
 def test_one_frame_stands_for_the_clip():
@@ -29,9 +30,34 @@ def test_spaced_layers_are_chosen_by_number():
     expected = torch.cat([every[0].flatten(1, 2), every[2].flatten(1, 2)], dim=1)
     torch.testing.assert_close(spaced.encode(video), expected)
     assert build_probe(backbone=CONFIG['backbone'] | names, last_layers=2).layers == [2, 3]
-    for wrong in ([2, 1], [1, 1], [-1], [3, 4]):
+    for wrong in ([2, 1], [1, 1], [-1], [3, 4], []):
         with pytest.raises(ValueError, match=r'model.layers=.* from 0 to 3'):
             build_probe(backbone=CONFIG['backbone'] | names, layers=wrong)
+
+
+@pytest.mark.parametrize(
+    ('change', 'text'),
+    [
+        (dict(last_layers=0), 'last=0 layers asked of an encoder with 2'),
+        (dict(last_layers=3), 'last=3 layers asked of an encoder with 2'),
+        (dict(num_segments=0), 'model.num_segments=0 must be'),
+        (dict(clips_per_pass=0), 'model.clips_per_pass=0 must be'),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(change, text):
+    with pytest.raises(ValueError, match=text):
+        build_probe(**change)
+
+
+@pytest.mark.filterwarnings('ignore:.*which is a no-op')
+def test_an_encoder_built_by_loading_goes_where_the_model_is():
+    state = build_probe().state_dict()
+    model = MODELS.build(probe_config(backbone=None)).to('meta')
+    model.load_state_dict(state)
+    assert {p.device.type for p in model.parameters()} == {'meta'}
+    model = MODELS.build(probe_config(backbone=None))
+    model.load_state_dict(state)
+    assert torch.equal(model.state_dict()['backbone.norm.weight'], state['backbone.norm.weight'])
 
 
 def test_chunks_change_nothing():
