@@ -173,8 +173,12 @@ def on_disk(info: Mapping[str, Any]) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Type and first line of an error's message, the same each time a file is looked at."""
-    lines = str(error).strip().splitlines() or ['no message']
+    """Type and first line of an error's message, the same each time a file is looked at.
+
+    A name in it may hold bytes that are no text: they are spelt out, so that it can be written.
+    """
+    text = str(error).encode(errors='backslashreplace').decode()
+    lines = text.strip().splitlines() or ['no message']
     # decord puts the time and its own source line first.
     text = re.sub(r'\[\d\d:\d\d:\d\d\] \S+:\d+: ', '', lines[0])
     if isinstance(error, TimeoutError):

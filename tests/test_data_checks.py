@@ -88,6 +88,10 @@ def test_one_line_of_an_error_does_not_tell_the_time():
     assert len(one_line(OSError('x' * 999))) < 250
 
 
+def test_one_line_of_an_error_can_be_written():
+    assert one_line(ValueError('\udcff ü.mp4: no video')) == 'ValueError: \\udcff ü.mp4: no video'
+
+
 def test_what_lies_in_a_closed_folder_is_not_called_missing(tmp_path):
     closed = tmp_path / 'closed'
     (closed / 'deep').mkdir(parents=True)

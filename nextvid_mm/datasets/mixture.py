@@ -49,9 +49,10 @@ class MixtureDataset(Dataset):
     ``replaced``, the list of (path, reason) of the samples it stands in for.
 
     Args:
-        sources: Per source a dict of ``name``, ``weight`` (only proportions matter), ``dataset``
-            (config of any MMEngine-style dataset, such as ``mmaction.VideoDataset``, with its
-            pipeline) and optionally ``check_files`` (look for every file at start; default False).
+        sources: Per source a dict of ``name``, ``weight`` (only proportions matter; 0 switches it
+            off, and its data need not be there), ``dataset`` (config of any MMEngine-style
+            dataset, such as ``mmaction.VideoDataset``, with its pipeline) and optionally
+            ``check_files`` (look for every file at start; default False).
         pipeline: Transforms that follow each source's own. Errors in these are never taken for
             unreadable data.
         max_refetch: Most samples tried in place of one that cannot be read.
@@ -223,6 +224,14 @@ class MixtureDataset(Dataset):
         )
 
 
+class _Nothing(BaseDataset):
+    """Stands for the dataset of a source that is switched off, whose data need not be there."""
+
+    def load_data_list(self) -> list[dict]:
+        """No entry."""
+        return []
+
+
 def _build_source(place: int, config: dict[str, Any]) -> Source:
     """Check the keys of a source and build its dataset."""
     name = config.pop('name', f'number {place}')
@@ -234,6 +243,8 @@ def _build_source(place: int, config: dict[str, Any]) -> Source:
             f'{where}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)}; '
             'a source has name, weight, dataset and optionally check_files'
         )
+    if config['weight'] == 0:
+        return Source(name, config['weight'], _Nothing(serialize_data=False))
     dataset = config['dataset']
     if isinstance(dataset, Mapping):
         dataset = _build_dataset(where, dataset)

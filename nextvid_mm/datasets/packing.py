@@ -159,7 +159,7 @@ def _pack_shard(shard: Path, entries: Sequence[ListedClip], encoding: Encoding) 
             try:
                 content, suffix = _content(entry, encoding)
             except Exception as error:  # one file must not end the whole
-                bad.append((_plain(shown(entry.path)), _plain(one_line(error))))
+                bad.append((_plain(shown(entry.path)), one_line(error)))
                 continue
             stem = f'{shard.stem.removeprefix("shard-")}-{number:05d}'
             _add(tar, f'{stem}{suffix}', content)

@@ -226,6 +226,17 @@ def test_describes_itself(mixture):
     assert len(mixture) == 14
 
 
+def test_a_source_without_weight_needs_no_data(mixture_config, tmp_path):
+    off = mixture_config['sources'][0]
+    off['dataset']['data_root'] = str(tmp_path / 'gone')
+    off['weight'] = 0
+    dataset = DATASETS.build(mixture_config)
+    assert dataset.lengths == [0, 4]
+    assert dataset.static == [False, True]
+    found = load(dataset, [(2, 4, 4, 8)])
+    assert {Path(path).suffix for _, _, path in found.values()} == {'.png'}
+
+
 def test_absent_data_names_source_folder_and_page(mixture_config, tmp_path):
     root = tmp_path / 'data' / 'kinetics400'
     mixture_config['sources'][0]['dataset']['data_root'] = str(root)

@@ -66,8 +66,9 @@ class FaultHook(Hook):
         if path in self.replaced:
             return
         self.replaced[path] = reason
-        runner.logger.warning(f'replaced an unreadable sample: {path}: {reason}')
-        append_line(self._file(runner, REPLACED, 'txt'), f'{format_line(path)}\t{reason}')
+        name = format_line(path)  # a name may hold bytes that cannot be written as they are
+        runner.logger.warning(f'replaced an unreadable sample: {name}: {reason}')
+        append_line(self._file(runner, REPLACED, 'txt'), f'{name}\t{reason}')
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None

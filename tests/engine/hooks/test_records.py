@@ -34,14 +34,15 @@ class Samples(Hook):
 
 def test_replaced_samples_are_listed_once_each(tmp_path):
     replaced = {
-        3: [('bad/b.mp4', 'cannot decode'), ('bad/a.mp4', 'no frames')],
+        3: [('bad/b.mp4', 'cannot decode'), ('bad/\udcff.mp4', 'no frames')],
         70: [('bad/b.mp4', 'cannot decode')],
     }
     runner = train(tmp_path, Samples(replaced), FaultHook())
     assert (tmp_path / 'replaced_samples.txt').read_text() == (
-        'bad/a.mp4\tno frames\nbad/b.mp4\tcannot decode\n'
+        '"bad/\\udcff.mp4"\tno frames\nbad/b.mp4\tcannot decode\n'
     )
     log = next(tmp_path.rglob('*.log')).read_text()
+    assert 'replaced an unreadable sample: "bad/\\udcff.mp4": no frames' in log
     assert '2 files could not be read' in log
     assert runner.message_hub.get_scalar('train/replaced_samples').current() == 3
 
