@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nextvid_mm.cli.flags import add_launcher, add_shared
-from nextvid_mm.run_folder import is_first_process, own_folder
+from nextvid_mm.run_folder import is_first_process, newest_checkpoint, own_folder
 from nextvid_mm.stopping import Stopped
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         const='auto',
         metavar='PATH',
         help='continue from the newest undamaged checkpoint in the work directory, or from PATH; '
-        'starts afresh where there is none',
+        'starts afresh (with load_from: from its weights) where there is none',
     )
     add('--amp', action='store_true', help='autocast the forward pass to bfloat16 (CPU and CUDA)')
     add('--check', action='store_true', help='check settings and data, which is quick, and stop')
@@ -180,15 +180,12 @@ def apply_flags(cfg: Config, args: argparse.Namespace) -> None:
         cfg.work_dir = os.path.join('work_dirs', Path(args.config).stem)
     if args.amp:
         _use_autocast(cfg)
-    if args.resume is None and any(os.environ.get(name, '0') != '0' for name in _RESTARTS):
-        args.resume = 'auto'
-    if args.resume is not None:
-        _resume(cfg, args.resume)
     if args.auto_scale_lr:
         _scale_lr(cfg)
     _set_randomness(cfg, args)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    _resume(cfg, args.resume)  # where weights of `load_from` are for, options have said by now
 
 
 def _use_autocast(cfg: Config) -> None:
@@ -208,14 +205,31 @@ def _use_autocast(cfg: Config) -> None:
             cfg.optim_wrapper.dtype = 'bfloat16'
 
 
-def _resume(cfg: Config, where: str) -> None:
-    cfg.resume = True
-    if where == 'auto':
-        cfg.load_from = None
+def _resume(cfg: Config, where: str | None) -> None:
+    """Continue a run: ``auto`` from its last save, or from a file.
+
+    Started again after an accident, any run goes on from its last save.
+    """
+    note = Path(cfg.work_dir, 'last_checkpoint')
+    if any(os.environ.get(name, '0') != '0' for name in _RESTARTS):
+        where = where or (cfg.get('load_from') if cfg.get('resume') else None) or 'auto'
+        if where != 'auto' and note.is_file():
+            where = newest_checkpoint(cfg.work_dir)
+    if where is None:
         return
-    if not Path(where).exists():
-        raise FileNotFoundError(f'--resume {where}: there is no such checkpoint')
-    cfg.load_from = where
+    if where != 'auto':
+        if not Path(where).exists():
+            raise FileNotFoundError(f'--resume {where}: there is no such checkpoint')
+        cfg.resume, cfg.load_from = True, where
+        return
+    # Beside `resume`, MMEngine takes it for the checkpoint that is continued.
+    start, cfg.load_from = cfg.get('load_from'), None
+    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    cfg.resume = start is None or note.is_file()
+    if start is not None and str(hook.get('type')).endswith('SafeCheckpointHook'):
+        hook.start_from, cfg.resume = start, True  # it finds out, for all processes
+    elif not cfg.resume:
+        cfg.load_from = start
 
 
 def _scale_lr(cfg: Config) -> None:

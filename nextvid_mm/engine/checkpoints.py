@@ -6,12 +6,14 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import all_gather_object
 from mmengine.fileio import LocalBackend, register_backend
 from torch import Tensor
 
 from nextvid_mm.engine.stages import Stage, StageTable
 from nextvid_mm.files import replace_when_complete
 from nextvid_mm.layers import check_state
+from nextvid_mm.models.checkpoints import find_file, read_checkpoint
 from nextvid_mm.models.checkpoints.files import SHARDED
 from nextvid_mm.models.checkpoints.sharded import folder_damage, is_sharded
 from nextvid_mm.run_folder import newest_checkpoint
@@ -99,6 +101,29 @@ def newest_good(directory: str | Path, filename_tmpl: str) -> tuple[Path | None,
             return path, damaged
         damaged[path] = fault
     return None, damaged
+
+
+def require_everywhere(path: Path) -> None:
+    """Raise on all processes if one of them does not see the first one's choice.
+
+    Raises:
+        FileNotFoundError: With the processes that do not see it.
+    """
+    seen = all_gather_object(path.exists())
+    if not all(seen):
+        blind = [rank for rank, there in enumerate(seen) if not there]
+        raise FileNotFoundError(
+            f'{path}, chosen by process 0, does not exist for process(es) {blind}: work_dir must '
+            'be shared, the same folder on a file system that all machines see'
+        )
+
+
+def start_file(start: str | None) -> str | None:
+    """What MMEngine can load the weights of a new run from: of a folder, the file in it."""
+    if start is None or '://' in str(start):
+        return start
+    read_checkpoint(start)  # says what a file is that is none
+    return str(find_file(start))
 
 
 def fit_start_weights(

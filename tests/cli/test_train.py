@@ -57,14 +57,46 @@ def test_no_validate_and_launcher():
 
 
 def test_resume(tmp_path):
-    cfg = applied(dict(load_from='pretrained.pth'), '--resume')
-    assert cfg.resume is True
-    assert cfg.load_from is None
+    assert applied({}, '--resume').resume is True
     path = tmp_path / 'a.pth'
     path.touch()
     assert applied({}, '--resume', str(path)).load_from == str(path)
     with pytest.raises(FileNotFoundError, match='nowhere'):
         applied({}, '--resume', 'nowhere.pth')
+
+
+START = ('--resume', '--cfg-options', 'load_from=start.pth')
+OURS = dict(default_hooks=dict(checkpoint=dict(type='SafeCheckpointHook')))
+
+
+def test_weights_to_start_from_are_not_what_is_resumed(tmp_path):
+    """MMEngine would resume from them, again and again; MMAction2 forgets them."""
+    cfg = applied(OURS, '--work-dir', str(tmp_path), *START)
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    assert cfg.default_hooks.checkpoint.start_from == 'start.pth'
+    cfg = applied({}, '--work-dir', str(tmp_path), *START)
+    assert (cfg.resume, cfg.load_from) == (False, 'start.pth')
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+    cfg = applied({}, '--work-dir', str(tmp_path), *START)
+    assert (cfg.resume, cfg.load_from) == (True, None)
+
+
+@pytest.mark.parametrize('flags', [[], ['--resume']])
+def test_a_run_that_is_started_again_goes_on_from_its_last_save(tmp_path, monkeypatch, flags):
+    work_dir, first = ['--work-dir', str(tmp_path)], tmp_path / 'iter_1.pth'
+    last = tmp_path / 'iter_9.pth'
+    for path in (first, last):
+        path.touch()
+    monkeypatch.setenv('TORCHELASTIC_RESTART_COUNT', '1')
+    cfg = applied(OURS | dict(load_from='start.pth'), *work_dir, *flags)
+    assert (cfg.resume, cfg.load_from) == (True, None)
+    assert cfg.default_hooks.checkpoint.start_from == 'start.pth'
+    given = dict(resume=True, load_from=str(first))
+    assert applied(OURS, *work_dir, '--resume', str(first)).load_from == str(first)
+    assert applied(OURS | given, *work_dir).load_from == str(first)
+    (tmp_path / 'last_checkpoint').write_text(str(last))
+    assert applied(OURS, *work_dir, '--resume', str(first)).load_from == str(last)
+    assert applied(OURS | given, *work_dir).load_from == str(last)
 
 
 @pytest.mark.parametrize('kind', [None, 'OptimWrapper', 'AutocastOptimWrapper'])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.hooks import EMAHook as MMEngineEMAHook
 from mmengine.runner import CheckpointLoader, Runner
@@ -17,14 +17,16 @@ from nextvid_mm.engine.checkpoints import (
     fit_start_weights,
     list_checkpoints,
     newest_good,
+    require_everywhere,
     sharded_name,
+    start_file,
 )
 from nextvid_mm.engine.clock import spent_on
 from nextvid_mm.engine.hooks.numbers import is_logged, log_interval
 from nextvid_mm.engine.processes import SignalFlag, WaitStopped
 from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
 from nextvid_mm.layers import check_state
-from nextvid_mm.models.checkpoints import find_file, read_checkpoint
+from nextvid_mm.models.checkpoints import read_checkpoint
 from nextvid_mm.models.checkpoints.files import SHARDED
 from nextvid_mm.registry import HOOKS, unwrap
 
@@ -66,6 +68,8 @@ class SafeCheckpointHook(CheckpointHook):
             one. Needs the memory of a copy of weights and optimiser on the CPU.
         max_minutes: Save also when the last save is so long ago: what an accident costs at most.
             Only where ``interval`` counts steps; None: by ``interval`` alone.
+        start_from: ``load_from`` of a run that is asked to resume (``--resume`` writes it here):
+            what it starts from where there is no checkpoint yet.
         **kwargs: Further arguments of ``mmengine.hooks.CheckpointHook``.
     """
 
@@ -77,6 +81,7 @@ class SafeCheckpointHook(CheckpointHook):
         signals: Sequence[str] = ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP'),
         max_minutes: float | None = 30.0,
         asynchronous: bool = False,
+        start_from: str | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault('backend_args', dict(backend='atomic'))
@@ -88,7 +93,7 @@ class SafeCheckpointHook(CheckpointHook):
             raise ValueError(
                 f'SafeCheckpointHook.max_minutes={max_minutes} must be None or above 0'
             )
-        self.max_minutes = max_minutes
+        self.max_minutes, self.start_from = max_minutes, start_from
         self.saver = AsyncSaver() if asynchronous else None
         self._saved_at = time.monotonic()
         self.stopped_by: str | None = None
@@ -108,13 +113,10 @@ class SafeCheckpointHook(CheckpointHook):
                 'which exchanges the weights of whole checkpoints: set asynchronous=False, or '
                 'remove the hook from custom_hooks'
             )
-        if not runner._resume:
-            start = runner._load_from
-            if start is not None and '://' not in str(start):
-                read_checkpoint(start)  # says what a file is that is none
-                runner._load_from = str(find_file(start))  # of a folder
-            return
         given = runner._load_from
+        if not runner._resume:
+            runner._load_from = start_file(given)
+            return
         choice: list[Any] = [None, {}]
         if is_main_process():  # the others need not read whole files, too
             recover(self._directory(runner))
@@ -134,10 +136,12 @@ class SafeCheckpointHook(CheckpointHook):
         for file, fault in damaged.items():
             runner.logger.warning(f'damaged checkpoint is not used: {file}: {fault}')
         if path is None:
-            runner.logger.info(f'No checkpoint in {self._directory(runner)}: starting afresh.')
-            runner._resume = False
+            source = '' if self.start_from is None else f' from {self.start_from}'
+            where = self._directory(runner)
+            runner.logger.info(f'No checkpoint in {where}: starting afresh{source}.')
+            runner._resume, runner._load_from = False, start_file(self.start_from)
         else:
-            _require_everywhere(path)
+            require_everywhere(path)
             runner._load_from = str(path)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -176,6 +180,9 @@ class SafeCheckpointHook(CheckpointHook):
                 path.unlink()
             for path in self._directory(runner).glob(f'*{SHARDED}*{TEMPORARY_SUFFIX}'):
                 shutil.rmtree(path)
+            if runner._resume and Path(runner._load_from).exists():
+                # Until the first save, a run that is started again goes on from here.
+                self._note(runner, str(Path(runner._load_from).absolute()))
         self._saved_at, self.stopped_by = time.monotonic(), None
         self.flag.install()
 
@@ -316,8 +323,11 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_ckpt = path
         if is_main_process():
             runner.logger.info(f'Saved {path} in {seconds:.1f} s')
-            write_text(Path(runner.work_dir) / 'last_checkpoint', path)
+            self._note(runner, path)
             self._delete_old(Path(path))
+
+    def _note(self, runner: Runner, path: str) -> None:
+        write_text(Path(runner.work_dir) / 'last_checkpoint', path)
 
     def _report_failure(self, runner: Runner, path: str, error: OSError) -> None:
         """Go on after a failed save, unless it was the last chance."""
@@ -337,14 +347,3 @@ class SafeCheckpointHook(CheckpointHook):
         others = [p for p in list_checkpoints(newest.parent, self.filename_tmpl) if p != newest]
         for path in others[self.keep - 1 :]:
             remove_checkpoint(path)
-
-
-def _require_everywhere(path: Path) -> None:
-    """Raise on all processes if one of them does not see the first one's choice."""
-    seen = all_gather_object(path.exists())
-    if not all(seen):
-        blind = [rank for rank, there in enumerate(seen) if not there]
-        raise FileNotFoundError(
-            f'{path}, chosen by process 0, does not exist for process(es) {blind}: work_dir must '
-            'be shared, the same folder on a file system that all machines see'
-        )

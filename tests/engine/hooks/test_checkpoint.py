@@ -184,6 +184,35 @@ def test_resuming_from_nothing_starts_afresh(tmp_path):
     assert train(tmp_path, resume=True).iter == 16
 
 
+def test_a_run_that_is_to_resume_starts_from_other_weights_only_at_its_beginning(tmp_path):
+    """``start_from`` is the ``load_from`` of a job script that always passes ``--resume``."""
+    start = saved_weights(tmp_path, 'backbone')
+    settings = {**EVERY_3, 'default_hooks.checkpoint.start_from': start}
+    first = []
+
+    class Look(Hook):
+        def before_train(self, runner):
+            name, value = next(iter(runner.model.state_dict().items()))
+            first.append((runner.iter, name, bool((value == 0.25).all())))
+
+    train(tmp_path / 'a', Look(), Signal(4, 'SIGTERM'), resume=True, **settings)
+    train(tmp_path / 'a', Look(), resume=True, **settings)
+    assert first == [(0, 'backbone.0.weight', True), (5, 'backbone.0.weight', False)]
+
+
+def test_until_its_first_save_a_resumed_run_goes_on_from_what_it_was_given(tmp_path):
+    train(tmp_path, **EVERY_3)
+
+    class Fails(Hook):
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        train(tmp_path, Fails(), resume=True, load_from=str(tmp_path / 'iter_15.pth'))
+    assert newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_15.pth')
+    assert train(tmp_path, resume=True)._load_from == str(tmp_path / 'iter_15.pth')
+
+
 def test_a_damaged_file_asked_for_by_name_is_refused(tmp_path):
     path = tmp_path / 'a.pth'
     path.write_bytes(b'PK' + 99 * b'0')
@@ -269,7 +298,7 @@ def test_load_from_of_an_encoder_alone_fills_the_reference_too(tmp_path):
 
 def test_a_checkpoint_that_other_machines_do_not_see(tmp_path, monkeypatch):
     train(tmp_path, **EVERY_3)
-    target = 'nextvid_mm.engine.hooks.checkpoint.all_gather_object'
+    target = 'nextvid_mm.engine.checkpoints.all_gather_object'
     monkeypatch.setattr(target, lambda seen: [seen, False])
     message = r'iter_16\.pth, chosen by process 0, .* process\(es\) \[1\]: work_dir must be shared'
     with pytest.raises(FileNotFoundError, match=message):
