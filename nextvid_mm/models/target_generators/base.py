@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -32,17 +33,18 @@ class TargetGenerator(BaseModule):
         self,
         patch_size: int,
         tubelet_size: int,
-        mean: float | list[float] = 0.0,
-        std: float | list[float] = 1.0,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg)
         self.patch_size, self.tubelet_size = patch_size, tubelet_size
-        if min(std if isinstance(std, list) else [std]) <= 0:
+        if min(std if isinstance(std, Sequence) else [std]) <= 0:
             raise ValueError(f'std of {type(self).__name__} must be positive, found {std}')
-        for name, value in (('mean', mean), ('std', std)):
-            tensor = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
-            self.register_buffer(name, tensor, persistent=False)
+        values = [torch.as_tensor(v, dtype=torch.float32).reshape(-1) for v in (mean, std)]
+        # One of them may be given for all channels, the other for each.
+        for name, value in zip(('mean', 'std'), torch.broadcast_tensors(*values), strict=True):
+            self.register_buffer(name, value.clone(), persistent=False)
 
     @property
     @abstractmethod

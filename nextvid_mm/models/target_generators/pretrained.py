@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +68,12 @@ class PretrainedTarget(TargetGenerator):
         network: nn.Module,
         checkpoint: str,
         latent_channels: int,
-        own: tuple[float | list[float], float | list[float]] = (0.0, 1.0),
+        own: tuple[float | Sequence[float], float | Sequence[float]] = (0.0, 1.0),
         patch_size: int = 16,
         tubelet_size: int = 2,
         statistics: str | None = None,
-        mean: float | list[float] | None = None,
-        std: float | list[float] | None = None,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
         dtype: str | None = 'auto',
         init_cfg: dict | None = None,
     ):
@@ -87,7 +87,7 @@ class PretrainedTarget(TargetGenerator):
             mean, std = own
         super().__init__(patch_size, tubelet_size, mean, std, init_cfg)
         for key, value in (('mean', mean), ('std', std)):
-            if isinstance(value, list) and len(value) != latent_channels:
+            if isinstance(value, Sequence) and len(value) != latent_channels:
                 raise ValueError(
                     f'{key} of {name} has {len(value)} values, but there are {latent_channels} '
                     'latent channels'

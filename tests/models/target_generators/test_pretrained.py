@@ -76,6 +76,18 @@ def test_values_per_channel_must_be_as_many(files):
         make(files, mean=[0.0, 1.0], std=1.0)
 
 
+@pytest.mark.parametrize('kind', [list, tuple])
+def test_one_value_may_stand_beside_one_per_channel(files, kind):
+    raw, each = torch.randn(1, 2, 4, 6), kind([2.0, 3.0, 4.0])
+    for given in (dict(mean=1.0, std=each), dict(mean=each, std=1.5)):
+        lists = {k: list(v) if v is each else [v] * 3 for k, v in given.items()}
+        one, other = make(files, **given), make(files, **lists)
+        assert torch.equal(one.normalize(raw), other.normalize(raw))
+        torch.testing.assert_close(one.denormalize(one.normalize(raw)), raw)
+    with pytest.raises(ValueError, match='std of Doubled must be positive'):
+        make(files, mean=0.0, std=kind([1.0, 0.0, 1.0]))
+
+
 def test_one_source_of_statistics(files):
     assert make(files, own=(2.0, 3.0)).std == 3
     given = make(files, own=(2.0, 3.0), mean=4.0, std=5.0)
