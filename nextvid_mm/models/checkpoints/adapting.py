@@ -62,8 +62,13 @@ def adapt_encoder(
         The weights, and a sentence about everything that is no longer as it was trained.
 
     Raises:
-        ValueError: if the blocks differ; names the keys and both values.
+        ValueError: if the blocks differ; names the keys and both values. If ``module`` is another
+            encoder.
     """
+    if not isinstance(module, CausalViT):
+        raise ValueError(
+            f'adapt=True of EncoderWeights is for a CausalViT, not a {type(module).__name__}'
+        )
     settings = causal_settings(stored, path)
     ours = {key: getattr(module, key) for key in _BLOCKS} | dict(tiled_rope=module.tiled_rope)
     theirs = {key: settings['arch'][key] for key in _BLOCKS} | dict(
@@ -102,6 +107,11 @@ def _changed_meaning(stored: Mapping[str, Any], module: Any) -> list[str]:
         notes.append(
             'its tokens saw the whole clip in training and now see their own and earlier frames '
             'only: the causal attention is new to these weights'
+        )
+    elif stored.get('causal', False) and not module.causal:
+        notes.append(
+            'its tokens saw their own and earlier frames in training and now see the whole clip: '
+            'later frames are new to these weights'
         )
     positions = stored.get('positions', 'rope')
     if 'rope' not in positions:

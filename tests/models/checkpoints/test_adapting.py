@@ -54,6 +54,17 @@ def test_what_is_new_to_the_weights_is_said(tmp_path, monkeypatch):
     assert encoder.encode(torch.zeros(1, 3, 8, 16, 16)).shape == (1, 4, 4, 24)
 
 
+def test_attention_that_is_no_longer_causal_is_said(tmp_path, monkeypatch):
+    path, _ = save(tmp_path / 'vjepa2.pth', positions='tiled_rope')
+    start(path, tiled_rope=True).save_pretrained(tmp_path / 'ours')
+    lines = []
+    monkeypatch.setattr(initializer, 'print_log', lambda text, *_, **__: lines.append(text))
+    start(str(tmp_path / 'ours'), tiled_rope=True)
+    assert len(lines) == 1
+    start(str(tmp_path / 'ours'), tiled_rope=True, causal=False)
+    assert 'later frames are new to these weights' in lines[1]
+
+
 def test_encoder_and_reference_start_from_the_file(tmp_path):
     path, theirs = save(tmp_path / 'vjepa2.pth', positions='tiled_rope')
     init = dict(type='nextvid_mm.EncoderWeights', checkpoint=path, adapt=True)
@@ -78,6 +89,8 @@ def test_other_blocks_are_refused_with_both_values(tmp_path):
     with pytest.raises(ValueError, match=r'vjepa2.pth has other blocks.*tiled_rope: False in mode'):
         start(path)
     assert causal_settings(dict(type='JointViT', arch=ARCH), path)['tiled_rope'] is False
+    with pytest.raises(ValueError, match='for a CausalViT, not a JointViT'):
+        EncoderWeights(path, adapt=True)(save(tmp_path / 'other.pth')[1])
     with pytest.raises(ValueError, match='is a PerFrameViT: only a CausalViT or a JointViT'):
         causal_settings(dict(type='PerFrameViT', model='x'), path)
     torch.save(dict(state_dict={'backbone.w': torch.zeros(1)}), tmp_path / 'bare.pth')
