@@ -47,9 +47,13 @@ class FaultHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Forget the files of an earlier run in this directory, unless this one continues it."""
-        if runner.iter == 0:
-            for name, kind in ((REPLACED, 'txt'), (SKIPPED, 'jsonl')):
-                self._file(runner, name, kind).unlink(missing_ok=True)
+        if runner.iter > 0:
+            return
+        if is_main_process():  # also of processes that this run has not
+            for name in (REPLACED, SKIPPED):
+                for path in Path(runner.work_dir).glob(f'{name}.*'):
+                    path.unlink()
+        barrier()
 
     def after_micro_batch(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None

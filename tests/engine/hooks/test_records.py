@@ -61,6 +61,12 @@ def test_the_list_of_a_continued_run_is_continued(tmp_path):
 
 
 def test_a_run_without_faults_leaves_no_files(tmp_path):
+    for left in (
+        'replaced_samples.txt',
+        'replaced_samples.rank3.txt',
+        'nonfinite_steps.rank3.jsonl',
+    ):
+        (tmp_path / left).write_text('of an earlier run on four processes\n')
     train(tmp_path, FaultHook(), stages=STAGES[:1])
     assert not list(tmp_path.glob('*samples*'))
     assert not list(tmp_path.glob('nonfinite*'))
