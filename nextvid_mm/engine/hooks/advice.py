@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from nextvid_mm.checks import check_count
-from nextvid_mm.registry import HOOKS
+from nextvid_mm.registry import HOOKS, unwrap
 
 
 class Scalar(NamedTuple):
@@ -97,6 +97,8 @@ class AdviceHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Look at what can be said before the first step."""
         table: Any = getattr(runner.train_loop, 'table', None)
+        if getattr(unwrap(runner.model), 'reference', None) is None:
+            return
         for stage in table or ():
             memory = 1 / (1 - stage.ema_momentum) if stage.ema_momentum < 1 else 0
             if memory > table.total_steps / 2:

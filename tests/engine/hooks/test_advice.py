@@ -34,6 +34,7 @@ def runner():
     return SimpleNamespace(
         iter=0,
         log=log,
+        model=SimpleNamespace(reference='a reference encoder'),
         call_hook=lambda name: None,
         logger=logger,
         message_hub=MessageHub.get_instance('of the test'),
@@ -84,6 +85,13 @@ def test_a_reference_that_is_too_slow(runner):
     runner.train_loop.table = StageTable([STAGE | dict(ema_momentum=0.9)])
     AdviceHook().before_train(runner)
     assert len(runner.log.lines) == 1
+
+
+@pytest.mark.parametrize('model', [SimpleNamespace(reference=None), SimpleNamespace()])
+def test_a_model_without_reference_gets_no_advice_on_it(runner, model):
+    runner.model = model
+    AdviceHook().before_train(runner)
+    assert runner.log.lines == []
 
 
 def test_a_source_of_which_nothing_can_be_read(runner):
