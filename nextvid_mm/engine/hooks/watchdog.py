@@ -81,6 +81,14 @@ class WatchdogHook(Hook):
         """Stop looking."""
         self.after_train(runner)
 
+    def before_encoding(self, runner: Runner) -> None:
+        """Stop looking: nobody says how that gets on; called by ``ExactEpochLoop``."""
+        self.after_train(runner)
+
+    def after_encoding(self, runner: Runner) -> None:
+        """Look again."""
+        self.before_train(runner)
+
     def _beat(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         self._last, self._step = time.monotonic(), runner.iter
 

@@ -80,6 +80,26 @@ def test_a_run_that_gets_on_is_left_alone(tmp_path, clock, monkeypatch):
     assert ends == list(tmp_path.glob('hang.*')) == []
 
 
+def test_nobody_looks_while_features_are_encoded(tmp_path):
+    hook, before = WatchdogHook(limit=10.0), threading.active_count()
+
+    class Encode(Hook):
+        """As ExactEpochLoop calls the hooks."""
+
+        def before_train_iter(self, runner, batch_idx, data_batch=None):
+            if runner.iter == 3:
+                looking.append(threading.active_count() - before)
+                runner.call_hook('before_encoding')
+                looking.append(threading.active_count() - before)
+                runner.call_hook('after_encoding')
+                looking.append(threading.active_count() - before)
+
+    looking = []
+    train(tmp_path, Encode(), hook)
+    assert looking == [1, 0, 1]
+    assert threading.active_count() == before
+
+
 def test_what_is_said():
     waiting = dict(step=7, place='x.py:1 (f)', waits=True)
     hosts = ['node1', 'node1', 'node2']
