@@ -44,7 +44,7 @@ class FolderInUse(ValueError):
 def own_folder(work_dir: str | Path, command: list[str] | None = None) -> Iterator[Path]:
     """Have a folder for one run, and note its start there.
 
-    Processes of one run that are not the first (``RANK``, ``SLURM_PROCID``) leave that to it.
+    Processes of one run that are not the first leave that to it.
 
     Args:
         work_dir: made if it is missing.
@@ -91,7 +91,17 @@ def newest_checkpoint(path: str) -> str:
 
 def is_first_process() -> bool:
     """Whether this is the only process of its run, or the one with number 0."""
-    return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
+    return _told('RANK', 'OMPI_COMM_WORLD_RANK', 'SLURM_PROCID', otherwise='0') == '0'
+
+
+def process_count() -> int:
+    """Number of processes that the launcher has started, of which this is one."""
+    return int(_told('WORLD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'SLURM_NTASKS', otherwise='1'))
+
+
+def _told(*names: str, otherwise: str) -> str:
+    """What torchrun, Open MPI or Slurm says, the innermost of them."""
+    return next((os.environ[name] for name in names if name in os.environ), otherwise)
 
 
 def _who(command: list[str]) -> dict[str, Any]:
@@ -213,7 +223,7 @@ def _note_start(folder: Path, who: dict[str, Any]) -> None:
     line = {key: who[key] for key in ('since', 'host', 'pid', 'job', 'command')}
     line |= dict(
         folder=os.getcwd(),
-        processes=int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', '1'))),
+        processes=process_count(),
         revision=revision(),
         versions=versions(),
     )

@@ -8,7 +8,15 @@ import time
 import pytest
 
 from nextvid_mm import run_folder
-from nextvid_mm.run_folder import LOCK, STARTS, FolderInUse, newest_checkpoint, own_folder
+from nextvid_mm.run_folder import (
+    LOCK,
+    STARTS,
+    FolderInUse,
+    is_first_process,
+    newest_checkpoint,
+    own_folder,
+    process_count,
+)
 
 
 def test_a_start_is_noted_and_the_folder_given_back(tmp_path):
@@ -110,6 +118,15 @@ def test_other_processes_of_a_run_leave_it_to_the_first(tmp_path, monkeypatch):
     monkeypatch.setenv('RANK', '1')
     with own_folder(tmp_path), own_folder(tmp_path):
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('size', ['WORLD_SIZE', 'OMPI_COMM_WORLD_SIZE', 'SLURM_NTASKS'])
+def test_every_launcher_says_which_process_this_is(monkeypatch, size):
+    rank = dict(WORLD_SIZE='RANK', SLURM_NTASKS='SLURM_PROCID').get(size, 'OMPI_COMM_WORLD_RANK')
+    assert (is_first_process(), process_count()) == (True, 1)
+    monkeypatch.setenv(rank, '2')
+    monkeypatch.setenv(size, '4')
+    assert (is_first_process(), process_count()) == (False, 4)
 
 
 def test_a_work_directory_stands_for_what_it_saved_last(tmp_path):

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nextvid_mm.cli.flags import add_launcher, add_shared
 from nextvid_mm.run_folder import is_first_process, newest_checkpoint, own_folder
@@ -224,7 +224,7 @@ def _resume(cfg: Config, where: str | None) -> None:
         return
     # Beside `resume`, MMEngine takes it for the checkpoint that is continued.
     start, cfg.load_from = cfg.get('load_from'), None
-    hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
+    hook: Any = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
     cfg.resume = start is None or note.is_file()
     if start is not None and str(hook.get('type')).endswith('SafeCheckpointHook'):
         hook.start_from, cfg.resume = start, True  # it finds out, for all processes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -18,6 +17,7 @@ from mmengine.runner import Runner
 from nextvid_mm.engine.stages import StageTable
 from nextvid_mm.models.checkpoints.files import SHARDED, read_file
 from nextvid_mm.registry import build_runner
+from nextvid_mm.run_folder import process_count
 
 _SPLITS = ('train', 'val', 'test')
 
@@ -65,14 +65,17 @@ def shortened(cfg: Config) -> Config:
             loader.num_batch_per_epoch = 1
     settings: dict[str, Any] = cfg.train_cfg
     if stages := settings.get('stages'):
-        processes = int(os.environ.get('WORLD_SIZE', os.environ.get('SLURM_NTASKS', '1')))
+        # Without a launcher it is one, also in a job of Slurm that may have several.
+        processes = 1 if cfg.get('launcher', 'none') == 'none' else process_count()
         for stage, batch in zip(stages, StageTable(stages).batches(processes), strict=True):
             # Accumulation repeats what one micro-batch does.
             stage.update(steps=1, batch_size=processes * batch.micro_batch_size)
     for key, value in (('max_epochs', 1), ('max_iters', 1), ('val_interval', 1), ('val_begin', 1)):
         if key in settings:
             settings[key] = value
-    cfg.default_hooks.checkpoint.update(interval=1, save_last=True)
+    hook = cfg.default_hooks.checkpoint
+    hook.update(interval=1, save_last=True)
+    cfg.load_from = cfg.get('load_from') or hook.get('start_from')
     if cfg.get('visualizer') is not None:
         cfg.visualizer.vis_backends = []
     return cfg

@@ -25,6 +25,21 @@ def test_every_stage_takes_one_step_and_nothing_is_left(toy, tmp_path):
     assert toy.train_cfg.stages[0].steps == STAGES[0]['steps']
 
 
+def test_a_job_of_several_tasks_may_start_one_process(toy, monkeypatch):
+    """An interactive job of Slurm says how many tasks it may have, not how many it has."""
+    monkeypatch.setenv('SLURM_NTASKS', '3')
+    assert [stage.batch_size for stage in shortened(toy).train_cfg.stages] == [2] * 4
+    toy.launcher = 'slurm'
+    with pytest.raises(ValueError, match='split evenly over 3 processes'):
+        shortened(toy)
+
+
+def test_the_weights_that_a_resumable_run_starts_from_are_looked_at(toy):
+    assert shortened(toy).load_from is None
+    toy.default_hooks.checkpoint.start_from = 'start.pth'
+    assert shortened(toy).load_from == 'start.pth'
+
+
 def test_what_would_fail_at_the_first_save_fails_now(toy):
     toy.default_hooks.checkpoint.filename_tmpl = 'absent/{}/{}.pth'
     with pytest.raises(IndexError):
