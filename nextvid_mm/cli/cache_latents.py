@@ -42,16 +42,18 @@ def run(args: argparse.Namespace) -> None:
     cfg = checked_config(args.config, args.cfg_options)
 
     from nextvid_mm.engine.latents import cache_latents
+    from nextvid_mm.run_folder import own_folder
 
-    report = cache_latents(
-        cfg,
-        args.out,
-        args.store,
-        args.num_frames,
-        args.batch_size,
-        args.shard_size,
-        device_of(args),
-    )
+    with own_folder(args.out):  # two that fill one cache would lose entries of each other
+        report = cache_latents(
+            cfg,
+            args.out,
+            args.store,
+            args.num_frames,
+            args.batch_size,
+            args.shard_size,
+            device_of(args),
+        )
     print(
         f'{args.out}: {report.written} entries written, {report.kept} were there; '
         f'{len(report.unreadable)} files could not be read'

@@ -18,6 +18,7 @@ from nextvid_mm.datasets.request import ClipRequest
 from nextvid_mm.engine.latents import TargetPass, cache_latents, compute_statistics, frames_of
 from nextvid_mm.models.target_generators.pretrained import read_statistics
 from nextvid_mm.registry import DATASETS
+from nextvid_mm.run_folder import own_folder
 
 
 @pytest.fixture(scope='module')
@@ -216,6 +217,8 @@ def test_the_tool_says_what_it_did_or_what_is_wrong(cfg, tmp_path, monkeypatch, 
     monkeypatch.setattr(sys, 'argv', words)
     runpy.run_path(str(CACHE_TOOL), run_name='__main__')
     assert '13 entries written, 0 were there; 0 files could' in capsys.readouterr().out
+    with own_folder(tmp_path / 'cache'), pytest.raises(SystemExit, match='cache is in use by'):
+        runpy.run_path(str(CACHE_TOOL), run_name='__main__')
     cfg.train_dataloader.dataset.sources[0].dataset.pipeline[1].test_mode = False
     cfg.dump(tmp_path / 'config.py')
     with pytest.raises(SystemExit, match=r"error: source 'videos': SampleClipByTime"):
