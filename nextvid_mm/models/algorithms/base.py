@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 from mmaction.models.data_preprocessors import ActionDataPreprocessor
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, PretrainedInit, initialize
 from torch import Tensor
 
 from nextvid_mm.layers import BatchMask, ClipBatch, TokenGrid
@@ -130,6 +130,9 @@ class ClipPretraining(BaseModel):
         super().init_weights()
         if self.reference is not None:
             self.reference.copy_from(self.backbone)
+            given = [self.init_cfg] if isinstance(self.init_cfg, dict) else self.init_cfg or []
+            # Once more: a file with the whole model has a reference of its own.
+            initialize(self, [c for c in given if c['type'] in ('Pretrained', PretrainedInit)])
 
     def forward(
         self, inputs: Tensor, data_samples: ClipBatch | None = None, mode: str = 'tensor'

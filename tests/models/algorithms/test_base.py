@@ -1,7 +1,8 @@
 import copy
 
 import pytest
-from tiny import CONFIG, clips
+import torch
+from tiny import CONFIG, build, clips
 
 from nextvid_mm.registry import MODELS
 
@@ -11,6 +12,20 @@ def test_the_entry_point_gives_tokens_and_refuses_other_modes():
     assert model(clips()[:, None]).shape == (2, 4, 16, 24)
     with pytest.raises(ValueError, match="mode='predict' of NextVid.forward is not 'loss',"):
         model(clips()[:, None], mode='predict')
+
+
+def test_a_whole_model_as_a_start_keeps_its_reference(tmp_path):
+    model, path = build(), str(tmp_path / 'whole.pth')
+    torch.nn.init.constant_(model.backbone.norm.bias, 0.25)
+    torch.nn.init.constant_(model.reference.encoder.norm.bias, 0.5)
+    torch.save(dict(state_dict=model.state_dict()), path)
+    again = build(init_cfg=dict(type='Pretrained', checkpoint=path))
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+    state = {k: v for k, v in model.state_dict().items() if k.startswith('backbone.')}
+    torch.save(dict(state_dict=state), path)  # which holds none
+    again = build(init_cfg=[dict(type='Pretrained', checkpoint=path)])
+    assert (again.reference.encoder.norm.bias == 0.25).all()
 
 
 def test_a_predictor_of_the_same_frame_is_refused():
