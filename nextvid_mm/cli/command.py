@@ -40,7 +40,10 @@ NAMES = tuple(name for names in GROUPS.values() for name in names)
 _TOLD = (ValueError, OSError, ImportError, RuntimeError, FloatingPointError, AssertionError)
 # What a torch loader puts around the error of a worker.
 _WRAPPED = re.compile(r'^Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback')
-_LAST_ERROR = re.compile(r'^[\w.]*(?:Error|Exception|Exit|Warning|Interrupt)\b: ', re.M)
+_LAST_ERROR = re.compile(
+    r'^[\w.]*(?:Error|Exception|Exit|Warning|Interrupt|Iteration)\b(?:: |$)', re.M
+)
+_PLACE = re.compile(r'File "(.*)", line (\d+)')
 
 
 class Parser(argparse.ArgumentParser):
@@ -168,8 +171,11 @@ def _end_stopped(label: str, stop: KeyboardInterrupt | Stopped, goes_on: str) ->
 def what_is_wrong(error: BaseException) -> str:
     """An error's text: without torch's wrapping, with its type and place where that says more."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error).strip()
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [(frame.filename, frame.lineno) for frame in frames]
     if _WRAPPED.match(text):
-        text = text[[found.end() for found in _LAST_ERROR.finditer(text)][-1] :].strip()
+        places += _PLACE.findall(text)
+        text = text[max((e.end() for e in _LAST_ERROR.finditer(text)), default=0) :].strip()
     if 'out of memory' in text or isinstance(error, MemoryError):
         return f'{_OUT_OF_MEMORY} ({(text.splitlines() or ["MemoryError"])[0]})'
     if any(kind.__name__ == 'TorchDynamoException' for kind in type(error).__mro__):
@@ -180,8 +186,7 @@ def what_is_wrong(error: BaseException) -> str:
     sentence = isinstance(error, KeyError) and ' ' in text
     if text and (sentence or isinstance(error, (*_TOLD, TypeError))):
         return text
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f' ({Path(frames[-1].filename).name}:{frames[-1].lineno})' if frames else ''
+    place = f' ({Path(places[-1][0]).name}:{places[-1][1]})' if places else ''
     return f'{type(error).__name__}: {text or "no message"}{place}'
 
 

@@ -167,6 +167,20 @@ def test_an_error_of_a_loader_worker_is_that_error():
     assert what_is_wrong(ValueError(wrapped)) == 'list.txt, line 3: no label'
 
 
+@pytest.mark.parametrize(
+    ('kind', 'told'), [(AssertionError, ''), (StopIteration, ''), (OSError, 'x: y')]
+)
+def test_an_error_of_a_loader_worker_may_say_nothing(kind, told):
+    wrapped = (
+        f'Caught {kind.__name__} in DataLoader worker process 0.\nOriginal Traceback (most recent '
+        f'call last):\n  File "b.py", line 1, in f\n    g()\nKeyError: 1\n\nDuring handling of the '
+        f'above exception, another exception occurred:\n\n  File "/a.py", line 7, in g\n    '
+        f'assert x\n{kind.__name__}{told and ": "}{told}\n'
+    )
+    said = what_is_wrong(kind(wrapped))
+    assert said == (told or f'{kind.__name__}: no message (a.py:7)')
+
+
 def test_out_of_memory_says_what_to_lower():
     said = what_is_wrong(RuntimeError('CUDA out of memory. Tried to allocate 2 GiB'))
     assert said.startswith('out of memory: lower micro_batch_size')
