@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from nextvid_mm.cli.flags import add_shared, device_of
-from nextvid_mm.files import shown
+from nextvid_mm.files import replace_when_complete, shown
+from nextvid_mm.stopping import Stopped
 
 EPILOG = """\
 MODEL is a classifier, as for tools/predict.py: a folder, a work directory, or CONFIG CKPT. It says
@@ -22,7 +26,8 @@ http://, udp://). A camera or an address that breaks off is opened again, after 
 seconds, until --patience is over.
 
 Every tubelet (2 video frames) is encoded once; keys and values of the last --window tubelets are
-kept, older ones are evicted: time and memory per frame stay the same, however long it runs.
+kept, older ones are evicted: time and memory per frame stay the same, however long it runs. Ctrl-C
+ends it; the file of --out is then complete up to there.
 
 examples:
   python tools/stream_demo.py work_dirs/ssv2 0 --show                  # camera 0
@@ -53,8 +58,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add('--classes', metavar='FILE', help="a class name a line, instead of the classifier's")
     add_shared(parser, '--weights')
     add('--list', type=Path, help='labelled videos, for the label of an encoder')
-    add_shared(parser, '--root', '(default: here)', type=Path, default=Path())
-    add('--bank-frames', type=int, default=16, help='video frames of each (default: %(default)s)')
+    add_shared(parser, '--root', '(default: here)', type=Path)
+    add('--bank-frames', type=int, help='video frames of each of --list (default: 16)')
     add_shared(parser, '--device')
     add_shared(parser, '--dtype')
 
@@ -65,8 +70,11 @@ def run(args: argparse.Namespace) -> None:
 
     from nextvid_mm.registry import SCOPE
 
-    if args.window is not None and args.window < 1:
-        raise ValueError(f'--window {args.window} must be at least 1')
+    for name in ('window', 'limit', 'bank_frames'):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise ValueError(f'--{name.replace("_", "-")} {value} must be at least 1')
+    if args.fps is not None and not args.fps > 0:
+        raise ValueError(f'--fps {args.fps:g} must be above 0')
     init_default_scope(SCOPE)
     try:
         if Path(args.model).suffix == '.py' or Path(args.model).is_dir():
@@ -84,6 +92,7 @@ def classifier_view(args: argparse.Namespace) -> tuple[Any, float, str]:
     from nextvid_mm.inferencers.live_classifier import LiveClassifier
     from nextvid_mm.inferencers.opening import open_classifier
 
+    _refuse(args, 'an encoder', 'weights', 'list', 'root', 'bank_frames', 'dtype')
     words = [args.model, *args.source]
     classifier, rest = open_classifier(words, args.classes, device_of(args))
     view, source = LiveClassifier(classifier, args.window), only_source(rest)
@@ -97,14 +106,25 @@ def encoder_view(args: argparse.Namespace) -> tuple[Any, float, str]:
     from nextvid_mm.layers import resolve_dtype
     from nextvid_mm.models.checkpoints.generator import training_fps
 
+    _refuse(args, 'a classifier', 'classes')
+    if args.list is None:
+        _refuse(args, '--list', 'root', 'bank_frames')
     device = device_of(args)
     dtype = resolve_dtype(args.dtype, device)
     stream = StreamingEncoder.from_checkpoint(
         args.model, args.weights, args.window or 32, device, dtype
     )
     fps = args.fps or training_fps(args.model)
-    bank = args.list and build_bank(stream, args.list, args.root, fps, args.bank_frames)
+    root, frames = args.root or Path(), args.bank_frames or 16
+    bank = args.list and build_bank(stream, args.list, root, fps, frames)
     return EncoderView(stream, bank), fps, only_source(args.source)
+
+
+def _refuse(args: argparse.Namespace, what: str, *names: str) -> None:
+    """Raise if a flag is given that belongs to something else."""
+    for name in names:
+        if getattr(args, name) is not None:
+            raise ValueError(f'--{name.replace("_", "-")} is for {what}: leave it out')
 
 
 def only_source(words: Sequence[str]) -> str:
@@ -158,24 +178,36 @@ def watch(args: argparse.Namespace, view: Any, fps: float, source: str) -> int:
         pictures: Any = at_most(newest(reconnecting(connect, name, args.patience)), fps)
     else:
         pictures = file_pictures(source, fps)
+        if args.out is not None and os.path.exists(args.out) and os.path.samefile(args.out, source):
+            raise ValueError(f'--out {args.out} is the video that is watched: give another name')
     frames = 0
+    stops: list[BaseException] = []  # raised after the file is complete
 
     def drawn() -> Iterator[Any]:
         nonlocal frames
-        for picture, status in follow(view, pictures, limit=args.limit):
-            frames = status.frames
-            if args.out is None and not args.show:
-                continue
-            labelled = caption(picture, status.lines())
-            if args.show and not show(labelled):
-                return
-            yield labelled
+        try:
+            for picture, status in follow(view, pictures, limit=args.limit):
+                frames = status.frames
+                if args.out is None and not args.show:
+                    continue
+                labelled = caption(picture, status.lines())
+                if args.show and not show(labelled):
+                    return
+                yield labelled
+        except (Exception, KeyboardInterrupt, Stopped) as stop:
+            stops.append(stop)
 
-    if args.out is None:
-        for _ in drawn():
-            pass
-    else:
-        encode_video(Path(args.out), drawn(), fps, options=SMALL)
+    film = drawn()
+    first = list(islice(film, 1))
+    if args.out is not None and first:
+        with replace_when_complete(args.out) as temporary:
+            try:
+                encode_video(temporary, chain(first, film), fps, options=SMALL)
+            except (KeyboardInterrupt, Stopped) as stop:
+                stops.append(stop)
+    deque(film, maxlen=0)
+    if stops:
+        raise stops[0]
     return frames
 
 
