@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import broadcast_object_list, is_main_process
-from mmengine.hooks import CheckpointHook
 from mmengine.hooks import EMAHook as MMEngineEMAHook
 from mmengine.runner import CheckpointLoader, Runner
 
@@ -22,6 +21,7 @@ from nextvid_mm.engine.checkpoints import (
     start_file,
 )
 from nextvid_mm.engine.clock import spent_on
+from nextvid_mm.engine.hooks.best import BestCheckpointHook
 from nextvid_mm.engine.hooks.numbers import is_logged, log_interval
 from nextvid_mm.engine.processes import SignalFlag, WaitStopped
 from nextvid_mm.files import TEMPORARY_SUFFIX, write_text
@@ -45,7 +45,7 @@ def load_exported(filename: str, map_location: Any = None) -> dict[str, Any]:
 
 
 @HOOKS.register_module()
-class SafeCheckpointHook(CheckpointHook):
+class SafeCheckpointHook(BestCheckpointHook):
     """MMEngine's ``CheckpointHook`` for runs that get killed.
 
     - A file appears under its name only when it is complete on the disk, and older ones are deleted
@@ -301,7 +301,7 @@ class SafeCheckpointHook(CheckpointHook):
                 **self.args,
             )
         except OSError as error:
-            self._report_failure(runner, path, error)
+            self.report_failure(runner, path, error)
             return
         self._note_saved(runner, path, time.perf_counter() - start)
 
@@ -314,7 +314,7 @@ class SafeCheckpointHook(CheckpointHook):
             with spent_on(runner, 'save'):
                 seconds = self.saver.finish()
         except OSError as error:
-            self._report_failure(runner, path, error)
+            self.report_failure(runner, path, error)
         else:
             self._note_saved(runner, path, seconds)
 
@@ -329,7 +329,7 @@ class SafeCheckpointHook(CheckpointHook):
     def _note(self, runner: Runner, path: str) -> None:
         write_text(Path(runner.work_dir) / 'last_checkpoint', path)
 
-    def _report_failure(self, runner: Runner, path: str, error: OSError) -> None:
+    def report_failure(self, runner: Runner, path: str, error: OSError) -> None:
         """Go on after a failed save, unless it was the last chance."""
         last = runner.train_loop.stop_training or runner.iter + 1 >= runner.max_iters
         kept = self.last_ckpt or 'none in this process'
