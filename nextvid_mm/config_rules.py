@@ -84,6 +84,14 @@ def names_exist(cfg: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem('resume', text)
 
 
+def folders_are_on_a_disk(cfg: Mapping[str, Any]) -> Iterator[Problem]:
+    """A run writes to folders: an address would be the name of a local one."""
+    for keys in (('work_dir',), ('default_hooks', 'checkpoint', 'out_dir')):
+        if isinstance(folder := _at(cfg, *keys), str) and '://' in folder:
+            text = f'found {folder!r}, which is no folder of a file system: mount it, or copy later'
+            yield Problem('.'.join(keys), text)
+
+
 def validation_is_whole(cfg: Mapping[str, Any]) -> Iterator[Problem]:
     """Training, validation and test need all of their parts, or none."""
     for name in ('val', 'test'):
@@ -209,6 +217,7 @@ RULES = (
     table_is_alone,
     loaders_have_workers,
     names_exist,
+    folders_are_on_a_disk,
     validation_is_whole,
     sizes_fit,
     masks_fit,

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from nextvid_mm.files import append_line
+from nextvid_mm.files import append_line, is_remote
 
 LOCK, STARTS = 'running.json', 'starts.jsonl'
 BEAT_SECONDS = 15.0
@@ -55,7 +55,10 @@ def own_folder(work_dir: str | Path, command: list[str] | None = None) -> Iterat
 
     Raises:
         FolderInUse: If another run has it; names the run.
+        ValueError: If it is an address, such as ``s3://...``.
     """
+    if is_remote(work_dir):  # else a local folder of that name would be made
+        raise ValueError(f'{work_dir} is no folder of a file system: mount it, or copy later')
     folder = Path(work_dir)
     folder.mkdir(parents=True, exist_ok=True)
     if not is_first_process():

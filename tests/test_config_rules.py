@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+from mmengine.config import Config
 
 from nextvid_mm.config_rules import _SHARDING, RULES, Problem
 from nextvid_mm.engine.sharding import shard_model
@@ -79,3 +80,14 @@ def test_a_wrapper_is_set_in_one_way():
     (problem,) = found(cfg | dict(model_wrapper_cfg=dict(type='MMDistributedDataParallel')))
     assert problem.path == 'find_unused_parameters'
     assert 'has no effect beside model_wrapper_cfg' in problem.text
+
+
+@pytest.mark.parametrize('path', ['work_dir', 'default_hooks.checkpoint.out_dir'])
+def test_a_run_writes_to_folders_of_a_disk(path):
+    cfg = Config()
+    cfg.merge_from_dict({path: 's3://bucket/run'})
+    (problem,) = found(cfg.to_dict())
+    assert problem.path == path
+    assert "found 's3://bucket/run', which is no folder" in problem.text
+    cfg.merge_from_dict({path: 'work_dirs/run'})
+    assert found(cfg.to_dict()) == []

@@ -129,6 +129,16 @@ def test_every_launcher_says_which_process_this_is(monkeypatch, size):
     assert (is_first_process(), process_count()) == (False, 4)
 
 
+def test_an_address_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(ValueError, match='s3://bucket/run is no folder'),
+        own_folder('s3://bucket/run'),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_work_directory_stands_for_what_it_saved_last(tmp_path):
     (tmp_path / 'last_checkpoint').write_text('/moved/since/iter_9.pth\n')
     assert newest_checkpoint(str(tmp_path)) == str(tmp_path / 'iter_9.pth')
