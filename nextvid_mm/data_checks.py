@@ -76,7 +76,7 @@ def label_names(list_file: str | Path, count: int) -> list[str]:
         count: How many labels there are at least.
     """
     path = Path(list_file).with_name('label_map.txt') if str(list_file) else None
-    lines = path.read_text(encoding='utf-8').split('\n') if path and path.is_file() else []
+    lines = path.read_text(encoding='utf-8-sig').split('\n') if path and path.is_file() else []
     names = [line.strip() for line in lines if line.strip()]
     return names if len(names) >= count else [str(label) for label in range(count)]
 

@@ -5,8 +5,10 @@ Shape legend: S segments, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from nextvid_mm.datasets.video.reader import VideoReader
 from nextvid_mm.datasets.video_writer import SMALL, encode_video
 from nextvid_mm.files import replace_when_complete, shown
 from nextvid_mm.inferencers.predictions import Prediction
+from nextvid_mm.lettering import drawable, lettering
 from nextvid_mm.visualization.figures import new_figure
 
 _MOST_LINES = 8  # classes in a time line
@@ -87,29 +90,34 @@ def _annotated(
 ) -> Iterator[NDArray[np.uint8]]:
     for time, picture in video.every(rate):
         begun = [part for part in parts if part.segment is None or part.segment[0] <= time]
-        yield caption(picture, lines_of(begun[-1], names, k) if begun else [])
+        newest = max(begun, key=lambda part: part.segment or (0.0, 0.0), default=None)
+        yield caption(picture, [] if newest is None else lines_of(newest, names, k))
 
 
+@lettering()
 def draw_timeline(path: str | Path, parts: Sequence[Prediction], names: Sequence[str]) -> Path:
     """Write a PNG: probability of the likeliest classes over the time of one video.
 
     Args:
         path: the picture.
-        parts: segments of one video; those that could not be read are gaps.
+        parts: segments of one video, in any order; those that could not be read are gaps.
         names: of the classes.
     """
-    read = [part for part in parts if part.scores is not None and part.segment is not None]
+    pairs = [(sum(part.segment) / 2, part.scores) for part in parts if part.segment is not None]
+    placed = sorted(pairs, key=lambda pair: pair[0])
     figure = new_figure(8.0, 3.0)
     axis = figure.add_subplot()
-    if read:
-        scores = torch.stack([part.scores for part in read if part.scores is not None])
-        chosen = scores.amax(0).topk(min(_MOST_LINES, scores.shape[1])).indices.tolist()
-        middles = [sum(part.segment) / 2 for part in read if part.segment is not None]
+    if read := [scores for _, scores in placed if scores is not None]:
+        best = torch.stack(read).amax(0)
+        chosen = best.topk(min(_MOST_LINES, len(best))).indices.tolist()
         for label in chosen:
-            axis.plot(middles, scores[:, label].tolist(), marker='.', label=names[label])
-        axis.legend(fontsize='x-small', loc='center left', bbox_to_anchor=(1.0, 0.5))
+            shares = [math.nan if s is None else float(s[label]) for _, s in placed]
+            axis.plot([middle for middle, _ in placed], shares, marker='.')
+        shown_names = [drawable(names[label]) for label in chosen]
+        place: dict[str, Any] = dict(loc='center left', bbox_to_anchor=(1.0, 0.5))
+        axis.legend(axis.lines, shown_names, fontsize='x-small', **place)
     axis.set(xlabel='seconds (middle of the segment)', ylabel='probability', ylim=(0, 1.02))
-    axis.set_title(Path(shown(parts[0].path)).name, fontsize='small')
+    axis.set_title(drawable(Path(shown(parts[0].path)).name), fontsize='small')
     with replace_when_complete(path, durable=False) as temporary:
         figure.savefig(temporary, format='png', dpi=120)
     return Path(path)

@@ -236,9 +236,15 @@ def generate_files(
     """
     tubelet = generator.model.backbone.tubelet_size
     checked = dict(rollout=rollout, frames=num_frames, samples=sampling.samples, fps=fps)
-    for name, value in checked.items():
+    for name, value in (checked | dict(window=sampling.window)).items():
         if value is not None and value <= 0:
             raise ValueError(f'{name}={value} must be larger than 0')
+    for name, number in dict(start=start, seed=sampling.seed).items():
+        if number < 0:
+            raise ValueError(f'{name}={number} must not be below 0')
+    if rollout is None and (compare or sampling.window is not None):
+        name = 'compare (--compare-cache)' if compare else 'window (--window)'
+        raise ValueError(f'{name} is of a rollout: say how long (--rollout), or leave it out')
     rate = fps or generator.fps
     wanted = num_frames or min(DEFAULT_FRAMES, generator.num_frames or DEFAULT_FRAMES)
     tubelets = -(-(rollout or 0) // tubelet)

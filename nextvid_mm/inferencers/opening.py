@@ -97,7 +97,7 @@ def read_names(path: str | Path) -> list[str]:
     """A class name a line; blank lines do not count."""
     if not Path(path).is_file():
         raise FileNotFoundError(f'--classes {path}: there is no such file')
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
+    lines = Path(path).read_text(encoding='utf-8-sig').splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 

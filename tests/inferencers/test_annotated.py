@@ -7,8 +7,10 @@ import torch
 from PIL import Image
 
 from nextvid_mm.datasets.video_writer import encode_video
+from nextvid_mm.inferencers import annotated
 from nextvid_mm.inferencers.annotated import caption, draw_timeline, write_annotated
 from nextvid_mm.inferencers.predictions import Prediction
+from nextvid_mm.visualization.figures import new_figure
 
 NAMES = ['left', 'up']
 
@@ -38,6 +40,17 @@ def test_a_video_is_written_again_with_the_label_of_its_segment(tmp_path):
     assert [file.name for file in out.parent.iterdir()] == ['clip.mp4']
 
 
+def test_the_newest_segment_is_shown_whatever_their_order(tmp_path):
+    path = tmp_path / 'clip.mp4'
+    encode_video(path, np.full((8, 64, 96, 3), 128, np.uint8), 4)
+    parts = [prediction(path, 0.9, (0.0, 1.0)), prediction(path, 0.1, (1.0, 2.0))]
+    written = [
+        write_annotated(tmp_path / name, order, NAMES).read_bytes()
+        for name, order in dict(a=parts, b=parts[::-1]).items()
+    ]
+    assert written[0] == written[1]
+
+
 def test_an_image_becomes_a_picture(tmp_path):
     path = tmp_path / 'a.png'
     Image.new('RGB', (64, 64), 'white').save(path)
@@ -61,5 +74,23 @@ def test_a_timeline_shows_the_segments(tmp_path):
     second = np.asarray(Image.open(draw_timeline(tmp_path / 'b.png', flat, NAMES)))
     assert first.shape == second.shape
     assert (first != second).any()
+    swapped = draw_timeline(tmp_path / 'd.png', parts[::-1], NAMES)
+    assert swapped.read_bytes() == (tmp_path / 'a.png').read_bytes()
     failed = [Prediction('a.mp4', failure='cut', segment=(0.0, 1.0))]
     assert draw_timeline(tmp_path / 'c.png', failed, NAMES).is_file()
+
+
+def test_a_segment_that_was_not_read_is_a_gap_and_names_are_no_formulas(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(
+        annotated, 'new_figure', lambda *s: figures.append(new_figure(*s)) or figures[-1]
+    )
+    parts = [prediction('a_$b$.mp4', p, (t, t + 2.0)) for t, p in ((0.0, 0.9), (4.0, 0.8))]
+    parts.insert(1, Prediction('a_$b$.mp4', failure='cut', segment=(2.0, 4.0)))
+    draw_timeline(tmp_path / 'a.png', parts, ['_left_', 'cost $5 to $6'])
+    (axis,) = figures[0].axes
+    assert [list(line.get_xdata()) for line in axis.lines] == [[1.0, 3.0, 5.0]] * 2
+    np.testing.assert_allclose(axis.lines[0].get_ydata(), [0.9, np.nan, 0.8], rtol=1e-6)
+    texts = axis.get_legend().get_texts()
+    assert [text.get_text() for text in texts] == ['_left_', 'cost $5 to $6']
+    assert not any(text.get_parse_math() for text in (*texts, axis.title))

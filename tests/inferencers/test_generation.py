@@ -145,6 +145,8 @@ def test_a_window_defaults_to_the_training_clips(generator, folder, tmp_path, mo
     [
         (dict(rollout=0), 'rollout=0 must be larger than 0'),
         (dict(fps=-1.0), 'fps=-1.0 must be larger than 0'),
+        (dict(start=-1.0), 'start=-1.0 must not be below 0'),
+        (dict(compare=True), r'--compare-cache\) is of a rollout'),
         (dict(num_frames=3), 'at least 2 tubelets of 2 video frames, the seed has 2 frames'),
         (dict(num_frames=1, rollout=2), 'the seed has 1 video frames, which is less than a tube'),
     ],
@@ -154,3 +156,9 @@ def test_bad_requests_are_refused(generator, folder, tmp_path, options, message)
         generate_files(generator, folder / 'clip.mp4', tmp_path, QUICK, **options)
     with pytest.raises(ValueError, match='samples=0 must be larger than 0'):
         generate_files(generator, folder / 'clip.mp4', tmp_path, Sampling(samples=0))
+    with pytest.raises(ValueError, match=r'window \(--window\) is of a rollout'):
+        generate_files(generator, folder / 'clip.mp4', tmp_path, replace(QUICK, window=3))
+    with pytest.raises(ValueError, match='window=0 must be larger than 0'):
+        generate_files(generator, folder / 'clip.mp4', tmp_path, Sampling(window=0), rollout=2)
+    with pytest.raises(ValueError, match='seed=-1 must not be below 0'):
+        generate_files(generator, folder / 'clip.mp4', tmp_path, Sampling(seed=-1))

@@ -9,8 +9,9 @@ from probe_run import make_videos
 from transformers import Dinov2Config, Dinov2Model, ViTImageProcessor
 
 from nextvid_mm.compare import Row
+from nextvid_mm.data_checks import label_names
 from nextvid_mm.inferencers import FeatureInferencer
-from nextvid_mm.inferencers.opening import brought_backbone, encoder_of, open_classifier
+from nextvid_mm.inferencers.opening import brought_backbone, encoder_of, open_classifier, read_names
 from nextvid_mm.models.backbones import CausalViT
 from nextvid_mm.models.checkpoints import config_text
 
@@ -53,6 +54,12 @@ def test_a_probe_comes_before_other_files(work):
     found, _ = open_classifier([str(folder)], folder / 'names.txt', 'cpu')
     assert type(found.model).__name__ == 'ProbeRecognizer'
     assert found.names == NAMES
+
+
+def test_names_may_be_written_on_windows(tmp_path):
+    (tmp_path / 'label_map.txt').write_bytes('\ufeffcat\r\ndog\r\n'.encode())
+    assert read_names(tmp_path / 'label_map.txt') == ['cat', 'dog']
+    assert label_names(tmp_path / 'list.txt', 2) == ['cat', 'dog']
 
 
 def test_two_configs_are_told(work):
