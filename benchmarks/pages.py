@@ -40,6 +40,8 @@ RESULTS = ROOT / 'benchmarks/results'
 COMPARE = TABLES['compare']
 #: Seeds of any number are taken, whichever are there.
 SEEDS = range(1000)
+#: Moments of runs that are not probed at all five, by folder.
+MOMENTS = dict(search=[1.0], grid=[0.4, 1.0])
 #: Rows in the README.
 README_ROWS = ('table2_full', 'small-grid', 'next-frame', 'untrained')
 _NOT_RUN = '–'
@@ -47,7 +49,8 @@ _NOT_RUN = '–'
 
 def read(folder: str, rows: Sequence[Row], steps_scale: float = 1.0) -> list[RunResult]:
     """Results of rows in one folder of ``benchmarks/results``."""
-    options = {'default_hooks.moments.fractions': [1.0]} if folder == 'search' else {}
+    moments = MOMENTS.get(folder)
+    options = {'default_hooks.moments.fractions': moments} if moments else {}
     return read_folder(RESULTS / folder, rows, SEEDS, Budget(steps_scale, options))
 
 
@@ -138,6 +141,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     'docs/ablations.md': dict(
         goals=lambda: goals(read('ablations', COMPARE)),
         compare=lambda: markdown(compared()),
+        grid=lambda: markdown(comparison(TABLES['grid'], read('grid', TABLES['grid']))),
         paper=paper_tables,
         search=search,
         states=states,

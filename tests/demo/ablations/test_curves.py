@@ -8,6 +8,7 @@ import torch
 
 from nextvid_mm.demo.ablations import curves
 from nextvid_mm.demo.ablations.results import HOW
+from nextvid_mm.demo.ablations.tables import select_rows
 from nextvid_mm.engine.hooks.moments import FOLDER
 
 QUESTIONS = 2
@@ -27,9 +28,10 @@ class Probe:
 
 @pytest.fixture
 def prober(monkeypatch):
-    seen = SimpleNamespace(fitted=[], decoded=[])
+    seen = SimpleNamespace(fitted=[], decoded=[], backbones=[])
 
     def fit(config, encoder, folder, seed, features, **model):
+        seen.backbones.append(config.model.backbone)
         seen.fitted.append((encoder, seed, model['encoder_weights'], str(folder)))
         return dict(top1=50.0)
 
@@ -68,3 +70,12 @@ def test_an_untrained_encoder_has_the_demos_configuration(prober, tmp_path):
     costs = dict(step=0, clips=0, cpu_seconds=0.0, seconds=0.0, losses={})
     prober.moment(costs, None, tmp_path, seed=1)
     assert {entry[:3] for entry in seen.fitted} == {(None, 1, 'untrained')}
+
+
+def test_an_untrained_encoder_is_that_of_its_row(prober, tmp_path):
+    prober, seen = prober
+    costs = dict(step=0, clips=0, cpu_seconds=0.0, seconds=0.0, losses={})
+    (row,) = select_rows('grid', ['untrained-8x8'])
+    prober.moment(costs, None, tmp_path, seed=3, options=dict(row.options))
+    prober.moment(costs, None, tmp_path, seed=3)
+    assert [backbone.patch_size for backbone in seen.backbones] == [8, 8, 16, 16]

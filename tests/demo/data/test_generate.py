@@ -91,6 +91,17 @@ def test_complete_data_are_not_rendered_again(root, monkeypatch):
     assert make_demo_data(str(root), SPEC, workers=0) == root
 
 
+def test_a_list_that_is_gone_is_written_again(root, monkeypatch):
+    monkeypatch.setattr(generate, 'render_clip', None)
+    before = contents(root)
+    lists = [path for path in root.rglob('*.txt')]
+    assert len(lists) == 7
+    for path in lists:
+        path.unlink()
+        make_demo_data(root, SPEC, workers=0, quiet=True)
+        assert contents(root) == before
+
+
 def test_an_interrupted_run_continues_where_it_stopped(root, tmp_path, monkeypatch):
     rendered = []
 
@@ -138,6 +149,7 @@ PLAN = DemoSpec(num_train=13, num_val=2, num_images=3, num_val_images=0)
 def fill(root, spec):
     for path in prepare(root, spec):
         path.write_text(path.name)
+    generate._write_lists(root, spec)
     write_stamp(root, spec, complete=True)
 
 
