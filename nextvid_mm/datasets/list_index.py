@@ -6,7 +6,9 @@ instead of reading: opening it costs the same as for ten lines. Short lists are 
 
 from __future__ import annotations
 
+import errno
 import glob
+import logging
 import mmap
 import os
 import secrets
@@ -20,6 +22,7 @@ from typing import Any, overload
 
 import numpy as np
 from filelock import FileLock
+from mmengine.logging import print_log
 from platformdirs import user_cache_path
 
 from nextvid_mm.datasets.listed_clips import ListedClip, join, read_entries
@@ -37,6 +40,9 @@ _TYPES = dict(
     sizes='<i8',
 )  # fmt: skip
 _BLOCK = 1 << 16
+# Errors of a disk that takes no index.
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ClipList(Sequence):
@@ -96,7 +102,8 @@ def open_list(
 
     The index lies in a folder :data:`FOLDER` beside the list or, where that cannot be written, and
     of a list behind an address, in the user's cache. Whoever comes first makes it while others
-    wait; it is made again when size or time of the list, or its ETag, have changed.
+    wait; it is made again when size or time of the list, or its ETag, have changed. Where neither
+    can be written, every process reads the list, and the log says so.
 
     Args:
         path: text as :func:`~nextvid_mm.datasets.video.files.parse_list` reads it, or a table with
@@ -115,13 +122,19 @@ def open_list(
     storage = storage or Storage()
     with storage.open(path) as file:
         size, version = file.size, file.version
-    if size < SMALLEST_INDEXED or not version:
-        blocks = list(_blocks(read_entries(str(path), columns, storage)))
-        return ClipList({key: np.concatenate([b[key] for b in blocks]) for key in _TYPES}, prefix)
-    folder = _index_folder(str(path), version, columns or {})
-    if not folder.is_dir():
-        _build(read_entries(str(path), columns, storage), folder)
-    return ClipList(_Mapped(folder), prefix)
+    if size >= SMALLEST_INDEXED and version:
+        folder = _index_folder(str(path), version, columns or {})
+        try:
+            if not folder.is_dir():
+                _build(read_entries(str(path), columns, storage), folder)
+            return ClipList(_Mapped(folder), prefix)
+        except OSError as error:
+            if error.errno not in (*_CLOSED, *_FULL):
+                raise
+            text = f'{shown(path)}: no index can be written ({error}): every process reads the list'
+            print_log(text, 'current', logging.WARNING)
+    blocks = list(_blocks(read_entries(str(path), columns, storage)))
+    return ClipList({key: np.concatenate([b[key] for b in blocks]) for key in _TYPES}, prefix)
 
 
 def _index_folder(address: str, version: str, columns: Mapping[str, str]) -> Path:

@@ -79,6 +79,15 @@ def test_a_read_only_share_has_its_index_in_the_cache(tmp_path, indexed, monkeyp
     assert len(list((tmp_path / 'cache').rglob('list.txt-*/ends'))) == 2
 
 
+def test_where_no_index_can_be_written_the_list_is_read(tmp_path, indexed, monkeypatch, capfd):
+    path = _write(tmp_path / 'list.txt', 5)
+    monkeypatch.setattr(list_index.os, 'access', lambda *_: False)
+    (tmp_path / 'file').touch()
+    monkeypatch.setattr(list_index, 'user_cache_path', lambda name: tmp_path / 'file' / name)
+    assert [info['line'] for info in open_list(path)] == [2, 3, 4, 5, 6]
+    assert 'list.txt: no index can be written' in ''.join(capfd.readouterr())
+
+
 def _open_in_child(path, queue):
     list_index.SMALLEST_INDEXED = 0
     queue.put(len(open_list(path)))

@@ -35,6 +35,12 @@ from nextvid_mm.stopping import pool_of
 #: File that says what the folder holds and whether all of it has been written.
 STAMP = 'demo_spec.json'
 
+#: What is written beside the files themselves.
+LISTS = (
+    *(f'demo_{name}_list_videos.txt' for name in ('train', 'probe', 'val')),
+    *('label_map.txt', 'what/label_map.txt'),
+    *('what/probe_list_images.txt', 'what/val_list_images.txt'),
+)
 _FOLDERS = ('videos_train', 'videos_val', 'images_train', 'images_val')
 _BATCH = 32  # files per unit of work: a progress step about every half second and worker
 _JPEG_QUALITY = 95
@@ -173,7 +179,8 @@ def is_complete(root: str | os.PathLike, spec: DemoSpec) -> bool:
     root = Path(root)
     # The stamp outlives files that somebody deletes by hand: compare the folders too.
     complete = _read_stamp(root) == _stamp(spec, complete=True)
-    return complete and _present_files(root) == set(planned_files(root, spec))
+    listed = all((root / name).is_file() for name in LISTS)
+    return complete and listed and _present_files(root) == set(planned_files(root, spec))
 
 
 def prepare(root: Path, spec: DemoSpec) -> dict[Path, tuple[str, int]]:

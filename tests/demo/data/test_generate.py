@@ -94,7 +94,7 @@ def test_complete_data_are_not_rendered_again(root, monkeypatch):
 def test_a_list_that_is_gone_is_written_again(root, monkeypatch):
     monkeypatch.setattr(generate, 'render_clip', None)
     before = contents(root)
-    lists = [path for path in root.rglob('*.txt')]
+    lists = list(root.rglob('*.txt'))
     assert len(lists) == 7
     for path in lists:
         path.unlink()
