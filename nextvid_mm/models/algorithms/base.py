@@ -85,8 +85,32 @@ class ClipPretraining(BaseModel):
             elif settings is not None:
                 part = build_part(settings, CONTRACTS[slot], f'model.{slot}')
             setattr(self, slot, part)
+        self._check_widths()
         if self.head is not None and self.target_generator is not None:
             self._check_targets()
+
+    def _check_widths(self) -> None:
+        """Raise unless parts take what others give; those that do not say how much are let be."""
+        neck, head, align = self.neck, self.head, getattr(self, 'align_head', None)
+        width = 'backbone', self.backbone.embed_dims
+        given = width if neck is None else ('neck', getattr(neck, 'out_channels', None))
+        place = (
+            'in_channels' if head is None or head.trunk is head else 'decoder.condition_channels'
+        )
+        pairs = [
+            ('neck.in_channels', getattr(neck, 'in_channels', None), width),
+            (f'head.{place}', getattr(head, 'in_channels', None), given),
+            ('align_head.in_channels', getattr(align, 'in_channels', None), given),
+            ('align_head.out_channels', getattr(align, 'target_channels', None), width),
+        ]
+        if self.target_generator is None:  # features of the reference are regressed
+            pairs.append(('head.target_channels', getattr(head, 'target_channels', None), width))
+        for key, found, (source, wanted) in pairs:
+            if None not in (found, wanted) and found != wanted:
+                raise ValueError(
+                    f'model.{key}={found} does not fit the {wanted} channels of model.{source}: '
+                    f'set model.{key}={wanted}'
+                )
 
     def _check_targets(self) -> None:
         """Raise unless targets lie on the encoder's tokens, and the head makes tokens like them."""

@@ -150,6 +150,7 @@ class DecoderHead(Head):
     def __init__(self, decoder: dict, loss_weight: float = 0.5, init_cfg: dict | None = None):
         super().__init__(decoder.get('target_channels', 0), loss_weight, init_cfg)
         self.decoder: FrameDiT = MODELS.build(dict(type='FrameDiT') | decoder)
+        self.in_channels = decoder.get('condition_channels')
 
     @property
     def trunk(self) -> FrameDiT:

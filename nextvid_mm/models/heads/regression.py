@@ -78,6 +78,7 @@ class LinearHead(Head):
         self, in_channels: int, target_channels: int, loss_weight: float, init_cfg: dict | None
     ):
         super().__init__(target_channels, loss_weight, init_cfg)
+        self.in_channels = in_channels
         self.proj = nn.Linear(in_channels, target_channels)
 
     def init_weights(self) -> None:

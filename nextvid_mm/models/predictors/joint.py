@@ -63,6 +63,7 @@ class JointPredictor(Predictor):
                 'without causal attention, where a query would read the frame it predicts'
             )
         self.embed_dims, self.depth = embed_dims, depth
+        self.in_channels, self.out_channels = in_channels, embed_dims
         self.ahead, self.causal = ahead, causal
         self.context_proj = nn.Linear(in_channels, embed_dims)
         self.query = nn.Parameter(torch.zeros(embed_dims))

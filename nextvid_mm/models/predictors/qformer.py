@@ -53,6 +53,7 @@ class QFormerPredictor(Predictor):
     ):
         super().__init__(init_cfg)
         self.embed_dims, self.depth = embed_dims, depth
+        self.in_channels, self.out_channels = in_channels, embed_dims
         self.context_proj = nn.Linear(in_channels, embed_dims)
         self.query = nn.Parameter(torch.zeros(embed_dims))
         self.rope = Rope3D(embed_dims // num_heads)

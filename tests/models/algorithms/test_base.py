@@ -44,6 +44,23 @@ def test_targets_of_another_size_are_refused():
 
 
 @pytest.mark.parametrize(
+    ('slot', 'key', 'wanted'),
+    [
+        ('neck', 'in_channels', '24 channels of model.backbone'),
+        ('align_head', 'in_channels', '12 channels of model.neck'),
+        ('align_head', 'out_channels', '24 channels of model.backbone'),
+        ('head', 'decoder.condition_channels', '12 channels of model.neck'),
+    ],
+)
+def test_widths_that_do_not_fit_are_named_with_their_key(slot, key, wanted):
+    config = copy.deepcopy(CONFIG)
+    part = config[slot]['decoder'] if '.' in key else config[slot]
+    part[key.rpartition('.')[2]] = 20
+    with pytest.raises(ValueError, match=f'model.{slot}.{key}=20 does not fit the {wanted}: set '):
+        MODELS.build(config)
+
+
+@pytest.mark.parametrize(
     ('key', 'value', 'channels'), [('patch_size', 2, 24), ('tubelet_size', 1, 48)]
 )
 def test_targets_of_other_patches_are_refused(key, value, channels):
