@@ -210,7 +210,7 @@ def _resume(cfg: Config, where: str | None) -> None:
 
     Started again after an accident, any run goes on from its last save.
     """
-    note = Path(cfg.work_dir, 'last_checkpoint')
+    note = Path(str(cfg.work_dir), 'last_checkpoint')  # whatever it is: told after this
     if any(os.environ.get(name, '0') != '0' for name in _RESTARTS):
         where = where or (cfg.get('load_from') if cfg.get('resume') else None) or 'auto'
         if where != 'auto' and note.is_file():
