@@ -148,11 +148,17 @@ def _configs(folder: Path) -> list[Config]:
 
 
 def read_scalars(folder: Path) -> dict[str, Series]:
-    """Logged quantities of a run by name; where a run was resumed, the later log counts."""
+    """Logged quantities of a run by name; where a run was resumed, the later log counts.
+
+    A line that a kill or a full disk has cut is left out.
+    """
     values: dict[str, dict[int, float]] = {}
     for path in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in path.read_text(encoding='utf-8').splitlines():
-            record: dict[str, Any] = json.loads(line)
+            try:
+                record: dict[str, Any] = json.loads(line)
+            except json.JSONDecodeError:
+                continue
             step = record.get('step')
             for name, value in record.items():
                 if name not in _STEP_KEYS and isinstance(value, int | float) and step is not None:

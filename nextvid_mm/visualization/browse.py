@@ -88,8 +88,10 @@ def replaced_files(listed: Path, count: int) -> Iterator[Shown]:
         except (ValueError, OSError) as error:
             frames, reason = [], f'{reason}; now: {error}'
         pictures = [Image.fromarray(frame).resize((_SIDE, _SIDE)) for frame in frames]
-        grey = np.full((_SIDE, _SIDE, 3), 128, np.uint8)
-        stacked = np.stack([np.asarray(picture) for picture in pictures] or [grey])
+        grey, white = (np.full((_SIDE, _SIDE, 3), level, np.uint8) for level in (128, 255))
+        found = [np.asarray(picture) for picture in pictures] or [grey]
+        # As wide as others, so that there is room for the reason above.
+        stacked = np.stack(found + [white] * (_GLIMPSES - len(found)))
         clip = from_bytes(torch.from_numpy(stacked).permute(3, 0, 1, 2))
         yield Shown(f'{path}: {reason}', [('what can be read of it', clip)])
 

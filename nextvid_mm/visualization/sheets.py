@@ -48,19 +48,19 @@ def tile_rows(rows: Sequence[tuple[str, Tensor]], zoom: int = 2, gap: int = 0) -
         gap: white pixels between frames, which tell where one ends.
     """
     strips = []
-    for caption, clip in rows:
+    for _, clip in rows:
         frames = to_bytes(clip).permute(1, 2, 3, 0).cpu().numpy()
         frames = frames.repeat(zoom, axis=1).repeat(zoom, axis=2)
         spaced = np.pad(frames, ((0, 0), (0, 0), (0, gap), (0, 0)), constant_values=255)
         strip = np.concatenate(spaced, axis=1)[:, : spaced.shape[0] * spaced.shape[2] - gap]
-        band = Image.new('RGB', (strip.shape[1], _CAPTION_HEIGHT), 'white')
+        strips.append(strip)
+    width, parts = max(strip.shape[1] for strip in strips), []
+    for (caption, _), strip in zip(rows, strips, strict=True):
+        band = Image.new('RGB', (width, _CAPTION_HEIGHT), 'white')
         ImageDraw.Draw(band).text((2, 1), caption, fill='black')
-        strips += [np.asarray(band), strip]
-    width = max(strip.shape[1] for strip in strips)
-    padded = [
-        np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips
-    ]
-    return Image.fromarray(np.concatenate(padded))
+        white = ((0, 0), (0, width - strip.shape[1]), (0, 0))
+        parts += [np.asarray(band), np.pad(strip, white, constant_values=255)]
+    return Image.fromarray(np.concatenate(parts))
 
 
 def generation_sheet(

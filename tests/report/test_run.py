@@ -22,6 +22,12 @@ def test_a_resumed_run_is_one_series_and_the_later_log_counts(work_dir):
     assert 'iter' not in scalars
 
 
+def test_a_line_that_was_cut_is_left_out(work_dir):
+    log = work_dir / '20260101_000000/vis_data/scalars.json'
+    log.write_text(log.read_text() + '\n{"loss": 9.0, "lr": 0.')
+    assert read_scalars(work_dir)['loss'].values == [1.0, 2.0, 9.0, 4.0]
+
+
 def test_stages_come_from_the_config(work_dir):
     run = load_run(work_dir)
     assert run.stages == [('warm-up', 0, 2), ('stable', 2, 4)]

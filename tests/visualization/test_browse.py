@@ -76,6 +76,8 @@ def test_replaced_files_are_shown_as_far_as_they_can_be_read(tmp_path):
     assert first.title.endswith('#a.mp4: timeout: too slow')
     assert first.strips[0][1].shape[1] == 8
     assert 'gone.mp4: FileNotFoundError: none; now: ' in second.title
+    levels = second.strips[0][1].mean((0, 2, 3))
+    assert levels.round().tolist() == [0] + [1] * 7, 'grey, and room for the reason'
     (sheet,) = write_pages([first, second], tmp_path / 'new' / 'a')
     assert np.asarray(Image.open(sheet)).ndim == 3
 

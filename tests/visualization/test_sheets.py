@@ -25,6 +25,12 @@ def test_rows_are_film_strips_under_captions():
     assert pixels[-1, -1].tolist() == [255, 255, 255], 'a shorter strip is padded with white'
 
 
+def test_a_caption_may_be_longer_than_its_strip():
+    clip = torch.ones(3, 40, 6, 6)
+    pixels = np.asarray(tile_rows([('a', clip), ('many letters ' * 4, clip[:, :1])], zoom=1))
+    assert (pixels[20:34, 100:200] < 128).any()
+
+
 def test_frames_can_stand_apart():
     clip = torch.full((3, 3, 6, 6), -1.0)
     pixels = np.asarray(tile_rows([('a', clip)], zoom=1, gap=2))
