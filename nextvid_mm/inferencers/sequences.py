@@ -16,6 +16,7 @@ Shape legend: T rows in time (one per tubelet), C channels.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -204,7 +205,9 @@ def _begun(inferencer: FeatureInferencer, folder: Path, settings: dict[str, Any]
     if (folder / NOTE).is_file():
         there = json.loads((folder / NOTE).read_text(encoding='utf-8'))
         require_same('folder of features over time', folder, there['settings'], settings)
-        note['videos'] = there['videos']
+        ending = '.npy' if settings['layout'] == 'actionformer' else '.csv'
+        videos = there['videos'].items()  # one that was deleted is made anew
+        note['videos'] = {k: v for k, v in videos if (folder / f'{k}{ending}').is_file()}
     return note
 
 
@@ -278,7 +281,7 @@ def _fill(
         pending.clear()
 
     with progress_bar('rows') as bar:
-        total = -(-int(frames) // inferencer.encoder.tubelet_size)
+        total = -(-math.ceil(frames) // inferencer.encoder.tubelet_size)
         task = bar.add_task(title, total=total, completed=parts.rows)
         for rows, state in made:
             pending.append(rows)

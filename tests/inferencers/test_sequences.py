@@ -119,6 +119,11 @@ def test_what_is_done_stays_and_other_settings_are_refused(make, media, tmp_path
     write_sequences(infer, paths[:1], tmp_path)
     monkeypatch.setattr(infer, 'rows', None)
     assert list(write_sequences(infer, paths[:1], tmp_path)['videos']) == ['long']
+    monkeypatch.undo()
+    made = (tmp_path / 'long.npy').read_bytes()
+    (tmp_path / 'long.npy').unlink()
+    write_sequences(infer, paths[:1], tmp_path)
+    assert (tmp_path / 'long.npy').read_bytes() == made
     with pytest.raises(ValueError, match='other settings.*\n  stride: 8 -> 4'):
         write_sequences(make(stride=4), paths, tmp_path)
 
