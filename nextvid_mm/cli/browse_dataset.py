@@ -19,8 +19,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add('config', nargs='?', help='training config; its clips are shown with masks, file and times')
     add('--replaced', type=Path, help="instead: a run's list of replaced samples, with reasons")
     add('--number', '-n', type=int, default=12, help='clips (default: %(default)s)')
-    add('--start', type=int, default=0, help='number of the first clip (default: %(default)s)')
-    add('--seed', type=int, default=0, help='seed of the run (default: %(default)s)')
+    add('--start', type=int, help='number of the first clip (default: 0)')
+    add('--seed', type=int, help='seed of the run (default: 0)')
     add('--html', action='store_true', help='write a page besides the sheet')
     add(
         '--output-dir',
@@ -36,16 +36,23 @@ def run(args: argparse.Namespace) -> None:
     if (args.config is None) == (args.replaced is None):
         raise ValueError('give either a config or --replaced LIST')
     check_count(args.number, '--number')
+    for name in ('start', 'seed'):
+        if (value := getattr(args, name)) is not None:
+            check_count(value, f'--{name}', least=0)
+            if args.replaced is not None:
+                raise ValueError(f'--{name} is for the clips of a config: leave it out')
     from mmengine.registry import init_default_scope
 
     from nextvid_mm.config_files import checked_config
+    from nextvid_mm.plan.stage_report import stage_table_of
     from nextvid_mm.registry import SCOPE
     from nextvid_mm.visualization.browse import replaced_files, training_clips, write_pages
 
     init_default_scope(SCOPE)
     if args.replaced is None:
         config = checked_config(args.config)
-        shown = list(training_clips(config, args.number, args.seed, args.start))
+        stage_table_of(config, args.config)  # says what is no training config
+        shown = list(training_clips(config, args.number, args.seed or 0, args.start or 0))
         name = Path(args.config).stem
     else:
         shown, name = list(replaced_files(args.replaced, args.number)), args.replaced.stem

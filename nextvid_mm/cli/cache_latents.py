@@ -41,6 +41,10 @@ def run(args: argparse.Namespace) -> None:
 
     cfg = checked_config(args.config, args.cfg_options)
 
+    from nextvid_mm.plan.stage_report import stage_table_of
+
+    stage_table_of(cfg, args.config)  # says what is no pretraining config
+
     from nextvid_mm.engine.latents import cache_latents
     from nextvid_mm.run_folder import own_folder
 

@@ -26,6 +26,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a line for every check; 1 if one is bad."""
     config = None
+    if args.config is None and args.cfg_options:
+        raise ValueError('--cfg-options change a config: name it')
     if args.config is not None:
         from nextvid_mm.config_files import checked_config
 

@@ -156,6 +156,7 @@ def _row(word: str, weights: str | None) -> Row:
     from nextvid_mm.inferencers.opening import brought_backbone
 
     name, equals, path = word.partition('=')
+    equals = '' if Path(word).exists() else equals  # there may be one in a path
     path = path if equals else word
     name = name if equals else Path(path).stem
     path = newest_checkpoint(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from nextvid_mm.cli.flags import add_shared, device_of
@@ -70,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
     if missing := [path for path in queries if not Path(path).is_file()]:
         raise FileNotFoundError(f'--neighbours-of {missing[0]}: there is no such file')
     media = {str(file): file for file in find_media(args.inputs, args.root, args.columns)}
+    same = {os.path.abspath(name): name for name in media}  # './a.mp4' is no other video
+    queries = [same.get(os.path.abspath(name), name) for name in queries]
     entries = {
         str(clip.below(args.root)): clip
         for word in args.inputs

@@ -57,7 +57,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         'by a causal encoder that goes through a video once, for actionformer and bmn (default: '
         'windows of --num-frames)',
     )
-    add('--rows', type=int, default=100, help='rows of a file of bmn (default: 100)')
+    add('--rows', type=int, help='rows of a file of bmn (default: 100)')
     add_shared(parser, '--weights')
     add_shared(parser, '--fps', 'that are taken; 0 takes every frame', default=4.0)
     add_shared(parser, '--num-frames', 'or window of a video', default=16)
@@ -66,7 +66,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, '--batch-size', default=4)
     add_shared(parser, '--dtype')
     add_shared(parser, '--store', default='float32')
-    add('--shard-megabytes', type=float, default=256, help='size of a shard (default: 256)')
+    add('--shard-megabytes', type=float, help='size of a shard (default: 256)')
     add_shared(parser, '--device')
 
 
@@ -75,8 +75,15 @@ def run(args: argparse.Namespace) -> None:
     from nextvid_mm.inferencers import FeatureInferencer, find_media, write_features
     from nextvid_mm.inferencers.opening import encoder_of
 
-    if args.format == 'shards' and args.window:
+    if args.format == 'shards' and args.window is not None:
         raise ValueError('--window is for --format actionformer and bmn')
+    if args.format != 'bmn' and args.rows is not None:
+        raise ValueError('--rows is for --format bmn')
+    if (megabytes := args.shard_megabytes) is not None:
+        if args.format != 'shards':
+            raise ValueError(f'--shard-megabytes is for --format shards, not {args.format}')
+        if not megabytes > 0:
+            raise ValueError(f'--shard-megabytes {megabytes:g} must be above 0')
     if args.format != 'shards' and args.kind != 'frame':
         raise ValueError(f'--format {args.format} is of --kind frame, found --kind {args.kind}')
     names = ('weights', 'num_frames', 'stride', 'size', 'batch_size', 'dtype')
@@ -86,15 +93,14 @@ def run(args: argparse.Namespace) -> None:
         encoder_of(args.checkpoint), fps=args.fps or None, device=device_of(args), **settings
     )
     if args.format == 'shards':
-        store = write_features(
-            inferencer, paths, args.out, args.kind, args.store, args.shard_megabytes
-        )
+        store = write_features(inferencer, paths, args.out, args.kind, args.store, megabytes or 256)
         failed = store.failed
     else:
         from nextvid_mm.inferencers.sequences import write_sequences
 
+        rows = 100 if args.rows is None else args.rows
         failed = write_sequences(
-            inferencer, paths, args.out, args.format, args.window, args.rows, args.store
+            inferencer, paths, args.out, args.format, args.window, rows, args.store
         )['failed']
     failed = {str(media): failed[str(media)] for media in paths if str(media) in failed}
     print(f'{args.out}: features of {len(paths) - len(failed)} of {len(paths)} files')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.cli.flags import add_shared
 
 EPILOG = """\
@@ -12,8 +13,9 @@ Many small files are slow on a network and in a bucket; a thousand clips in a ta
 layout is WebDataset's. clips.csv beside the tar files says where each clip lies: it is the ann_file
 of a ClipListDataset, whose data_prefix is the folder, on a disk or behind an address.
 
-Packing goes on where it stopped. Clips that cannot be read are left out and listed in
-shard-000000.bad.txt. A part of a video (start and end in a table) is encoded as a clip of its own.
+Packing goes on where it stopped. Files that cannot be read are left out and listed in
+shard-000000.bad.txt; what is only copied is not decoded: scan the list first, or --verify. A part
+of a video (start and end in a table) is encoded as a clip of its own.
 
 examples:
   python tools/pack_shards.py data/mine packed                          # every file as it is
@@ -50,6 +52,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Pack, verify or index."""
+    check_count(args.per_shard, '--per-shard')
+    for name in ('label_key', 'classes'):
+        if args.index is None and getattr(args, name) is not None:
+            raise ValueError(f'--{name.replace("_", "-")} is for --index: leave it out')
+    if args.index and args.source is not None:
+        raise ValueError(f'--index takes tar files behind it and nothing else, found {args.source}')
+    if args.verify and args.out_folder is not None:
+        raise ValueError(f'--verify looks at one folder, found {args.out_folder}, too')
     if args.index:
         _index(args)
     elif args.source is None:

@@ -8,6 +8,9 @@ from nextvid_mm.cli import main
     [
         (['--replaced', 'absent.txt'], 'absent.txt'),
         ([], 'give either a config or --replaced LIST'),
+        (['CONFIG', '--start', '-1'], '--start=-1 must be a whole number of at least 0'),
+        (['--replaced', 'a.txt', '--start', '1'], '--start is for the clips of a config'),
+        (['configs/probe/demo.py'], 'configs/probe/demo.py has no stage table'),
         (['CONFIG', '--number', '0'], '--number=0 must be a whole number of at least 1'),
     ],
 )

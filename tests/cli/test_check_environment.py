@@ -10,6 +10,7 @@ def test_verdicts_and_exit_code(call, capsys, monkeypatch):
     )
     assert call('check_environment') == 0
     assert capsys.readouterr().out == 'good     x: 1\n'
+    assert '--cfg-options change a config' in call('check_environment', '--cfg-options', 'a=1')
     bad = Finding('x', 'bad', '1', 'mend it')
     monkeypatch.setattr(environment, 'findings', lambda config, work_dir: [bad])
     assert call('check_environment', 'nextvid/vit-tiny_demo.py') == 1

@@ -68,3 +68,15 @@ def test_a_folder_is_a_model_of_transformers(tmp_path):
     (tmp_path / 'config.json').write_text('{"model_type": "dinov2"}')
     row = _row(f'dino={tmp_path}', None)
     assert row.backbone == dict(type='TransformersEncoder', path=str(tmp_path))
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path):
+    path = tmp_path / 'lr=0.1/dino'
+    path.mkdir(parents=True)
+    (path / 'config.json').write_text('{"model_type": "dinov2"}')
+    assert [
+        (_row(word, None).name, _row(word, None).path) for word in (str(path), f'a={path}')
+    ] == [
+        ('dino', str(path)),
+        ('a', str(path)),
+    ]

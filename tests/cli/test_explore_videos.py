@@ -35,6 +35,14 @@ def test_a_folder_and_a_clip_from_elsewhere(root, call, tmp_path, capsys):
     assert double.path.endswith('copy of 3.mp4')
 
 
+def test_one_of_the_inputs_written_in_another_way_is_that_one(root, call, tmp_path):
+    (tmp_path / 'val').symlink_to(root / 'data/val')
+    words = [root / 'iter_5.pth', 'val', '--out', 'look', '--num-frames', 4, '--device', 'cpu']
+    assert not call('explore_videos', *words, '--neighbours-of', './val/../val/1.mp4')
+    page = (tmp_path / 'look/explore.html').read_text(encoding='utf-8')
+    assert 'Nearest to val/1.mp4' in page
+
+
 def test_a_list_keeps_its_labels(root, call, tmp_path):
     (root / 'last_checkpoint').write_text('iter_5.pth')
     shutil.copy(root / 'data/train.txt', root / 'TRAIN.TXT')

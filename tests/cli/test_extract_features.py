@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from mmcv import imwrite
 
 from nextvid_mm.inferencers import FeatureStore
@@ -13,6 +14,19 @@ def test_flags(parse):
         4,
     )
     assert args.weights is args.size is args.dtype is args.device is None
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--window', 0], '--window is for --format actionformer and bmn'),
+        (['--rows', 3], '--rows is for --format bmn'),
+        (['--shard-megabytes', 0], '--shard-megabytes 0 must be above 0'),
+        (['--shard-megabytes', 1, '--format', 'bmn'], 'is for --format shards, not bmn'),
+    ],
+)
+def test_flags_that_say_nothing_are_refused(call, flags, message):
+    assert message in call('extract_features', 'a.pth', 'a.mp4', '--out', 'features', *flags)
 
 
 def test_bad_input_is_one_line(call):

@@ -37,6 +37,10 @@ def test_blank_lines_are_no_classes(call, tmp_path):
 
 def test_mistakes_are_one_line(call, tmp_path):
     assert 'give SOURCE and OUT_FOLDER' in call('pack_shards')
+    assert '--per-shard=0 must be' in call('pack_shards', 'a', 'b', '--per-shard', 0)
+    assert '--label-key is for --index' in call('pack_shards', 'a', 'b', '--label-key', 'x')
+    assert 'nothing else, found a' in call('pack_shards', 'a', 'b', '--index', 'c.tar')
+    assert 'one folder, found b, too' in call('pack_shards', 'a', 'b', '--verify')
     assert 'absent: no such list or folder' in call('pack_shards', 'absent', tmp_path / 'out')
     write_clip(tmp_path / 'a.mp4')
     (tmp_path / 'list.txt').write_text('a.mp4\n')
