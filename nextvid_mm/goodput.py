@@ -15,20 +15,12 @@ from mmengine.runner import Runner
 
 from nextvid_mm.engine.hooks.numbers import is_logged, log_interval
 from nextvid_mm.engine.stages import Stage
-from nextvid_mm.plan.flops import step_cost
+from nextvid_mm.plan.flops import step_cost, uncounted
 from nextvid_mm.plan.run_sums import patches_of_masks
 from nextvid_mm.plan.step_time import GPUS
 from nextvid_mm.registry import HOOKS
 
 _SHARES = dict(host='host_share', save='save_share', validation='val_share')
-# What the formulas are for; of a target, '' is any.
-_COUNTED = dict(
-    backbone='CausalViT',
-    neck='QFormerPredictor',
-    head='FlowMatchingHead',
-    align_head='AlignHead',
-    target_generator='',
-)
 
 
 class _Moment(NamedTuple):
@@ -128,14 +120,9 @@ def clip_costs(cfg: Config, stages: Sequence[Stage]) -> list[tuple[float, float]
         stages: Of its table.
     """
     model = cfg.model
-    parts = {key: model.get(key) or {} for key in _COUNTED}
-    known = str(model.type).endswith('NextVid') and parts['target_generator']
-    for key, kind in _COUNTED.items():
-        known = known and (not kind or str(parts[key].get('type', '')).endswith(kind))
-    decoder = (parts['head'].get('decoder') or {}).get('type', 'FrameDiT')
     pipeline = cfg.train_dataloader.dataset.get('pipeline') or ()
-    known = known and decoder.endswith('FrameDiT')
-    if not known or not any(str(t['type']).endswith('FrameIsolatedMasking') for t in pipeline):
+    masked = any(str(t['type']).endswith('FrameIsolatedMasking') for t in pipeline)
+    if uncounted(model) is not None or not masked:
         return None
     masks, pixels = patches_of_masks(cfg), model.backbone.get('img_size', 256)
 

@@ -37,7 +37,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add('config', help='config with train_cfg.stages')
     add('--world-size', type=int, nargs='+', default=[8, 96], help='GPUs (default: 8 96)')
-    add('--shard-size', type=int, help='GPUs that share one copy under FSDP (default: all)')
+    add(
+        '--shard-size',
+        type=int,
+        help="GPUs that share one copy under FSDP (default: the config's, or all)",
+    )
     add('--gpu', type=float, metavar='GB', help='memory: print the fastest setting that fits')
     add_shared(parser, '--cfg-options')
 
@@ -62,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
         _print_fastest(cfg, args, console)
         return
     kinds = {size: stage_kinds(table, size) for size in args.world_size}
+    shards_of = {size: _shards(cfg, args, size) for size in args.world_size}
     model = build_on_meta(cfg.model)
     visible = visible_patches(cfg.train_dataloader.dataset.pipeline, model.backbone.img_size)
     weights = count_weights(model)
@@ -72,12 +77,23 @@ def run(args: argparse.Namespace) -> None:
         (size, kind, name, shards)
         for size, found in kinds.items()
         for kind in found
-        for name, shards in (('DDP', None), ('FSDP', args.shard_size or size))
+        for name, shards in (('DDP', None), ('FSDP', shards_of[size]))
     ]
     for size, kind, name, shards in track(tables, 'counting', 'tables', console=console):
         rows = memory_rows(weights, counter, kind, shards)
         title = f'{size} GPUs, {kind.num_frames} frames, tau {kind.tau_samples}, {name}'
         console.print(render(rows, f'{title}: GiB per GPU'))
+
+
+def _shards(cfg: Config, args: argparse.Namespace, size: int) -> int:
+    """GPUs of ``size`` that share one copy under FSDP, by flag or else by config."""
+    said = args.shard_size
+    if said is None:
+        said = (cfg.get('model_wrapper_cfg') or {}).get('shard_size')
+    shards = size if said is None else said
+    if shards < 1 or size % shards:
+        raise ValueError(f'--shard-size {shards} does not divide {size} GPUs')
+    return int(shards)
 
 
 def _print_fastest(cfg: Config, args: argparse.Namespace, console: Console) -> None:
@@ -87,9 +103,10 @@ def _print_fastest(cfg: Config, args: argparse.Namespace, console: Console) -> N
     if not args.gpu > 0:
         raise ValueError(f'--gpu {args.gpu:g} must be more than 0: GB of memory, such as 80')
     sharded = cfg.get('runner_type') == 'ShardedRunner'
-    wrapper = cfg.get('model_wrapper_cfg') or {}
+    if args.shard_size is not None and not sharded:
+        raise ValueError(f'--shard-size: {args.config} keeps a copy on each GPU (no ShardedRunner)')
     for size in args.world_size:
-        shards = (args.shard_size or wrapper.get('shard_size') or size) if sharded else None
+        shards = _shards(cfg, args, size) if sharded else None
         found = Fastest(cfg, args.gpu, size, shards).find()
         way = f'FSDP over {shards}' if sharded else 'DDP'
         title = f'{size} GPUs of {args.gpu:g} GB, {way}: the fastest setting that fits'

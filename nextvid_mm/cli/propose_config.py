@@ -87,13 +87,16 @@ def _machine(args: argparse.Namespace) -> Machine:
     from nextvid_mm.plan.step_time import GPUS, Machine
 
     if not args.gpus:
-        if args.gpu or args.gpu_memory:
+        if args.gpu or args.gpu_memory is not None:
             raise ValueError('--gpu and --gpu-memory describe GPUs: say how many with --gpus')
         return Machine.cpu()
     if args.gpus < 0:
         raise ValueError(f'--gpus {args.gpus} must be at least 1')
     known = GPUS.get(args.gpu, (0, 80))[1]
-    return Machine.of_gpus(args.gpus, args.gpu_memory or known, args.gpu)
+    memory = known if args.gpu_memory is None else args.gpu_memory
+    if not memory > 0:
+        raise ValueError(f'--gpu-memory {memory:g} must be more than 0: GB, such as 80')
+    return Machine.of_gpus(args.gpus, memory, args.gpu)
 
 
 def _wishes(args: argparse.Namespace) -> Wishes:
@@ -165,4 +168,5 @@ def _command(args: argparse.Namespace) -> str:
         words += ['--gpu-memory', f'{args.gpu_memory:g}'] if args.gpu_memory else []
     words += ['--size', args.size] if args.size else []
     words += ['--from', args.start] if args.start else []
+    words += ['--out', str(args.out)] if args.out else []
     return shlex.join(words)

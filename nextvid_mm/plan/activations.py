@@ -90,11 +90,12 @@ class ActivationCounter:
         self.model = model = build_on_meta(config)
         self._counted: dict[tuple[Any, ...], _Kept] = {}
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        if model.head is not None:
+        if model.target_generator is not None:
             model.target_generator = _Targets(model.target_generator.channels, model.backbone)
         with self._mode:
             model.to_empty(device='cpu')
-        self.parts = {n: getattr(model, n).trunk for n in PARTS if getattr(model, n) is not None}
+        trunks = {n: getattr(model, n).trunk for n in PARTS if getattr(model, n) is not None}
+        self.parts = {name: trunk for name, trunk in trunks.items() if len(trunk.blocks)}
         self.blocks = {name: list(part.blocks) for name, part in self.parts.items()}
         if model.reference is not None:  # it keeps nothing: one block is enough for the shapes
             trunk = model.reference.encoder.trunk

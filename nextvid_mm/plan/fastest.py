@@ -17,7 +17,7 @@ from rich.table import Table
 
 from nextvid_mm.engine.stages import Stage, StageTable
 from nextvid_mm.plan.activations import PARTS, ActivationCounter, build_on_meta, visible_patches
-from nextvid_mm.plan.flops import step_cost
+from nextvid_mm.plan.flops import step_cost, uncounted
 from nextvid_mm.plan.memory_plan import USABLE, Weights, count_weights, plan
 from nextvid_mm.plan.run_sums import patches_of_masks
 from nextvid_mm.progress import track
@@ -85,9 +85,17 @@ class Fastest:
         memory: of a GPU in GB (10^9 bytes).
         world_size: GPUs.
         shards: GPUs that share one copy under FSDP2; None: a copy on each.
+
+    Raises:
+        ValueError: if its operations cannot be counted.
     """
 
     def __init__(self, config: Config, memory: float, world_size: int, shards: int | None = None):
+        if other := uncounted(config.model):
+            raise ValueError(
+                f'{other}: operations are counted of a NextVid with CausalViT, QFormerPredictor '
+                'and FrameDiT; without --gpu, tables of memory are for other models, too'
+            )
         self.model, self.room = config.model, memory * 1e9 * USABLE
         self.table = StageTable(config.train_cfg.stages)
         batches = self.table.batches(world_size)

@@ -28,6 +28,15 @@ from nextvid_mm.layers import resolve_arch
 from nextvid_mm.registry import MODELS
 
 TIME_FREQUENCIES = 256  # of the decoder's time embedding
+# What the formulas are for, by key of a model's config.
+_COUNTED = {
+    '': ('NextVid',),
+    'backbone.': ('CausalViT',),
+    'neck.': ('QFormerPredictor',),
+    'head.': ('FlowMatchingHead', 'RegressionHead'),
+    'head.decoder.': ('FrameDiT',),
+    'align_head.': ('AlignHead',),
+}
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,20 @@ def _autoencoder_cost(settings: str, pixels: int) -> Cost:
     return Cost(float(counter.get_total_flops()))
 
 
+def uncounted(model: Mapping[str, Any]) -> str | None:
+    """What of a model's config the formulas are not for, with its key; None if they count it.
+
+    Parts that a ``NextVid`` does without are no obstacle.
+    """
+    for key, kinds in _COUNTED.items():
+        part: Any = model
+        for name in key.split('.')[:-1]:
+            part = part.get(name) or {}
+        if not str(part.get('type', kinds[0])).endswith(kinds):
+            return f'model.{key}type={part["type"]!r}'
+    return None
+
+
 def step_cost(
     model: Mapping[str, Any],
     batch: int,
@@ -147,7 +170,7 @@ def step_cost(
     """Operations of one pretraining step by component.
 
     Args:
-        model: a ``NextVid`` config.
+        model: config of a ``NextVid``, see :func:`uncounted`.
         batch: clips B.
         video_frames: frames per clip, before tubelets.
         pixels: side of a frame.
@@ -159,19 +182,23 @@ def step_cost(
     patch, tubelet = backbone.get('patch_size', 16), backbone.get('tubelet_size', 2)
     frames, values = video_frames // tubelet, 3 * tubelet * patch**2
     full = encoder_cost(arch, batch, frames, (pixels // patch) ** 2, values)
-    costs = dict(target=Cost(), reference=Cost(full.forward))
-    target = model['target_generator']
-    if target['type'] == 'VAVAETarget':
+    align, head, target = (
+        model.get(key) or {} for key in ('align_head', 'head', 'target_generator')
+    )
+    costs = dict(target=Cost(), reference=Cost(full.forward) if align else Cost())
+    if target.get('type') == 'VAVAETarget':
         images = batch * ((1 - static_share) * (video_frames - tubelet) + static_share)
         costs['target'] = times(autoencoder_cost(target, pixels), images)
     parts = dict(encoder=Cost(), predictor=Cost(), decoder=Cost(), align=Cost())
-    past, align = frames - 1, model['align_head']
+    past = frames - 1
+    if str(head.get('type')).endswith('RegressionHead'):
+        tau_samples = 1
     for visible, queried in masks:
         parts['encoder'] += encoder_cost(arch, batch, past, visible, values)
         parts['predictor'] += predictor_cost(model['neck'], batch, past, visible, queried)
-        parts['decoder'] += decoder_cost(
-            model['head']['decoder'], batch, past, queried, tau_samples
-        )
-        rows = batch * past * queried
-        parts['align'] += linear(rows, align['in_channels'], align['out_channels'])
+        if head:
+            parts['decoder'] += decoder_cost(head['decoder'], batch, past, queried, tau_samples)
+        if align:
+            rows = batch * past * queried
+            parts['align'] += linear(rows, align['in_channels'], align['out_channels'])
     return costs | parts

@@ -20,6 +20,7 @@ class Weights:
     """Numbers of parameters."""
 
     trainable: int
+    still: int  # of the networks that are trained in part (`tuned`): the rest
     reference: int  # the EMA encoder
     frozen: int  # bytes of the target generator, which may be in bfloat16
     largest_unit: int  # of the largest block, which FSDP gathers on its own
@@ -30,7 +31,7 @@ class Weights:
 class MemoryPlan:
     """Bytes on one GPU, by purpose."""
 
-    parameters: int  # the trainable ones, as gradients
+    parameters: int  # of the networks that are trained, in part or whole
     gradients: int
     optimizer: int  # AdamW's two moments
     reference: int
@@ -48,12 +49,15 @@ class MemoryPlan:
 def count_weights(model: nn.Module) -> Weights:
     """Count the parameters of a ``NextVid``, on any device."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    reference = _size(model.reference)
+    networks = _size(model) - reference - _size(model.target_generator)
     return Weights(
         trainable=trainable,
-        reference=_size(model.reference),
+        still=networks - trainable,
+        reference=reference,
         frozen=_bytes(model.target_generator),
         largest_unit=max(_size(block) for block in model.backbone.trunk.blocks),
-        resident=trainable - _size(model.backbone),
+        resident=networks - _size(model.backbone),
     )
 
 
@@ -77,13 +81,14 @@ def plan(
     """
     own = shards or 1
     share = -(-weights.trainable // own) * FLOAT32
+    networks = weights.trainable + weights.still
     if shards is None:
-        buffers = weights.trainable * (FLOAT32 + BFLOAT16)
+        buffers = weights.trainable * FLOAT32 + networks * BFLOAT16
     else:
         gathered = weights.resident + 2 * weights.largest_unit
         buffers = gathered * BFLOAT16 + weights.largest_unit * FLOAT32
     return MemoryPlan(
-        parameters=share,
+        parameters=-(-networks // own) * FLOAT32,
         gradients=share,
         optimizer=ADAM_STATES * share,
         reference=-(-weights.reference // own) * FLOAT32,

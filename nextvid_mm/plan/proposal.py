@@ -242,14 +242,14 @@ class Proposer:
         return round(min(0.25, count / (count + clips)), 2)
 
     def _largest(self, clip: Clip, hours: float) -> Settings:
-        """The largest encoder that the hours and the videos are worth."""
+        """The largest encoder that fits, and that the hours and the videos are worth."""
         for size, (wanted, different) in WORTH.items():
             draft = self._draft(clip, size)
             passing = hours * 3600 / self._time(draft)[0]
-            if passing >= wanted and clip.different >= different:
+            if passing >= wanted and clip.different >= different and min(self._room(draft)) > 0:
                 break
         reason = f'about {passing / 1e6:.3g}M clips pass, {clip.different:,} different ones'
-        self._say('size', size, f'{reason}; larger ones want more of both')
+        self._say('size', size, f'{reason}; larger ones want more of both, or memory')
         return draft
 
     # -- time and memory ----------------------------------------------------------------------
@@ -267,21 +267,24 @@ class Proposer:
                 self._seconds[key] = seconds_per_clip(config, draft.stages, self.machine)
         return self._seconds[key]
 
-    def _fitting(self, draft: Settings) -> list[int]:
-        """Clips of each stage that one process takes at once."""
+    def _room(self, draft: Settings) -> list[int]:
+        """Clips of each stage that fit at once; 0 where not even one does."""
         key = str(draft.arch)
         if key not in self._together:
             config = config_of(pretrain_text(draft))
-            found = clips_at_once(config, draft.stages, self.machine)
-            if min(found) < 1:
-                raise ValueError(
-                    f'{size_name(draft.arch)} at {draft.img_size} px and '
-                    f'{draft.stages[-1].num_frames} frames does not fit {self.machine.name} with '
-                    'a single clip: take a smaller --size or more --gpu-memory'
-                )
-            most = _MOST_ON_CPU if self.measured else _MOST
-            self._together[key] = [min(most, count) for count in found]
+            self._together[key] = clips_at_once(config, draft.stages, self.machine)
         return self._together[key]
+
+    def _fitting(self, draft: Settings) -> list[int]:
+        """Clips of each stage that one process takes at once."""
+        if min(found := self._room(draft)) < 1:
+            raise ValueError(
+                f'{size_name(draft.arch)} at {draft.img_size} px and '
+                f'{draft.stages[-1].num_frames} frames does not fit {self.machine.name} with '
+                'a single clip: take a smaller --size or more --gpu-memory'
+            )
+        most = _MOST_ON_CPU if self.measured else _MOST
+        return [min(most, count) for count in found]
 
     def _workers(self, draft: Settings, fitted: FittedSchedule) -> int:
         """Loader processes that keep up."""

@@ -80,11 +80,15 @@ class Settings:
     tiled_rope: bool = False
     segments: int = 2
 
+    def work_dir(self, run: str) -> str:
+        """Folder of ``pretrain``, ``probe`` or ``finetune``."""
+        return f'work_dirs/{self.name}/{run}'
+
     @property
     def checkpoint(self) -> str:
         """The file that the pretraining ends with."""
         steps = sum(stage.steps for stage in self.stages)
-        return f'work_dirs/{self.name}/pretrain/iter_{steps}.pth'
+        return f'{self.work_dir("pretrain")}/iter_{steps}.pth'
 
     @property
     def pool(self) -> int:
@@ -112,7 +116,7 @@ _base_ = [
 ]
 
 {number}
-work_dir = 'work_dirs/{given.name}/pretrain'
+work_dir = {given.work_dir('pretrain')!r}
 {_model(given)}
 {_stages(given)}
 {_data(given)}

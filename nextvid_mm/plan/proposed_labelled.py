@@ -24,7 +24,7 @@ def probe_text(given: Settings, classes: int, count: int, lists: Sequence[Path])
 _base_ = 'nextvid_mm::_base_/probe/attentive.py'
 
 fps, num_frames, size = {given.fps:g}, {given.num_frames}, {given.img_size}  # as in pretraining
-work_dir = 'work_dirs/{given.name}/probe'
+work_dir = {given.work_dir('probe')!r}
 model = dict(
     encoder={given.checkpoint!r},
     num_segments={given.segments},
@@ -60,7 +60,7 @@ _base_ = 'nextvid_mm::_base_/finetune/clips.py'
 
 fps, num_frames, size = {given.fps:g}, {given.num_frames}, {given.img_size}  # as in pretraining
 epochs, warmup = {epochs}, {warmup}  # {steps:,} steps
-work_dir = 'work_dirs/{given.name}/finetune'
+work_dir = {given.work_dir('finetune')!r}
 model = dict(
     backbone=dict(
 {keys}    ),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from mmengine.config import Config
 
 from nextvid_mm.config_files import find_config
-from nextvid_mm.engine.stages import Stage
+from nextvid_mm.engine.stages import Stage, StageTable
 from nextvid_mm.plan.proposed_configs import Choice, Settings
 
 BATCHES = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)
@@ -60,7 +60,7 @@ class FittedSchedule:
         self.batch = self._choose_batch()
         steps = self._steps(self.batch)
         if steps < FEWEST_STEPS:
-            needed = 1.02 * hours * FEWEST_STEPS / steps
+            needed = 1.06 * hours * FEWEST_STEPS / steps  # two digits may take 5 % off
             smaller = '' if draft.size == 'tiny' else ', or take a smaller --size'
             raise ValueError(
                 f'--hours {hours:g} hold {steps:.0f} steps of {self.batch} clips ({draft.size}, '
@@ -136,10 +136,8 @@ class FittedSchedule:
             s.steps * s.batch_size for s in self.stages
         )  # fmt: skip
         steps = ' + '.join(f'{stage.steps:,}' for stage in self.stages)
-        passes = [
-            f'{s.micro_batch_size} x {s.batch_size // self.world // (s.micro_batch_size or 1)}'
-            for s in (first, last)
-        ]
+        batches = StageTable(self.stages).batches(self.world)
+        passes = [f'{b.micro_batch_size} x {b.accumulation}' for b in (batches[0], batches[-1])]
         times = clips / different
         often = (
             'each from another start'

@@ -68,15 +68,18 @@ class Survey:
         return float(np.quantile(values, share, method='lower'))
 
     @property
+    def _each(self) -> float:
+        """Videos for each look, with the share of those that cannot be read."""
+        return self.videos / (len(self.looks) + len(self.broken))
+
+    @property
     def seconds(self) -> float:
         """Of all videos, from the mean of the sample."""
-        share = len(self.looks) / (len(self.looks) + len(self.broken))
-        return self.videos * share * sum(look.seconds for look in self.looks) / len(self.looks)
+        return self._each * sum(look.seconds for look in self.looks)
 
     def clips(self, span: float) -> int:
         """How many clips of ``span`` seconds lie side by side in all videos; one in a shorter."""
-        per_video = sum(max(1.0, look.seconds / span) for look in self.looks) / len(self.looks)
-        return round(self.videos * per_video)
+        return round(self._each * sum(max(1.0, look.seconds / span) for look in self.looks))
 
     def describe(self) -> list[str]:
         """Lines for the terminal."""

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from nextvid_mm.cli.propose_config import _command
 from nextvid_mm.plan import proposal, proposed_schedule, step_time
 
 
@@ -57,6 +58,12 @@ def test_what_is_proposed_starts_as_it_stands(videos, tmp_path, call, capsys):
     )
 
 
+def test_the_head_of_a_config_names_the_command_that_writes_it_again(parse):
+    words = 'mine', '--hours', '2', '--gpus', '8', '--gpu-memory', '80', '--out', 'configs/other'
+    args = parse('propose_config', *words)
+    assert _command(args) == f'tools/propose_config.py {" ".join(words)}'
+
+
 def test_a_dry_run_writes_nothing(videos, tmp_path, call, monkeypatch, capsys):
     monkeypatch.setattr(proposal, 'clips_at_once', lambda *_: [8] * 4)
     monkeypatch.setattr(proposal, 'decoding_seconds', lambda *_: 0.05)
@@ -73,6 +80,7 @@ def test_a_dry_run_writes_nothing(videos, tmp_path, call, monkeypatch, capsys):
         (['mine', '--hours', '0'], '--hours 0 must be more than 0'),
         (['mine', '--size', 'medium'], '--size medium is not one of tiny, small'),
         (['mine', '--gpu', 'a100'], '--gpu and --gpu-memory describe GPUs'),
+        (['mine', '--gpus', '1', '--gpu-memory', '0'], '--gpu-memory 0 must be more than 0'),
         (['mine', '--gpus', '1', '--gpu', 'x'], '--gpu x is not one of'),
         (['mine', '--labels', 'a', 'b', 'c'], '--labels takes one list or two, found 3'),
         (['mine', '--labels', 'none.txt'], '--labels none.txt: there is no such list'),

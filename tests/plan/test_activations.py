@@ -1,10 +1,12 @@
 """Counted activations are those of the model's own forward pass."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from mmengine.config import Config
 
 from nextvid_mm.plan.activations import (
     PARTS,
@@ -14,6 +16,7 @@ from nextvid_mm.plan.activations import (
     visible_patches,
 )
 
+BASELINES = Path(__file__).resolve().parents[2] / 'configs/baselines'
 PATCHES = (tiny.SIZE // tiny.PATCH) ** 2
 
 
@@ -86,6 +89,11 @@ def test_it_grows_with_the_frames_that_are_predicted(counter):
 
 def test_alignment_alone():
     config = _config() | dict(head=None, target_generator=None)
+    assert ActivationCounter(config, [10, 5]).count(8, 1).kept > 0
+
+
+def test_targets_of_the_reference_alone():
+    config = Config.fromfile(BASELINES / 'vjepa_demo.py').model
     assert ActivationCounter(config, [10, 5]).count(8, 1).kept > 0
 
 

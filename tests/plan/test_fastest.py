@@ -83,6 +83,12 @@ def test_what_cannot_fit_is_told(plans):
         _with(plans, 1000)
 
 
+def test_models_without_formulas_are_refused():
+    config = Config.fromfile(CONFIGS.parent / 'baselines/vjepa_demo.py')
+    with pytest.raises(ValueError, match=r"model.type='MaskedVideoRegression': operations are"):
+        Fastest(config, 80, world_size=1)
+
+
 def test_the_table_ends_with_the_keys(plans):
     found = _with(plans, 1e12)
     *_, keys = describe(found, 80, 'title')

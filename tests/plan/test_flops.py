@@ -7,12 +7,28 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.step import costs_of, work_of
 from benchmarks.workload import Workload, build_model, make_batch, mask_sizes
 from nextvid_mm.layers import attention, prefix
-from nextvid_mm.plan.flops import autoencoder_cost, prefix_pairs, step_cost
+from nextvid_mm.plan.flops import autoencoder_cost, prefix_pairs, step_cost, uncounted
 
 WORKLOAD = Workload('tiny', frames=8, batch=2, tau_samples=2)
 
 
-def test_a_step_costs_what_pytorch_counts(monkeypatch):
+REGRESSION = dict(WORKLOAD.config()['head'], type='RegressionHead')
+REGRESSION = {key: REGRESSION[key] for key in ('type', 'decoder')}
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        dict(align_head=None, reference=None),
+        dict(head=None, target_generator=None),
+        dict(head=REGRESSION),
+    ],
+    ids=['full', 'generation', 'alignment', 'regression'],
+)
+def test_a_step_costs_what_pytorch_counts(monkeypatch, changes):
+    config = WORKLOAD.config() | changes
+    monkeypatch.setattr(Workload, 'config', lambda _: config)
     monkeypatch.setattr(attention, 'group_of', lambda *_: 1)  # no hidden pair is computed
     monkeypatch.setattr(prefix, 'has_kernel', lambda *_: False)
     model, batch = build_model(WORKLOAD), make_batch(WORKLOAD)
@@ -26,9 +42,25 @@ def test_a_step_costs_what_pytorch_counts(monkeypatch):
     costs = costs_of(WORKLOAD, mask_sizes(batch))
     assert sum(cost.forward for cost in costs.values()) == forward.get_total_flops()
     assert sum(cost.backward for cost in costs.values()) == backward.get_total_flops()
+    assert uncounted(config) is None
     counted = forward.get_flop_counts()
+    if 'align_head' in changes:
+        assert 'EMAReference' not in counted
+        return
     for part, name in dict(reference='EMAReference', predictor='QFormerPredictor').items():
         assert costs[part].forward == sum(counted[name].values()), part
+
+
+def test_what_the_formulas_are_not_for_is_named():
+    config = WORKLOAD.config()
+    assert uncounted(dict(config, neck=dict(type='JointPredictor'))) == (
+        "model.neck.type='JointPredictor'"
+    )
+    decoder = dict(type='CrossSelfDiT')
+    assert uncounted(dict(config, head=dict(decoder=decoder))) == (
+        "model.head.decoder.type='CrossSelfDiT'"
+    )
+    assert uncounted(dict(type='MaskedVideoRegression')) == "model.type='MaskedVideoRegression'"
 
 
 def test_the_autoencoder_costs_what_its_layers_say():

@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from nextvid_mm.plan.activations import Activations, build_on_meta
 from nextvid_mm.plan.memory_plan import StageKind, Weights, count_weights, plan, stage_kinds
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = Weights(trainable=1000, reference=600, frozen=400, largest_unit=50, resident=400)
+SMALL = Weights(trainable=1000, still=0, reference=600, frozen=400, largest_unit=50, resident=400)
 NOTHING = Activations(kept=0)
 
 
@@ -81,6 +82,21 @@ def test_shards_divide_what_lasts_but_not_what_is_gathered():
         assert getattr(eight, name) * 8 == getattr(one, name)
     assert odd.parameters == 143 * 4  # rounded up
     assert one.buffers == eight.buffers == 2 * (400 + 2 * 50) + 4 * 50
+
+
+def test_what_is_not_trained_of_the_networks_takes_room_without_gradients():
+    part = replace(SMALL, trainable=300, still=700)
+    whole, found = (plan(weights, NOTHING, clips=0) for weights in (SMALL, part))
+    assert found.parameters == whole.parameters
+    assert (found.gradients, found.optimizer) == (1200, 2400)
+    assert found.buffers == 300 * 4 + 1000 * 2
+    config = Config.fromfile(ROOT / 'configs/nextvid/vit-tiny_demo.py').model
+    all_of_it = count_weights(build_on_meta(config))
+    config.backbone.tuned = 1
+    blocks = count_weights(build_on_meta(config))
+    assert blocks.still > 0 == all_of_it.still
+    assert blocks.trainable + blocks.still == all_of_it.trainable
+    assert blocks.resident == all_of_it.resident > 0
 
 
 def test_stages_that_need_the_same_are_one():

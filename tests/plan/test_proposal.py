@@ -103,6 +103,16 @@ def test_an_encoder_that_does_not_fit_is_refused(monkeypatch):
         propose(folder(), size='base')
 
 
+def test_of_the_sizes_one_is_taken_that_fits(monkeypatch):
+    rooms = {'large': [1, 1, 1, 0], 'base': [8, 8, 8, 2]}
+    monkeypatch.setattr(
+        proposal, 'clips_at_once', lambda config, *_: rooms[config.model.backbone.arch]
+    )
+    found = propose(folder(videos=10**6), Machine.of_gpus(8, 10, 'h100'), 4000)
+    assert found.settings.size == 'base'
+    assert found.settings.stages[0].micro_batch_size == 8
+
+
 def test_sizes_have_names():
     assert size_name('base') == size_name(dict(proposal.ARCHITECTURES['base'])) == 'base'
     assert size_name(ARCH | dict(depth=3)) == '3 blocks of width 128'

@@ -36,6 +36,12 @@ def test_the_text_is_a_complete_config(changes, tmp_path):
     assert [stage.steps for stage in stages] == [stage.steps for stage in given.stages]
 
 
+def test_names_of_folders_are_free():
+    for name in ("it's mine", 'a "b"', 'é ü'):
+        config = config_of(pretrain_text(settings(name=name)))
+        assert config.work_dir == f'work_dirs/{name}/pretrain'
+
+
 def test_without_masks_losses_look_at_what_changes():
     for masks, motion, normalized, strategies in (
         ((), 0.9, 'clip', 'none'),

@@ -46,8 +46,17 @@ def test_processes_share_the_batch():
     assert names[:3] == ['batch', 'clips at once', 'steps']
 
 
-def test_hours_that_are_too_few_say_how_many_would_do():
-    with pytest.raises(ValueError, match=r'--hours 0.1 hold .* steps of 16 clips') as error:
-        fit(hours=0.1, seconds=0.2)
+def test_passes_are_those_that_the_table_makes():
+    fitted = fit(hours=24, seconds=0.03, size='base', width=768, together=(64, 64, 64, 16))
+    assert fitted.batch == 96
+    said = {choice.name: choice.value for choice in fitted.choices('fits 80 GB', 1000)}
+    assert said['clips at once'] == '48 x 2, 12 x 2'
+
+
+@pytest.mark.parametrize('seconds', [0.05115, 0.05605, 0.2])
+def test_hours_that_are_too_few_say_how_many_would_do(seconds):
+    with pytest.raises(ValueError, match=r'--hours 0.01 hold .* steps of 16 clips') as error:
+        fit(hours=0.01, seconds=seconds)
     needed = float(str(error.value).split('--hours ')[2].split()[0])
-    assert sum(stage.steps for stage in fit(hours=needed, seconds=0.2).stages) >= FEWEST_STEPS - 4
+    stages = fit(hours=needed, seconds=seconds).stages
+    assert sum(stage.steps for stage in stages) >= FEWEST_STEPS - 4

@@ -71,6 +71,13 @@ def test_three_videos_are_too_few():
     assert fit_clip(found(*[(3600, 25)] * 3))[0].different > 2000
 
 
+def test_videos_that_cannot_be_read_hold_no_clips():
+    looks = [Look(10, 25, 240, 320)] * 3
+    whole, half = (Survey('mine', 600, 0, looks, broken) for broken in ((), ['a', 'b', 'c']))
+    assert (whole.clips(2.0), half.clips(2.0)) == (3000, 1500)
+    assert half.seconds == whole.seconds / 2
+
+
 def lists(folder, **content):
     for name in ('a', 'b', 'c', 'd', 'e', 'f'):
         (folder / f'{name}.mp4').touch()
