@@ -235,16 +235,7 @@ def generate_files(
         ValueError: if a number is out of range or the seed too short.
     """
     tubelet = generator.model.backbone.tubelet_size
-    checked = dict(rollout=rollout, frames=num_frames, samples=sampling.samples, fps=fps)
-    for name, value in (checked | dict(window=sampling.window)).items():
-        if value is not None and value <= 0:
-            raise ValueError(f'{name}={value} must be larger than 0')
-    for name, number in dict(start=start, seed=sampling.seed).items():
-        if number < 0:
-            raise ValueError(f'{name}={number} must not be below 0')
-    if rollout is None and (compare or sampling.window is not None):
-        name = 'compare (--compare-cache)' if compare else 'window (--window)'
-        raise ValueError(f'{name} is of a rollout: say how long (--rollout), or leave it out')
+    _check(sampling, rollout, compare, start, dict(frames=num_frames, fps=fps))
     rate = fps or generator.fps
     wanted = num_frames or min(DEFAULT_FRAMES, generator.num_frames or DEFAULT_FRAMES)
     tubelets = -(-(rollout or 0) // tubelet)
@@ -271,3 +262,23 @@ def generate_files(
     truth = whole[:, known:known] if seed.static else whole[:, known : known + generated.shape[2]]
     files = (folder / f'{source.stem}_rollout', tubelet, rate)
     return write_rollout(whole[:, :known], generated, truth, *files)
+
+
+def _check(
+    sampling: Sampling,
+    rollout: int | None,
+    compare: bool,
+    start: float,
+    others: Mapping[str, float | None],
+) -> None:
+    """Raise unless all numbers are in range and belong to what is asked for."""
+    positive = dict(rollout=rollout, samples=sampling.samples, window=sampling.window)
+    for name, value in (positive | dict(others)).items():
+        if value is not None and value <= 0:
+            raise ValueError(f'{name}={value} must be larger than 0')
+    for name, number in dict(start=start, seed=sampling.seed).items():
+        if number < 0:
+            raise ValueError(f'{name}={number} must not be below 0')
+    if rollout is None and (compare or sampling.window is not None):
+        name = 'compare (--compare-cache)' if compare else 'window (--window)'
+        raise ValueError(f'{name} is of a rollout: say how long (--rollout), or leave it out')
