@@ -30,6 +30,8 @@ TITLES = re.findall(r'^## (.*)$', PAGE, re.MULTILINE)
 @pytest.fixture(scope='module')
 def space():
     """All classes of the page, which take their imports from above like a reader does."""
+    for kinds in REGISTRIES:
+        kinds.import_from_location()  # what is registered later than here is the page's
     before = [set(kinds.module_dict) for kinds in REGISTRIES]
     names = {}
     for title in TITLES:
