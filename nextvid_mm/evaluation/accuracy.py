@@ -26,3 +26,15 @@ class ReadableAccMetric(AccMetric):
             if sample.get('failure'):
                 print_log(f'not scored: {sample["path"]}: {sample["failure"]}', 'current')
         super().process(data_batch, readable)
+
+    def compute_metrics(self, results: list) -> dict:
+        """Accuracies.
+
+        Raises:
+            ValueError: if no sample could be read.
+        """
+        if not results:
+            raise ValueError(
+                'no sample could be read, so there is no accuracy: the log has reasons'
+            )
+        return super().compute_metrics(results)

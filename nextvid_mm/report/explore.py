@@ -29,7 +29,7 @@ from nextvid_mm.evaluation.similarity import clusters, directions, loneliness, n
 from nextvid_mm.files import write_text
 from nextvid_mm.inferencers.media import Media, fit
 from nextvid_mm.lettering import lettering
-from nextvid_mm.visualization.figures import COLOURS, new_figure, project
+from nextvid_mm.visualization.figures import COLOURS, FEWEST, new_figure, project
 
 from .page import Picture, Section, Strip, drawing, photograph, render
 
@@ -106,7 +106,7 @@ def write_exploration(
         _twins(media, units, groups, settings.same),
         _loners(media, lone),
     ]
-    if len(paths) >= 4:
+    if len(paths) >= FEWEST:
         sections.insert(2, _map(media, rows, parts, settings.seed))
     written = _write_lists(folder, paths, units, groups, lone, entries or {})
     page = folder / 'explore.html'

@@ -24,7 +24,7 @@ from nextvid_mm.evaluation.generation import GenerationMetrics, generation_metri
 from nextvid_mm.layers import BatchMask, ClipBatch, load_exactly
 from nextvid_mm.models.checkpoints import read_checkpoint
 from nextvid_mm.registry import MODELS, SCOPE, require_registered
-from nextvid_mm.visualization.figures import project
+from nextvid_mm.visualization.figures import FEWEST, project
 from nextvid_mm.visualization.sheets import draw_sheet, overlay_attention, tile_rows
 
 from .probes import find_probe
@@ -39,7 +39,8 @@ class FeatureInsight:
     """What the features of one checkpoint look like.
 
     Attributes:
-        maps: title and points ``(n, 2)`` of the trained and of an untrained encoder.
+        maps: title and points ``(n, 2)`` of the trained and of an untrained encoder; none of fewer
+            than four clips.
         labels: class of each point.
         names: names of the classes.
         attention: film strips with the attention of the trained probe; None if there is none.
@@ -101,8 +102,9 @@ def look_at_features(
         labels += [int(sample.gt_label) for sample in batch['data_samples']]
         if len(labels) >= _MAP_CLIPS:
             break
+    mapped = maps if len(labels) >= FEWEST else []
     return FeatureInsight(
-        maps=[(name, project(np.concatenate(rows)[:_MAP_CLIPS])) for name, _, rows in maps],
+        maps=[(name, project(np.concatenate(rows)[:_MAP_CLIPS])) for name, _, rows in mapped],
         labels=labels[:_MAP_CLIPS],
         names=class_names(config, max(labels) + 1),
         attention=attention,

@@ -151,6 +151,8 @@ def features_section(insight: FeatureInsight) -> Section:
     """Maps of the features and attention of the trained probe."""
     text = [
         'Each point is a validation video: t-SNE of the mean and deviation of its frozen tokens.'
+        if insight.maps
+        else 'There are too few validation videos for a map of their features.'
     ]
     pictures = [
         drawing(f'Features by class, {name}', draw_feature_map(at, insight.labels, insight.names))

@@ -25,6 +25,8 @@ from nextvid_mm.lettering import drawable
 #: Colours that stay apart also for people who see no red or no green (Okabe and Ito).
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#999999')
 _MASK_COLOURS = ListedColormap([COLOURS[0], 'white'])  # hidden, visible
+#: Clips of which a map can be drawn.
+FEWEST = 4
 _MAX_NAMES = 24
 _MARKERS = 'osD^v<>P*Xph'
 _ONLINE_PROBE = 'probe/'
@@ -193,10 +195,10 @@ def project(features: NDArray[np.floating], seed: int = 0) -> NDArray[np.floatin
     """t-SNE of standardised features ``(n, C)`` to ``(n, 2)``; the same seed gives the same map.
 
     Raises:
-        ValueError: for fewer than 4 clips, which no map can be drawn of.
+        ValueError: for fewer than :data:`FEWEST` clips.
     """
-    if len(features) < 4:
-        raise ValueError(f'a map of features needs at least 4 clips, found {len(features)}')
+    if len(features) < FEWEST:
+        raise ValueError(f'a map of features needs at least {FEWEST} clips, found {len(features)}')
     from sklearn.manifold import TSNE
 
     spread = features.std(axis=0, keepdims=True) + 1e-6

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from nextvid_mm.evaluation import ReadableAccMetric
@@ -10,3 +11,5 @@ def test_what_could_not_be_read_is_not_scored():
     metric.process([], [good, bad])
     assert len(metric.results) == 1
     assert metric.compute_metrics(metric.results)['top1'] == 1.0
+    with pytest.raises(ValueError, match='no sample could be read'):
+        metric.compute_metrics([])

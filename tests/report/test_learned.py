@@ -12,6 +12,7 @@ from tiny import PATCH, build, clips
 
 from nextvid_mm.datasets.transforms import FrameIsolatedMasking
 from nextvid_mm.report import learned
+from nextvid_mm.report.sections import features_section
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,17 @@ def test_attention_is_that_of_the_best_probe_in_the_segment_that_is_shown(monkey
     head = probe.cls_head
     weights = head.probes.attention(head.standardizer(tokens[:1]))[0, 1].mean(0)
     torch.testing.assert_close(seen[0].flatten(), weights[: len(weights) // 2].detach())
+
+
+def test_of_few_videos_there_is_no_map_but_a_report(trained_dir, probe):
+    config, _ = probe
+    seen = learned.look_at_features(
+        load(trained_dir), trained_dir / 'iter_4.pth', config, toy_batches(count=3)
+    )
+    assert (seen.maps, len(seen.labels)) == ([], 3)
+    section = features_section(seen)
+    assert 'too few validation videos' in section.text[0]
+    assert not section.pictures
 
 
 def test_features_are_mapped_beside_those_of_an_untrained_encoder(trained_dir, probe):
