@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -162,11 +163,11 @@ def choose_labelled(
         order = draws.permutation(np.flatnonzero(array == label))
         taken = round(count * share / 100)
         if not taken:
-            least = 50 / int(counts.min())
+            least = math.ceil(5e4 / int(counts.min())) / 1e3
             raise ValueError(
                 f'--labels {share:g}: class {label} of {where} has {count} samples, of which '
                 f'{share:g} % is none; the smallest share that gives every class one is above '
-                f'{least:.2g} %'
+                f'{least:g} %'
             )
         chosen += order[:taken].tolist()
     return sorted(chosen)

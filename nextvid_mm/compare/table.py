@@ -25,7 +25,8 @@ class Entry:
     Attributes:
         mean: of top-1, %.
         margin: half of the 95 % interval of the mean by Student's t; None with one seed, or if
-            nothing in the cell follows from the seed.
+            nothing in the cell follows from the seed: k-NN and linear probes of all labels on one
+            set of weights.
         top1: by seed.
         seconds: mean of what the cell took besides encoding.
     """
@@ -53,17 +54,19 @@ def summarise(
     for record in records:
         column = record['data'], record['protocol'], float(record['labels'])
         by_place.setdefault((record['encoder'], column), {})[record['seed']] = record
-    entries = {place: _entry(cells) for place, cells in by_place.items()}
+    entries = {place: _entry(place[1], cells) for place, cells in by_place.items()}
     rows = list(dict.fromkeys(row for row, _ in entries))
     order = list(TITLES)
     columns = sorted({c for _, c in entries}, key=lambda c: (c[0], order.index(c[1]), c[2]))
     return rows, columns, entries
 
 
-def _entry(cells: Mapping[int, Mapping[str, Any]]) -> Entry:
+def _entry(column: Column, cells: Mapping[int, Mapping[str, Any]]) -> Entry:
     top1 = {seed: float(cells[seed]['top1']) for seed in sorted(cells)}
     values = list(top1.values())
-    margin = half_interval(values) if len(set(values)) > 1 else None
+    encoders = {cell['identity'] for cell in cells.values()}
+    drawn = column[1] not in ('knn', 'linear') or column[2] < 100 or len(encoders) > 1
+    margin = half_interval(values) if drawn and len(values) > 1 else None
     seconds = statistics.mean(cell['seconds'] for cell in cells.values())
     return Entry(statistics.mean(values), margin, top1, seconds)
 

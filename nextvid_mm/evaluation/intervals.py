@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -16,12 +17,14 @@ def student_quantile(freedom: int) -> float:
 
 
 def half_interval(values: Sequence[float]) -> float:
-    """Half of the 95 % interval of the mean by Student's t.
+    """Half of the 95 % interval of the mean by Student's t; NaN if a value is.
 
     Raises:
         ValueError: if there are fewer than two values, of which there is none.
     """
     if len(values) < 2:
         raise ValueError(f'an interval needs two values at least, found {len(values)}')
+    if any(map(math.isnan, values)):  # on which the module of statistics fails
+        return math.nan
     error = statistics.stdev(values) / len(values) ** 0.5
     return student_quantile(len(values) - 1) * error

@@ -36,6 +36,15 @@ def test_labels_that_make_no_sense(labels, share, message):
         choose_labelled(labels, share, 0, 'list.txt')
 
 
+@pytest.mark.parametrize('count', [4, 7, 35])
+def test_the_share_that_is_named_is_enough(count):
+    labels = [0] * count + [1] * 100
+    with pytest.raises(ValueError, match='is none') as error:
+        choose_labelled(labels, 0.6, 0)
+    named = float(str(error.value).split('is above ')[1].split()[0])
+    assert choose_labelled(labels, 1.0001 * named, 0)
+
+
 def test_a_cell_comes_back(tmp_path):
     folder = CellFolder(tmp_path)
     assert folder.read(CELL, 'hash', BUDGET) is None

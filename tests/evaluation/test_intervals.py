@@ -15,3 +15,7 @@ def test_half_an_interval_is_scipy_s():
 def test_one_value_has_no_interval():
     with pytest.raises(ValueError, match='two values at least, found 1'):
         half_interval([1.0])
+
+
+def test_what_is_not_finite_is_said():
+    assert np.isnan(half_interval([1.0, float('nan')]))
