@@ -15,6 +15,7 @@ from pathlib import Path
 from subprocess import STDOUT, Popen
 from typing import TYPE_CHECKING, Any
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.cli.flags import add_shared, option_value
 from nextvid_mm.stopping import child
 
@@ -72,6 +73,10 @@ def run(args: argparse.Namespace) -> int:
 
     from nextvid_mm.progress import progress_bar
 
+    for name, least in dict(kills=0, processes=1, interval=1).items():
+        check_count(getattr(args, name), f'--{name}', least)
+    if (planned := planned_steps(args)) < 2:
+        raise ValueError(f'{args.config} has {planned} step: a kill comes between two of them')
     console = Console(highlight=False, soft_wrap=True)
     whole, killed = args.work_dir / 'whole', args.work_dir / 'killed'
     for path in (whole, killed):
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     start, trace = time.perf_counter(), TraceLength(whole)
     with progress_bar('steps', console=console) as bar:
         text = f'training without a kill; log: {whole}/output.log'
-        task = bar.add_task(text, total=planned_steps(args))
+        task = bar.add_task(text, total=planned)
         run_to_end(
             training_command(args, whole),
             whole / 'output.log',

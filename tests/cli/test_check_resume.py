@@ -144,3 +144,19 @@ def test_checkpoints_are_compared_tensor_by_tensor(tmp_path):
     assert compare_checkpoints(tmp_path / 'a', tmp_path / 'b') == []
     found = compare_checkpoints(tmp_path / 'a', tmp_path / 'c')
     assert found == ['optimizer.state.0.exp_avg differs']
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (['--kills', -1], '--kills=-1 must be a whole number of at least 0'),
+        (['--interval', 0], '--interval=0 must be a whole number of at least 1'),
+        (['--processes', 0], '--processes=0 must be a whole number of at least 1'),
+        ([], 'step.py has 1 step: a kill comes between two of them'),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_trained(call, step_config, tmp_path, flags, message):
+    step_config.train_cfg.stages[0].steps = 1
+    step_config.dump(str(tmp_path / 'step.py'))
+    assert message in call('check_resume', tmp_path / 'step.py', '--work-dir', 'check', *flags)
+    assert not (tmp_path / 'check').exists()
