@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nextvid_mm.checks import check_count
 from nextvid_mm.cli.flags import CfgOptions, add_shared
 from nextvid_mm.run_folder import own_folder
 
@@ -109,6 +110,7 @@ def report(args: argparse.Namespace, console: Console) -> None:
     from nextvid_mm.demo.data.spec import DemoSpec
     from nextvid_mm.demo.run import DATA, PROBES, count_classes
 
+    check_count(args.jobs, '--jobs')
     rows = select_rows(args.table, args.rows)
     budget = Budget(args.steps_scale, args.cfg_options, args.probe_options)
     home = home_folder()

@@ -41,3 +41,7 @@ def test_what_is_there_is_shown_and_nothing_is_run(call, capsys, tmp_path, monke
     assert '| full method | 2 | 63.0 ± 2.1 |' in (tmp_path / 'w/compare.md').read_text()
     said = call('run_ablations', *words, '--steps-scale', 0.5)
     assert 'is a run of another budget' in said
+
+
+def test_no_jobs_would_wait_for_ever(call):
+    assert '--jobs=0 must be a whole number of at least 1' in call('run_ablations', '--jobs', 0)
