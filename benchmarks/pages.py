@@ -80,15 +80,17 @@ def paper_tables() -> str:
         rows = listed if own else [full, *(row for row in listed if row.name != full.name)]
         results = read('ablations', rows)
         by_probe = [comparison(rows, results, probe) for probe in ('top1', 'knn')]
-        missing += [row.title for row in rows if row not in by_probe[0].rows and not row.weights]
-        for row in by_probe[0].rows if len(by_probe[0].rows) > 1 else ():
+        number = name.removeprefix('table')
+        there = by_probe[0].rows
+        missing += [f'{r.title} ({number})' for r in rows if r not in there and not r.weights]
+        for row in there if len(there) > 1 else ():
             entries = [found.entries[row.name] for found in by_probe]
-            line = [name.removeprefix('table'), row.title, entries[0].seeds]
+            line = [number, row.title, entries[0].seeds]
             for entry in entries:
                 for question in QUESTIONS:
                     line += [entry.level(question), str(entry.gaps[question] or '')]
             lines.append([*line, ' / '.join(row.paper) if row.paper else _NOT_RUN])
-    listing = f'\nNot run yet: {"; ".join(missing)}.\n' if missing else ''
+    listing = f'\nNot run yet (table in brackets): {"; ".join(missing)}.\n' if missing else ''
     return table(*lines) + listing
 
 
