@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -245,6 +246,8 @@ def gpu(args: Namespace) -> list[Report]:
             '--device cpu: this is for a CUDA GPU; --tiny runs every part once at the sizes of a '
             'test, on a CPU too'
         )
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        raise ValueError(f'--device {args.device}: PyTorch finds no CUDA GPU on this machine')
     scale = Scale.tiny() if args.tiny else Scale.full()
     if args.sizes or args.lengths:
         scale = replace(scale, cells=places_of(args.sizes, args.lengths))
@@ -289,6 +292,29 @@ COMMANDS: dict[str, Callable[[Namespace], list[Report]]] = dict(
 )
 
 
+# Flags about the timing that a command reads; those that are not here read none of them.
+_TIMED = dict(
+    step=('repeats', 'warmup', 'clock', 'device'),
+    loader=('repeats', 'clock'),
+    decode=('repeats', 'clock'),
+    sources=('repeats',),
+    stream=('repeats', 'device'),
+    compile=('device',),
+    roofline=('repeats', 'clock'),
+    gpu=('device',),
+    **dict.fromkeys(
+        ('attention', 'scale', 'rollout', 'probe', 'protocol'), ('repeats', 'clock', 'device')
+    ),
+)
+
+
+def count(text: str, least: int = 1) -> int:
+    """A flag's whole number of at least ``least``."""
+    if not text.isdecimal() or int(text) < least:
+        raise ArgumentTypeError(f'{text!r} is no whole number of at least {least}')
+    return int(text)
+
+
 def add_flags(command: str, parser: ArgumentParser) -> None:
     """Add the flags of a subcommand."""
     add = parser.add_argument
@@ -297,17 +323,29 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
         type=Path,
         help='also write everything to this file (.N before the suffix for more)',
     )
-    add('--threads', type=int, help="PyTorch's threads (default: its own choice)")
-    add('--repeats', type=int, default=5, help='timed runs of each (default: 5)')
-    add('--warmup', type=int, default=1, help='runs before that (default: 1)')
-    add('--clock', choices=CLOCKS, default='wall', help='wall, or processor time of the process')
-    add('--device', default='cpu', help='cpu, cuda, ... (default: cpu)')
+    add('--threads', type=count, help="PyTorch's threads (default: its own choice)")
+    timed = _TIMED.get(command, ())
+    if 'repeats' in timed:
+        add('--repeats', type=count, default=5, help='timed runs of each (default: 5)')
+    if 'warmup' in timed:
+        add('--warmup', type=partial(count, least=0), default=1, help='runs before (default: 1)')
+    if 'clock' in timed:
+        clock = 'wall, or processor time of the process'
+        add('--clock', choices=CLOCKS, default='wall', help=clock)
+    if 'device' in timed:
+        add('--device', default='cpu', help='cpu, cuda, ... (default: cpu)')
     if command == 'gpu':
         parser.set_defaults(device='cuda' if torch.cuda.is_available() else 'cpu')
         add('--minutes', type=float, default=10.0, help='in all, about (default: 10)')
         add('--out', type=Path, default=Path('work_dirs/gpu'), help='folder for gpu.json, gpu.md')
         add('--sizes', nargs='+', choices=SIZES, help='encoders (default: S, B, L, H, G)')
-        add('--lengths', type=int, nargs='+', choices=(16, 64), help='video frames (default: both)')
+        add(
+            '--lengths',
+            type=count,
+            nargs='+',
+            choices=(16, 64),
+            help='video frames (default: both)',
+        )
         add('--tiny', action='store_true', help='everything once, at the sizes of a test')
         return
     if command == 'hops':
@@ -318,53 +356,56 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
         add('--videos', help='folder of videos to read in place of its sources')
         add('--backend', choices=BACKENDS, default='pyav', help='decoder (default: pyav)')
         add('--cache', action='store_true', help="leave the config's cache of frames on")
-        add('--clips', type=int, default=64, help='clips per run (default: 64)')
+        add('--clips', type=count, default=64, help='clips per run (default: 64)')
         add('--workers', type=int, nargs='+', default=[0, 1], help='worker processes to try')
         return
     if command == 'sources':
-        add('--clips', type=int, default=32, help='clips per run (default: 32)')
-        add('--lines', type=int, default=1_000_000, help='of the list (default: a million)')
-        add('--gpus', type=int, default=96, help='that train (default: 96)')
-        add('--batch', type=int, default=32, help='clips of a GPU in a step (default: 32)')
+        add('--clips', type=count, default=32, help='clips per run (default: 32)')
+        add('--lines', type=count, default=1_000_000, help='of the list (default: a million)')
+        add('--gpus', type=count, default=96, help='that train (default: 96)')
+        add('--batch', type=count, default=32, help='clips of a GPU in a step (default: 32)')
         add('--step-ms', type=float, default=600.0, help='of that step (default: 600)')
         return
     if command == 'fuzz':
-        add('--files', type=int, default=2000, help='how many (default: 2000)')
+        add('--files', type=count, default=2000, help='how many (default: 2000)')
         add('--seed', type=int, default=0, help='of the damage (default: 0)')
         return
     if command == 'decode':
-        add('--clips', type=int, default=20, help='clips of each file (default: 20)')
+        add('--clips', type=count, default=20, help='clips of each file (default: 20)')
         return
     if command == 'frames':
         add('--backends', nargs='+', choices=BACKENDS, default=BACKENDS, help='readers to compare')
-        add('--clips', type=int, default=30, help='clips of each file (default: 30)')
+        add('--clips', type=count, default=30, help='clips of each file (default: 30)')
         return
     if command == 'protocol':
         parts = ('grid', 'cached', 'views', 'all')
         add('--probe-config', default='configs/probe/demo.py', help='probe config')
         add('--encoder', required=True, help='checkpoint with the encoder')
         add('--part', choices=parts, default='all', help='what to measure (default: all)')
-        add('--epochs', type=int, default=20, help='of probe training (default: 20)')
-        add('--seeds', type=int, default=3, help='runs of each kind of training (default: 3)')
-        add('--frames', type=int, default=16, help='of the clips whose views are counted')
-        add('--batch', type=int, default=4, help='videos whose views are counted')
-        add('--pixels', type=int, default=128, help='side of their frames')
+        add('--epochs', type=count, default=20, help='of probe training (default: 20)')
+        add('--seeds', type=count, default=3, help='runs of each kind of training (default: 3)')
+        add('--frames', type=count, default=16, help='of the clips whose views are counted')
+        add('--batch', type=count, default=4, help='videos whose views are counted')
+        add('--pixels', type=count, default=128, help='side of their frames')
         return
     if command == 'finetune':
         _add_finetune_flags(add)
         return
     if command == 'masks':
-        add('--draws', type=int, default=5000, help='masks of each sampler (default: 5000)')
-        add('--clips', type=int, default=3072, help='of the batch that is timed (default: 3072)')
+        add('--draws', type=count, default=5000, help='masks of each sampler (default: 5000)')
+        add('--clips', type=count, default=3072, help='of the batch that is timed (default: 3072)')
         return
-    vae, traced = command in ('flops', 'roofline'), command == 'roofline'
+    traced = command == 'roofline'
+    target = 'vae' if traced or command == 'flops' else 'pixel'
+    add('--target', choices=TARGETS, default=target, help=f'what is generated (default: {target})')
+    if command == 'flops':
+        return
     add('--size', choices=SIZES, default='tiny', help='encoder (default: tiny)')
-    add('--frames', type=int, default=16, help='video frames per clip (default: 16)')
+    add('--frames', type=count, default=16, help='video frames per clip (default: 16)')
     batch, pixels = (32, 256) if traced else (2, 64)
-    add('--batch', type=int, default=batch, help=f'clips (default: {batch})')
-    add('--pixels', type=int, default=pixels, help=f'side of a frame (default: {pixels})')
-    add('--target', choices=TARGETS, default='vae' if vae else 'pixel', help='what is generated')
-    add('--tau-samples', type=int, default=1, help='noise levels per condition (default: 1)')
+    add('--batch', type=count, default=batch, help=f'clips (default: {batch})')
+    add('--pixels', type=count, default=pixels, help=f'side of a frame (default: {pixels})')
+    add('--tau-samples', type=count, default=1, help='noise levels per condition (default: 1)')
     images = 8 if traced else 0
     add('--images', type=int, default=images, help=f'static clips of them (default: {images})')
     add('--recompute', choices=RECOMPUTE, default='none', help='with_cp of our networks')
@@ -377,9 +418,9 @@ def _add_finetune_flags(add: Callable) -> None:
     add('--config', default='configs/finetune/demo.py', help='fine-tuning config')
     add('--probe-config', default='configs/probe/demo.py', help='probe config')
     add('--list', default='data/demo/demo_train_list_videos.txt', help='labelled videos')
-    add('--labels', type=int, nargs='+', default=[5, 10, 40], help='labelled videos a class')
+    add('--labels', type=count, nargs='+', default=[5, 10, 40], help='labelled videos a class')
     add('--ways', nargs='+', choices=STARTS, default=list(STARTS), help='default: all')
-    add('--steps', type=int, default=200, help='of fine-tuning (default: 200)')
+    add('--steps', type=count, default=200, help='of fine-tuning (default: 200)')
     add('--work-dir', type=Path, default=Path('work_dirs/few_labels'), help='for results')
 
 
@@ -390,28 +431,28 @@ def _add_own_flags(command: str, add: Callable) -> None:
         both = ['dense', 'folded']
         add('--baselines', nargs='*', choices=both, default=both, help="the baseline's decoder")
     elif command == 'attention':
-        add('--groups', type=int, nargs='*', default=[], help='frames per call to try')
+        add('--groups', type=count, nargs='*', default=[], help='frames per call to try')
     elif command == 'roofline':
         add('--gpu', choices=DEVICES, default='h100', help='which (default: h100)')
         sizes = ['large', 'huge', 'giant']
         add('--sizes', nargs='+', choices=SIZES, default=sizes, help='encoders (default: L, H, G)')
-        add('--lengths', type=int, nargs='+', default=[16, 64], help='video frames per clip')
+        add('--lengths', type=count, nargs='+', default=[16, 64], help='video frames per clip')
         text = 'instead: time each operator of a step alone on this CPU, then run the step '
         add('--here', action='store_true', help=text + '(a minute a size, beside the steps)')
-        add('--top', type=int, default=8, help='biggest operators to show (default: 8)')
+        add('--top', type=count, default=8, help='biggest operators to show (default: 8)')
     elif command == 'scale':
         add('--axis', choices=('encoder', *AXES), default='encoder', help='what grows')
         add('--values', nargs='+', help='sizes along the axis')
     elif command == 'stream':
-        add('--length', type=int, default=120, help='tubelets of the stream')
-        add('--window', type=int, default=32, help='frames in the cache')
+        add('--length', type=count, default=120, help='tubelets of the stream')
+        add('--window', type=count, default=32, help='frames in the cache')
     elif command == 'rollout':
-        add('--length', type=int, default=16, help='tubelets to generate')
-        add('--steps', type=int, default=20, help='solver steps per tubelet')
+        add('--length', type=count, default=16, help='tubelets to generate')
+        add('--steps', type=count, default=20, help='solver steps per tubelet')
     elif command == 'probe':
-        add('--classes', type=int, default=174, help='of the probes (default: 174)')
+        add('--classes', type=count, default=174, help='of the probes (default: 174)')
     elif command == 'compile':
-        add('--steps', type=int, default=10, help='after the first')
+        add('--steps', type=count, default=10, help='after the first')
         add('--backend', default='inductor', help='of torch.compile')
 
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from benchmarks.cli import COMMANDS, parse, run, workload_of
 from benchmarks.workload import Workload
@@ -29,6 +30,31 @@ def test_commands_print_a_table_and_write_json(flags, tmp_path, capsys, monkeypa
     stored = json.loads(file.read_text())
     assert len(stored['rows']) == len(reports[0].rows) > 0
     assert len(list(tmp_path.iterdir())) == len(reports)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'said'),
+    [
+        ('step --batch 0', "argument --batch: '0' is no whole number of at least 1"),
+        ('decode --clips 0', "argument --clips: '0' is no whole number"),
+        ('attention --groups 1 0', "argument --groups: '0' is no whole number"),
+        ('step --warmup -1', "argument --warmup: '-1' is no whole number"),
+        ('flops --size base', 'unrecognized arguments: --size base'),
+        ('frames --repeats 3', 'unrecognized arguments: --repeats 3'),
+        ('sources --clock cpu', 'unrecognized arguments: --clock cpu'),
+    ],
+)
+def test_flags_that_say_nothing_are_refused(flags, said, capsys):
+    with pytest.raises(SystemExit):
+        parse(flags.split())
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_without_a_gpu_there_is_no_report_of_one(tmp_path):
+    with pytest.raises(ValueError, match='--device cuda: PyTorch finds no CUDA GPU'):
+        run(parse(['gpu', '--tiny', '--device', 'cuda', '--out', str(tmp_path / 'gpu')]))
+    assert not (tmp_path / 'gpu').exists()
 
 
 def test_flags_make_a_workload():
