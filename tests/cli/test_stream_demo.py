@@ -63,11 +63,14 @@ def test_what_a_stop_or_an_error_leaves_is_a_whole_film(root, call, capsys, monk
     monkeypatch.setattr(stream_demo, 'file_pictures', broken)
     out = root / f'{error}/labelled.mp4'
     words = [root / 'folder', root / 'val/0.mp4', '--out', out, '--device', 'cpu']
-    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A shell's background jobs ignore Ctrl-C, and so would these tests in one.
+    defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    handlers = {number: signal.signal(number, default) for number, default in defaults.items()}
     try:
         code = call('stream_demo', *words)
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     expected = dict(SIGINT=0, SIGTERM=143)
     assert code == expected.get(str(error), 'stream_demo: error: no more tries')
     with av.open(str(out)) as video:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from probe_run import make_videos, probe_run, save_encoder
-from tiny import SIZE
+from tiny import CONFIG, SIZE
 from toy_training import ToyRunner
 from transformers import Dinov2Config, Dinov2Model, ViTImageProcessor
 
@@ -107,7 +107,10 @@ def test_patches_that_do_not_divide_the_clips_are_said(root):
         type='CausalViT', arch=dict(embed_dims=24, depth=1, num_heads=2, mlp_ratio=2.0),
         img_size=15, patch_size=5,
     )  # fmt: skip
-    save_encoder(root / 'five.pth', backbone=backbone)
+    targets = dict(type='PixelTarget', patch_size=5)
+    decoder = dict(CONFIG['head']['decoder'], target_channels=2 * 3 * 5**2)
+    head = dict(CONFIG['head'], decoder=decoder)
+    save_encoder(root / 'five.pth', backbone=backbone, target_generator=targets, head=head)
     for words, said in (
         (('test', 'toy.py', 'five.pth', '--work-dir', 'five'), 'does not divide into patches of'),
         (('evaluate', 'five.pth', *TABLE), 'five is made for 15 x 15 px, but the clips of toy are'),
