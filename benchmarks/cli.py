@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -47,6 +47,7 @@ from benchmarks.workload import (
     mask_sizes,
 )
 from nextvid_mm.cli import errors_in_one_line
+from nextvid_mm.cli.flags import count
 from nextvid_mm.datasets.video.backends import BACKENDS
 from nextvid_mm.inferencers.cost import measure_streaming
 
@@ -308,13 +309,6 @@ _TIMED = dict(
 )
 
 
-def count(text: str, least: int = 1) -> int:
-    """A flag's whole number of at least ``least``."""
-    if not text.isdecimal() or int(text) < least:
-        raise ArgumentTypeError(f'{text!r} is no whole number of at least {least}')
-    return int(text)
-
-
 def add_flags(command: str, parser: ArgumentParser) -> None:
     """Add the flags of a subcommand."""
     add = parser.add_argument
@@ -339,13 +333,7 @@ def add_flags(command: str, parser: ArgumentParser) -> None:
         add('--minutes', type=float, default=10.0, help='in all, about (default: 10)')
         add('--out', type=Path, default=Path('work_dirs/gpu'), help='folder for gpu.json, gpu.md')
         add('--sizes', nargs='+', choices=SIZES, help='encoders (default: S, B, L, H, G)')
-        add(
-            '--lengths',
-            type=count,
-            nargs='+',
-            choices=(16, 64),
-            help='video frames (default: both)',
-        )
+        add('--lengths', type=int, nargs='+', choices=(16, 64), help='video frames (default: both)')
         add('--tiny', action='store_true', help='everything once, at the sizes of a test')
         return
     if command == 'hops':

@@ -38,6 +38,13 @@ class CfgOptions(argparse.Action):
         setattr(namespace, self.dest, options)
 
 
+def count(text: str, least: int = 1) -> int:
+    """A flag's whole number of at least ``least``, as the ``type`` of an argument."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f'{text!r} is no whole number of at least {least}')
+    return int(text)
+
+
 def option_value(text: str) -> Any:
     """The value that a word of ``--cfg-options`` means: number, truth value, None, text or list."""
     from mmengine.config import DictAction

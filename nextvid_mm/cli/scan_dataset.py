@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from nextvid_mm.cli.flags import add_shared
+from nextvid_mm.cli.flags import add_shared, count
 
 EPILOG = """\
 Bad is: missing, permission, undecodable, zero-frame, timeout, too short (--min-frames), duplicate.
@@ -32,27 +32,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_shared(parser, '--columns')
     add(
         '--min-frames',
-        type=_positive,
+        type=count,
         default=16,
         help='videos with fewer are too short (default: %(default)s); training repeats their last '
         'frame',
     )
     add('--full', action='store_true', help='decode every frame, not only first, middle and last')
-    add_shared(parser, '--workers', type=_positive, default=os.cpu_count())
+    add_shared(parser, '--workers', type=count, default=os.cpu_count())
     add(
         '--timeout',
-        type=_positive,
+        type=count,
         default=120,
         help='seconds for one file (default: %(default)s)',
     )
     more = '(beginning of the names of the two files; default: the source)'
     add_shared(parser, '--out', more, type=Path)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'{text} must be at least 1')
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> None:
