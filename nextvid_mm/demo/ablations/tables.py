@@ -126,7 +126,6 @@ def _fine(row: Row, *options: tuple[str, Any], title: str | None = None, name: s
         f'{name or row.name}-8x8',
         title or row.title,
         row.config,
-        weights=row.weights,
         options=(*_FINE, *options) if row.config else _FINE[:1],
     )
 
