@@ -128,7 +128,7 @@ MISTAKES = [
     ('test --from-json absent.json', 'absent.json'),
     ('report absent', 'absent'),
     ('scan_dataset absent.txt', 'absent.txt'),
-    ('scan_dataset absent.txt --workers 0', '0 must be at least 1'),
+    ('scan_dataset absent.txt --workers 0', '0 must be a whole number of at least 1'),
     ('generate absent.pth absent.mp4', 'absent'),
     ('convert_checkpoint absent.pth absent.safetensors', 'are required: --from'),
     ('print_stages absent.py', 'config file absent.py does not exist'),

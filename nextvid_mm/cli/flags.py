@@ -41,7 +41,7 @@ class CfgOptions(argparse.Action):
 def count(text: str, least: int = 1) -> int:
     """A flag's whole number of at least ``least``, as the ``type`` of an argument."""
     if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f'{text!r} is no whole number of at least {least}')
+        raise argparse.ArgumentTypeError(f'{text} must be a whole number of at least {least}')
     return int(text)
 
 

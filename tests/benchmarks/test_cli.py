@@ -35,10 +35,10 @@ def test_commands_print_a_table_and_write_json(flags, tmp_path, capsys, monkeypa
 @pytest.mark.parametrize(
     ('flags', 'said'),
     [
-        ('step --batch 0', "argument --batch: '0' is no whole number of at least 1"),
-        ('decode --clips 0', "argument --clips: '0' is no whole number"),
-        ('attention --groups 1 0', "argument --groups: '0' is no whole number"),
-        ('step --warmup -1', "argument --warmup: '-1' is no whole number"),
+        ('step --batch 0', 'argument --batch: 0 must be a whole number of at least 1'),
+        ('decode --clips 0', 'argument --clips: 0 must be a whole number'),
+        ('attention --groups 1 0', 'argument --groups: 0 must be a whole number'),
+        ('step --warmup -1', 'argument --warmup: -1 must be a whole number'),
         ('flops --size base', 'unrecognized arguments: --size base'),
         ('frames --repeats 3', 'unrecognized arguments: --repeats 3'),
         ('sources --clock cpu', 'unrecognized arguments: --clock cpu'),

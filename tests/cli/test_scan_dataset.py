@@ -15,9 +15,9 @@ def test_flags(parse):
 @pytest.mark.parametrize('flag', ['--workers', '--timeout', '--min-frames'])
 def test_numbers_are_positive(call, capsys, flag):
     assert call('scan_dataset', 'list.txt', flag, 0) == 2
-    assert f"argument {flag}: '0' is no whole number of at least 1" in capsys.readouterr().err
+    assert f'argument {flag}: 0 must be a whole number of at least 1' in capsys.readouterr().err
     assert call('scan_dataset', 'list.txt', flag, 'x') == 2
-    assert f"argument {flag}: 'x' is no whole number of at least 1" in capsys.readouterr().err
+    assert f'argument {flag}: x must be a whole number of at least 1' in capsys.readouterr().err
 
 
 def test_what_is_not_there_is_one_line(call):
